@@ -1,0 +1,16 @@
+//! The words Tenon is made of: digests, limits, diagnostics, and which interfaces are inert.
+//!
+//! This room is pure. It reads no file, no clock and no environment, and its types do not serialize:
+//! wire formats are parsed at the edges of the system and turned into these types once.
+
+mod diagnostic;
+mod digest;
+mod limits;
+mod quantity;
+mod wasi;
+
+pub use diagnostic::{Diagnostic, Diagnostics, Location, Note, Position};
+pub use digest::{Digest, InvalidDigest};
+pub use limits::Limits;
+pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
+pub use wasi::{InterfaceName, Standing, standing};
