@@ -1,1 +1,16 @@
-//! Room `compose`.
+//! Compositions: components joined by their contracts into one component.
+//!
+//! This room is pure: the same manifest and the same components give the same bytes, and nothing is read from
+//! the file system, the network, the environment or a clock.
+//!
+//! Where to start reading: [`Manifest`] is what a person wrote, [`compose`] is the whole journey.
+
+mod compose;
+mod edges;
+mod encode;
+mod graph;
+pub mod manifest;
+
+pub use compose::{Composed, Input, Part, compose};
+pub use manifest::Manifest;
+pub use tenon_wit::provenance;

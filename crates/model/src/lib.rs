@@ -5,12 +5,14 @@
 
 mod diagnostic;
 mod digest;
+mod language;
 mod limits;
 mod quantity;
 mod wasi;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Note, Position};
 pub use digest::{Digest, InvalidDigest};
+pub use language::Language;
 pub use limits::Limits;
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
 pub use wasi::{InterfaceName, Standing, standing};

@@ -1,1 +1,27 @@
-//! Room `wit`.
+//! Contracts: what a file is, what a component imports and exports, and where two contracts differ.
+//!
+//! This room is pure: bytes in, values out. It reads no file and no environment.
+//!
+//! Where to start reading: [`classify`] tells what kind of file some bytes are, [`Contract`] is a component's
+//! world, [`first_difference`] compares two sides of an edge, [`inspect`] looks inside a component.
+
+mod contract;
+mod difference;
+mod inspection;
+mod kind;
+mod outline;
+pub mod provenance;
+mod render;
+mod report;
+mod similar;
+mod version;
+
+pub use contract::{Contract, Item, ItemKind, print_wit};
+pub use difference::{Difference, first_difference};
+pub use inspection::{CoreModule, Extern, Inspection, Nested, Producer, Sizes, inspect};
+pub use kind::{Kind, classify, require_component};
+pub use outline::{export_names, import_names};
+pub use render::{function_text, interface_text, type_name, type_text};
+pub use report::{render_json, render_text};
+pub use similar::most_similar;
+pub use version::{same_track, track};

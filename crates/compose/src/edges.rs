@@ -1,0 +1,82 @@
+//! Every edge of the graph: does the export fit the import?
+
+use tenon_model::Diagnostic;
+use tenon_wit::{Difference, Item, first_difference};
+
+use crate::graph::{Edge, Graph};
+
+/// What does not fit, one finding an edge.
+pub(crate) fn check_edges(graph: &Graph<'_>) -> Vec<Diagnostic> {
+    graph.edges.iter().filter_map(|edge| check(graph, edge)).collect()
+}
+
+fn check(graph: &Graph<'_>, edge: &Edge<'_>) -> Option<Diagnostic> {
+    let export = graph.nodes[edge.exporter].contract.export(&edge.export)?;
+    let import = graph.nodes[edge.importer].contract.import(&edge.import)?;
+    if export.kind() != import.kind() {
+        return Some(kinds_differ(graph, edge, &export, &import));
+    }
+    let difference = first_difference(&export, &import)?;
+    Some(mismatch(graph, edge, &difference))
+}
+
+fn kinds_differ(graph: &Graph<'_>, edge: &Edge<'_>, export: &Item<'_>, import: &Item<'_>) -> Diagnostic {
+    let (exporter, importer) = (&graph.nodes[edge.exporter], &graph.nodes[edge.importer]);
+    let (from, to) = (&exporter.component.name, &importer.component.name);
+    let (exported, imported) = (export.kind().with_article(), import.kind().with_article());
+    Diagnostic::new(
+        "type-mismatch",
+        format!(
+            "`{}` of `{from}` is {exported}, but `{to}` imports `{}`, {imported}",
+            edge.export, edge.import
+        ),
+    )
+    .at(edge.wire.export.as_ref().map_or(&edge.wire.import.at, |export| &export.at).clone())
+    .note(format!("{from} ({}) exports `{}`", exporter.file, edge.export), export.text())
+    .note(format!("{to} ({}) imports `{}`", importer.file, edge.import), import.text())
+    .mend(format!("Name {imported} with `export`; `tenon inspect {}` shows what there is.", exporter.file))
+}
+
+fn mismatch(graph: &Graph<'_>, edge: &Edge<'_>, difference: &Difference) -> Diagnostic {
+    let (exporter, importer) = (&graph.nodes[edge.exporter], &graph.nodes[edge.importer]);
+    let (from, to) = (&exporter.component.name, &importer.component.name);
+    let side = |who: &str, there: &Option<String>| match there {
+        Some(text) if text.lines().nth(1).is_none() => format!("{who} has `{text}`"),
+        Some(_) => format!("{who} has it"),
+        None => format!("{who} has nothing there"),
+    };
+    let text = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
+    Diagnostic::new(
+        "type-mismatch",
+        format!("what `{from}` exports is not what `{to}` imports as `{}`", edge.import),
+    )
+    .at(edge.wire.import.at.clone())
+    .note(
+        "first difference",
+        format!(
+            "{}: {}, {}",
+            difference.place,
+            side(from, &difference.exported),
+            side(to, &difference.imported)
+        ),
+    )
+    .note(format!("{from} ({}) exports `{}`", exporter.file, edge.export), text(&difference.exporter_text))
+    .note(format!("{to} ({}) imports `{}`", importer.file, edge.import), text(&difference.importer_text))
+    .mend(mend(edge, difference, from, to))
+}
+
+fn mend(edge: &Edge<'_>, difference: &Difference, from: &str, to: &str) -> String {
+    match (&difference.exported, edge.export == edge.import) {
+        (None, _) if difference.place.starts_with("function") => format!(
+            "Add the function to `{from}`, or build `{to}` against the contract that `{from}` was built with."
+        ),
+        (_, true) => format!(
+            "The two were built against different texts of the same contract. Build `{from}` and `{to}` again \
+             against one copy of it; a changed type wants a new version of its package."
+        ),
+        (_, false) => format!(
+            "Build `{from}` and `{to}` against one version of the contract; linking never converts a type, not \
+             even a narrower integer into a wider one."
+        ),
+    }
+}

@@ -1,0 +1,491 @@
+//! From TOML text to a [`Manifest`], collecting everything that is wrong on the way.
+
+use std::ops::Range;
+
+use tenon_model::{
+    Diagnostic, Diagnostics, InterfaceName, Language, Limits, Location, parse_bytes, parse_duration,
+};
+use tenon_wit::most_similar;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Component, Exports, Manifest, Named, OpenPattern, Wire};
+
+/// The most components a composition may have.
+pub(super) const COMPONENTS_MAX: usize = 1_000;
+
+pub(super) const TOP_KEYS: [&str; 4] = ["name", "open", "component", "limits"];
+pub(super) const COMPONENT_KEYS: [&str; 7] =
+    ["path", "source", "wit", "world", "language", "export", "imports"];
+pub(super) const WIRE_KEYS: [&str; 2] = ["component", "export"];
+pub(super) const LIMIT_KEYS: [&str; 5] = ["wall", "cpu", "memory", "request-body", "concurrency"];
+
+pub(super) fn read(file: &str, text: &str) -> Result<Manifest, Diagnostics> {
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { file, text, found: Vec::new() };
+    let mut line = None;
+    for error in &syntax {
+        let span = error.span().unwrap_or(0..0);
+        let position = reader.location(span.clone()).position;
+        // One fault often makes the parser stumble several times over the same line.
+        if line.is_some() && line == position.map(|position| position.line) {
+            continue;
+        }
+        line = position.map(|position| position.line);
+        reader.found.push(
+            Diagnostic::new("manifest-syntax", format!("this cannot be read as TOML: {}", error.message()))
+                .at(reader.location(span.clone()))
+                .mend(reader.syntax_mend(&span)),
+        );
+    }
+    // What the parser recovered may be half of what was meant: more findings would mislead.
+    Diagnostics::check(std::mem::take(&mut reader.found))?;
+
+    let manifest = reader.manifest(document.get_ref());
+    reader.found.sort_by_key(|diagnostic| {
+        diagnostic.at.as_ref().and_then(|at| at.position).map(|position| (position.line, position.column))
+    });
+    Diagnostics::check(reader.found)?;
+    Ok(manifest)
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    text: &'a str,
+    found: Vec<Diagnostic>,
+}
+
+type Table<'a> = DeTable<'a>;
+type Value<'a> = Spanned<DeValue<'a>>;
+
+impl Reader<'_> {
+    fn manifest(&mut self, top: &Table<'_>) -> Manifest {
+        self.known_keys(top, &TOP_KEYS, "at the top of the manifest");
+        let mut components: Vec<_> = match self.table(top, "component") {
+            Some(tables) => tables
+                .iter()
+                .map(|(name, value)| self.component(name.get_ref(), name.span(), value))
+                .collect(),
+            None => Vec::new(),
+        };
+        if components.len() > COMPONENTS_MAX {
+            self.report(
+                0..0,
+                "too-many-components",
+                format!("the composition has {} components; {COMPONENTS_MAX} are allowed", components.len()),
+                "Compose a part of them first, and use the result as one component.",
+            );
+        }
+        components.sort_by(|left, right| left.name.cmp(&right.name));
+        self.known_components(&components);
+        Manifest {
+            file: self.file.to_owned(),
+            name: self.name(top),
+            open: self.open(top),
+            components,
+            limits: self.limits(top),
+        }
+    }
+
+    fn name(&mut self, top: &Table<'_>) -> Option<String> {
+        let (name, span) = self.string(top, "name")?;
+        if !is_kebab_case(&name) {
+            self.bad_name("the name of a composition", &name, span);
+        }
+        Some(name)
+    }
+
+    fn open(&mut self, top: &Table<'_>) -> Vec<OpenPattern> {
+        let mut patterns = Vec::new();
+        for Named { name: text, at } in self.strings(top, "open").unwrap_or_default() {
+            let valid = match text.strip_suffix("/*") {
+                Some(package) => {
+                    InterfaceName::parse(&format!("{package}/i")).is_some_and(|it| it.version.is_none())
+                }
+                None => match InterfaceName::parse(&text) {
+                    Some(interface) => interface.version.is_none(),
+                    None => is_kebab_case(&text),
+                },
+            };
+            if !valid {
+                self.found.push(
+                    Diagnostic::new("manifest-value", format!("`{text}` does not name an import"))
+                        .at(at.clone())
+                        .note("expected", "\"namespace:package/interface\" without a version, \"namespace:package/*\", or a plain name")
+                        .mend(match text.split_once('@') {
+                            Some((name, _)) => format!("Leave the version out: \"{name}\" means every version."),
+                            None => "Write the name as the component imports it; `tenon inspect FILE` shows it.".to_owned(),
+                        }),
+                );
+            }
+            patterns.push(OpenPattern { text, at });
+        }
+        patterns
+    }
+
+    fn component(&mut self, name: &str, span: Range<usize>, value: &Value<'_>) -> Component {
+        let at = self.location(span.clone());
+        if !is_kebab_case(name) {
+            self.bad_name("the name of a component", name, span.clone());
+        }
+        let mut component = Component {
+            name: name.to_owned(),
+            at,
+            path: format!(".tenon/{name}.wasm"),
+            path_at: None,
+            source: None,
+            wit: None,
+            world: None,
+            language: None,
+            exports: Exports::Unsaid,
+            wires: Vec::new(),
+        };
+        let DeValue::Table(table) = value.get_ref() else {
+            self.wrong_type(&format!("component.{name}"), "a table", value);
+            return component;
+        };
+        let all_known = self.known_keys(table, &COMPONENT_KEYS, &format!("in [component.{name}]"));
+        if let Some((path, span)) = self.non_empty(table, "path") {
+            component.path = path;
+            component.path_at = Some(self.location(span));
+        }
+        component.source = self.non_empty(table, "source").map(|it| it.0);
+        component.wit = self.non_empty(table, "wit").map(|it| it.0);
+        component.world = self.non_empty(table, "world").map(|it| it.0);
+        component.language = self.language(table);
+        component.exports = self.exports(table);
+        component.wires = self.wires(name, table);
+        // An unknown key may be a misspelt `path`; one finding for one fault.
+        if all_known && !table.contains_key("path") && !table.contains_key("source") {
+            self.report(
+                span,
+                "missing-path",
+                format!("[component.{name}] says neither where the component is nor where its source is"),
+                format!("Add `path = \"{name}.wasm\"` for a built component, or `source = \"{name}\"` to build it."),
+            );
+        }
+        component
+    }
+
+    fn language(&mut self, table: &Table<'_>) -> Option<Language> {
+        let (word, span) = self.string(table, "language")?;
+        let found = Language::named(&word);
+        if found.is_none() {
+            let names = Language::ALL.map(Language::name);
+            let mend = match most_similar(&word, names) {
+                Some(near) => format!("Did you mean `{near}`?"),
+                None => "Leave `language` out to have it told from the files, or give `path` to a component built elsewhere.".to_owned(),
+            };
+            self.found.push(
+                Diagnostic::new("manifest-value", format!("`{word}` is not a language that Tenon builds"))
+                    .at(self.location(span))
+                    .note("expected", names.join(", "))
+                    .mend(mend),
+            );
+        }
+        found
+    }
+
+    fn exports(&mut self, table: &Table<'_>) -> Exports {
+        match table.get("export").map(|value| (value, value.get_ref())) {
+            None => Exports::Unsaid,
+            Some((_, DeValue::Boolean(true))) => Exports::All,
+            Some((_, DeValue::Boolean(false))) => Exports::None,
+            Some((_, DeValue::Array(_))) => Exports::Named(self.strings(table, "export").unwrap_or_default()),
+            Some((value, _)) => {
+                self.wrong_type("export", "true, false or a list of names", value);
+                Exports::Unsaid
+            }
+        }
+    }
+
+    fn wires(&mut self, name: &str, table: &Table<'_>) -> Vec<Wire> {
+        let Some(imports) = self.table(table, "imports") else {
+            return Vec::new();
+        };
+        let mut wires = Vec::new();
+        for (import, value) in imports {
+            let key = import.get_ref();
+            let DeValue::Table(wire) = value.get_ref() else {
+                let mut diagnostic = self.type_diagnostic(&format!("the import `{key}`"), "a table", value);
+                let component = value.get_ref().as_str().unwrap_or("NAME");
+                diagnostic = diagnostic.mend(format!("\"{key}\" = {{ component = \"{component}\" }}"));
+                self.found.push(diagnostic);
+                continue;
+            };
+            let all_known = self.known_keys(wire, &WIRE_KEYS, &format!("in the import `{key}` of `{name}`"));
+            let export =
+                self.non_empty(wire, "export").map(|(name, span)| Named { name, at: self.location(span) });
+            match self.non_empty(wire, "component") {
+                Some((component, span)) => wires.push(Wire {
+                    import: Named { name: key.to_string(), at: self.location(import.span()) },
+                    component: Named { name: component, at: self.location(span) },
+                    export,
+                }),
+                None if !all_known || wire.contains_key("component") => {} // already reported
+                None => self.report(
+                    value.span(),
+                    "missing-component",
+                    format!("the import `{key}` of `{name}` does not say which component satisfies it"),
+                    format!("\"{key}\" = {{ component = \"NAME\" }}"),
+                ),
+            }
+        }
+        wires
+    }
+
+    fn known_components(&mut self, components: &[Component]) {
+        for wire in components.iter().flat_map(|component| &component.wires) {
+            let wanted = &wire.component;
+            if components.iter().any(|component| component.name == wanted.name) {
+                continue;
+            }
+            let names: Vec<_> = components.iter().map(|component| component.name.as_str()).collect();
+            let mend = match most_similar(&wanted.name, names.iter().copied()) {
+                Some(near) => format!("Did you mean `{near}`?"),
+                None => {
+                    format!("Add a table [component.{}], or name one of the components above.", wanted.name)
+                }
+            };
+            self.found.push(
+                Diagnostic::new("unknown-component", format!("there is no component `{}`", wanted.name))
+                    .at(wanted.at.clone())
+                    .note("components of this manifest", names.join(", "))
+                    .mend(mend),
+            );
+        }
+    }
+
+    fn limits(&mut self, top: &Table<'_>) -> Limits {
+        let mut limits = Limits::default();
+        let Some(table) = self.table(top, "limits") else {
+            return limits;
+        };
+        self.known_keys(table, &LIMIT_KEYS, "in [limits]");
+        let mut quantity = |key: &str, example: &str, set: &mut dyn FnMut(&str) -> Result<(), String>| {
+            let Some(value) = table.get(key) else { return };
+            let DeValue::String(text) = value.get_ref() else {
+                let diagnostic =
+                    self.type_diagnostic(&format!("`{key}`"), "a string with a number and a unit", value);
+                self.found
+                    .push(diagnostic.mend(format!("Write the unit, in quotes: `{key} = \"{example}\"`.")));
+                return;
+            };
+            if let Err(message) = set(text) {
+                let diagnostic = Diagnostic::new("manifest-value", format!("`{key}`: {message}"))
+                    .at(self.location(value.span()))
+                    .mend(format!("For example `{key} = \"{example}\"`."));
+                self.found.push(diagnostic);
+            }
+        };
+        let some = |what: &str, zero: bool| match zero {
+            true => Err(format!("{what} of nothing would refuse every request")),
+            false => Ok(()),
+        };
+        quantity("wall", "30s", &mut |text| {
+            limits.wall = parse_duration(text).map_err(|error| error.to_string())?;
+            some("a time", limits.wall.is_zero())
+        });
+        quantity("cpu", "5s", &mut |text| {
+            limits.cpu = parse_duration(text).map_err(|error| error.to_string())?;
+            some("a time", limits.cpu.is_zero())
+        });
+        quantity("memory", "128MiB", &mut |text| {
+            limits.memory_bytes = parse_bytes(text).map_err(|error| error.to_string())?;
+            some("a memory", limits.memory_bytes == 0)
+        });
+        quantity("request-body", "8MiB", &mut |text| {
+            limits.request_body_bytes = parse_bytes(text).map_err(|error| error.to_string())?;
+            Ok(())
+        });
+        if let Some(value) = table.get("concurrency") {
+            let number = match value.get_ref() {
+                DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix()).ok(),
+                _ => None,
+            };
+            match number {
+                Some(number) if number > 0 => limits.concurrency = number,
+                _ => self.wrong_type("concurrency", "a whole number from 1 on", value),
+            }
+        }
+        limits
+    }
+
+    /// The mend for a line that is not TOML: most often an interface name without quotes, or a table that is
+    /// there twice.
+    fn syntax_mend(&self, span: &Range<usize>) -> String {
+        let before = self.text.get(..span.start).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+        let earlier = before.get(..start).unwrap_or_default().lines().position(|it| it.trim() == line.trim());
+        if let (Some(first), true) = (earlier, line.trim_start().starts_with('[')) {
+            return format!(
+                "{} stands in line {} already: join the two, or call one of them something else.",
+                line.trim(),
+                first + 1
+            );
+        }
+        match line.split_once('=').map(|(key, _)| key.trim()) {
+            Some(key) if key.contains([':', '/']) && !key.contains(['"', '\'']) => {
+                format!("A name with `:` or `/` has to stand in quotes: \"{key}\" = …")
+            }
+            _ => "See https://toml.io for the syntax.".to_owned(),
+        }
+    }
+
+    // The pieces everything above is read with.
+
+    fn location(&self, span: Range<usize>) -> Location {
+        Location::span(self.file, self.text, span)
+    }
+
+    fn report(
+        &mut self,
+        span: Range<usize>,
+        code: &'static str,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        let at = self.location(span);
+        self.found.push(Diagnostic::new(code, message).at(at).mend(mend));
+    }
+
+    /// Reports the keys that mean nothing; `false` when there are any.
+    fn known_keys(&mut self, table: &Table<'_>, known: &[&str], place: &str) -> bool {
+        let before = self.found.len();
+        for (key, value) in table {
+            if known.contains(&key.get_ref().as_ref()) {
+                continue;
+            }
+            let mend = match (most_similar(key.get_ref(), known.iter().copied()), value.get_ref()) {
+                (Some(near), _) => format!("Did you mean `{near}`?"),
+                (None, DeValue::Table(_)) if known == TOP_KEYS && value.get_ref().get("path").is_some() => {
+                    format!("A component's table is called [component.{}].", key.get_ref())
+                }
+                (None, DeValue::Table(inner))
+                    if known == TOP_KEYS && inner.values().any(|it| it.get_ref().is_table()) =>
+                {
+                    "Components are tables called [component.NAME].".to_owned()
+                }
+                _ => "Remove it.".to_owned(),
+            };
+            self.found.push(
+                Diagnostic::new("unknown-key", format!("unknown key `{}` {place}", key.get_ref()))
+                    .at(self.location(key.span()))
+                    .note("known keys", known.join(", "))
+                    .mend(mend),
+            );
+        }
+        self.found.len() == before
+    }
+
+    fn type_diagnostic(&self, what: &str, expected: &str, value: &Value<'_>) -> Diagnostic {
+        let found = match value.get_ref() {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "a whole number",
+            DeValue::Float(_) => "a number",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        let written = self.text.get(value.span()).unwrap_or_default().lines().next().unwrap_or_default();
+        Diagnostic::new("manifest-type", format!("{what} has to be {expected}"))
+            .at(self.location(value.span()))
+            .note("found", format!("{found}: {written}"))
+    }
+
+    fn wrong_type(&mut self, key: &str, expected: &str, value: &Value<'_>) {
+        let diagnostic = self.type_diagnostic(&format!("`{key}`"), expected, value);
+        self.found.push(diagnostic.mend(format!("Write {expected}.")));
+    }
+
+    fn table<'t, 'i>(&mut self, table: &'t Table<'i>, key: &str) -> Option<&'t Table<'i>> {
+        let value = table.get(key)?;
+        match value.get_ref() {
+            DeValue::Table(inner) => Some(inner),
+            _ => {
+                self.wrong_type(key, "a table", value);
+                None
+            }
+        }
+    }
+
+    fn string(&mut self, table: &Table<'_>, key: &str) -> Option<(String, Range<usize>)> {
+        let value = table.get(key)?;
+        match value.get_ref() {
+            DeValue::String(text) => Some((text.to_string(), value.span())),
+            _ => {
+                self.wrong_type(key, "a string", value);
+                None
+            }
+        }
+    }
+
+    fn non_empty(&mut self, table: &Table<'_>, key: &str) -> Option<(String, Range<usize>)> {
+        let (text, span) = self.string(table, key)?;
+        if text.is_empty() {
+            self.report(
+                span,
+                "manifest-value",
+                format!("`{key}` is empty"),
+                "Fill it in, or remove the line.",
+            );
+            return None;
+        }
+        Some((text, span))
+    }
+
+    fn strings(&mut self, table: &Table<'_>, key: &str) -> Option<Vec<Named>> {
+        let value = table.get(key)?;
+        let DeValue::Array(array) = value.get_ref() else {
+            self.wrong_type(key, "a list of names", value);
+            return None;
+        };
+        let mut names = Vec::new();
+        for element in array.iter() {
+            match element.get_ref() {
+                DeValue::String(text) => {
+                    names.push(Named { name: text.to_string(), at: self.location(element.span()) });
+                }
+                _ => self.wrong_type(key, "a list of names", element),
+            }
+        }
+        Some(names)
+    }
+
+    fn bad_name(&mut self, what: &str, name: &str, span: Range<usize>) {
+        let better = kebab_case(name);
+        let mend = match is_kebab_case(&better) {
+            true => format!("Call it `{better}`."),
+            false => "Lower-case words joined by hyphens, the first starting with a letter: `order-store`."
+                .to_owned(),
+        };
+        self.report(span, "bad-name", format!("`{name}` cannot be {what}: it has to be kebab-case"), mend);
+    }
+}
+
+/// Lower-case words of letters and digits joined by single hyphens, the first starting with a letter.
+fn is_kebab_case(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.split('-').all(|word| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        })
+}
+
+fn kebab_case(name: &str) -> String {
+    let mut words = String::new();
+    for letter in name.chars() {
+        match letter {
+            'A'..='Z' => {
+                if !words.is_empty() && !words.ends_with('-') {
+                    words.push('-');
+                }
+                words.push(letter.to_ascii_lowercase());
+            }
+            '_' | ' ' | '.' => words.push('-'),
+            other => words.push(other),
+        }
+    }
+    words
+}

@@ -1,0 +1,173 @@
+//! What a composed component was made from, written into the component itself.
+//!
+//! A custom section `tenon:composition` holds compact JSON with its keys in a fixed order:
+//!
+//! ```json
+//! {"version":1,"name":"storefront","components":[
+//!   {"name":"auth","digest":"sha256:…","imports":{}},
+//!   {"name":"handler","digest":"sha256:…","imports":{
+//!     "demo:auth/verify@0.1.0":{"component":"auth","export":"demo:auth/verify@0.1.0"}}}]}
+//! ```
+//!
+//! `name` is left out when the composition has none. Components stand in order of their names, imports in order
+//! of theirs. The section is a label, not a proof: who needs proof hashes the nested components.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use tenon_model::Digest;
+use wasm_encoder::Section as _;
+use wasmparser::{Parser, Payload};
+
+/// The name of the custom section.
+pub const SECTION: &str = "tenon:composition";
+
+/// The version of the format that is written and read.
+const VERSION: u64 = 1;
+
+/// What a composed component was made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// The name of the composition, where it has one.
+    pub name: Option<String>,
+    /// The components, in order of their names.
+    pub components: Vec<Part>,
+}
+
+/// One component of a composition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name in the composition.
+    pub name: String,
+    /// The digest of its bytes, which the composed component holds unchanged.
+    pub digest: Digest,
+    /// Which export of which component satisfies which of its imports.
+    pub imports: BTreeMap<String, Source>,
+}
+
+/// Where an import is satisfied from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The component.
+    pub component: String,
+    /// The name of its export.
+    pub export: String,
+}
+
+/// The component `bytes` with the section added at its end.
+pub fn append(mut bytes: Vec<u8>, provenance: &Provenance) -> Vec<u8> {
+    let json = to_json(provenance).to_string();
+    wasm_encoder::CustomSection { name: SECTION.into(), data: json.as_bytes().into() }.append_to(&mut bytes);
+    bytes
+}
+
+/// The section of the component itself, not of one nested in it; `None` when there is none or it is not in the
+/// format above.
+pub fn read(bytes: &[u8]) -> Option<Provenance> {
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
+        match payload {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::CustomSection(section) if depth == 1 && section.name() == SECTION => {
+                return from_json(&serde_json::from_slice(section.data()).ok()?);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn to_json(provenance: &Provenance) -> Value {
+    let components: Vec<_> = provenance
+        .components
+        .iter()
+        .map(|part| {
+            let imports: Map<_, _> = part
+                .imports
+                .iter()
+                .map(|(name, source)| {
+                    (name.clone(), json!({ "component": source.component, "export": source.export }))
+                })
+                .collect();
+            json!({ "name": part.name, "digest": part.digest.to_string(), "imports": imports })
+        })
+        .collect();
+    let mut document = json!({ "version": VERSION, "components": components });
+    if let Some(name) = &provenance.name {
+        document["name"] = json!(name);
+    }
+    document
+}
+
+fn from_json(document: &Value) -> Option<Provenance> {
+    if document.get("version")?.as_u64()? != VERSION {
+        return None;
+    }
+    let text = |value: &Value, key: &str| Some(value.get(key)?.as_str()?.to_owned());
+    let part = |value: &Value| {
+        let imports = value.get("imports")?.as_object()?.iter().map(|(name, source)| {
+            let source = Source { component: text(source, "component")?, export: text(source, "export")? };
+            Some((name.clone(), source))
+        });
+        Some(Part {
+            name: text(value, "name")?,
+            digest: text(value, "digest")?.parse().ok()?,
+            imports: imports.collect::<Option<_>>()?,
+        })
+    };
+    Some(Provenance {
+        name: text(document, "name"),
+        components: document.get("components")?.as_array()?.iter().map(part).collect::<Option<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Provenance {
+        let source = Source { component: "auth".into(), export: "demo:auth/verify".into() };
+        Provenance {
+            name: Some("shop".into()),
+            components: vec![
+                Part { name: "auth".into(), digest: Digest::of(b"a"), imports: BTreeMap::new() },
+                Part {
+                    name: "handler".into(),
+                    digest: Digest::of(b"b"),
+                    imports: [("demo:auth/verify".to_owned(), source)].into(),
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn reads_back_what_it_writes() {
+        let component = wat::parse_str("(component (component))").unwrap();
+        assert_eq!(read(&component), None);
+        let labelled = append(component.clone(), &example());
+        assert!(labelled.starts_with(&component));
+        assert_eq!(read(&labelled), Some(example()));
+        assert_eq!(crate::require_component("a.wasm", &labelled), Ok(()));
+    }
+
+    #[test]
+    fn a_section_of_a_nested_component_is_not_meant() {
+        let nested = append(b"\0asm\x0d\0\x01\0".to_vec(), &example());
+        let mut outer = wasm_encoder::Component::new();
+        outer.section(&wasm_encoder::RawSection { id: 4, data: &nested });
+        let outer = outer.finish();
+        assert_eq!(crate::require_component("a.wasm", &outer), Ok(()));
+        assert_eq!(read(&outer), None);
+    }
+
+    #[test]
+    fn another_format_is_no_provenance() {
+        for json in ["", "{}", r#"{"version":2,"components":[]}"#, r#"{"version":1,"components":[{}]}"#] {
+            let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+            wasm_encoder::CustomSection { name: SECTION.into(), data: json.as_bytes().into() }
+                .append_to(&mut bytes);
+            assert_eq!(read(&bytes), None, "{json}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Version tracks: which versions of an interface stand for one another.
+
+use tenon_model::InterfaceName;
+use wasmparser::names::split_canonical_version;
+
+/// The interface name with its version cut down to its track: `demo:auth/verify@1.2.3` to
+/// `demo:auth/verify@1`, `@0.2.3` to `@0.2`, `@0.0.3` and pre-releases left whole. A plain name is its own track.
+///
+/// See "Canonical Interface Names" in the Component Model's `Explainer.md`.
+pub fn track(name: &str) -> String {
+    let Some(interface) = InterfaceName::parse(name) else {
+        return name.to_owned();
+    };
+    match interface.version.as_deref() {
+        Some(version) => {
+            let canonical = split_canonical_version(version).map_or(version, |(canonical, _)| canonical);
+            format!("{}@{canonical}", interface.unversioned())
+        }
+        None => interface.unversioned(),
+    }
+}
+
+/// Whether two names mean the same interface on the same version track.
+pub fn same_track(left: &str, right: &str) -> bool {
+    track(left) == track(right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_track_is_what_semver_keeps_compatible() {
+        assert!(same_track("a:b/c@1.2.3", "a:b/c@1.9.0"));
+        assert!(same_track("a:b/c@0.2.6", "a:b/c@0.2.12"));
+        assert!(!same_track("a:b/c@0.2.6", "a:b/c@0.3.0"));
+        assert!(!same_track("a:b/c@0.0.1", "a:b/c@0.0.2"));
+        assert!(!same_track("a:b/c@1.0.0-rc1", "a:b/c@1.0.0"));
+        assert!(!same_track("a:b/c", "a:b/c@1.0.0"));
+        assert!(!same_track("a:b/c@1.0.0", "a:b/d@1.0.0"));
+        assert!(same_track("verify", "verify"));
+    }
+}
