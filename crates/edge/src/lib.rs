@@ -1,1 +1,19 @@
-//! Room `edge`.
+//! The request path: from an accepted connection to a recorded outcome.
+//!
+//! [`serve_request`] is the life of a request, one line a stage. [`Server`] is what surrounds it: listeners, one
+//! single-threaded runtime a core, limits on connections, and a drain that lets running requests finish.
+//!
+//! What is deliberately absent: no registry, no database, no compilation, no configuration files. A request reads
+//! an immutable [`Site`] and touches nothing that another tenant's request could be holding.
+
+mod admit;
+mod identify;
+mod journey;
+mod rescue;
+mod server;
+
+pub use admit::{Admitted, Gate};
+pub use identify::{Ids, RequestId};
+pub use journey::{Site, serve_request};
+pub use rescue::{Refusal, TABLE, Told, respond};
+pub use server::{Drained, Listening, Server, ServerError};

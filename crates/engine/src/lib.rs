@@ -1,1 +1,29 @@
-//! Room `engine`.
+//! The sandbox: compile a component, link what it was granted, run one request in a fresh instance.
+//!
+//! This is the only room that knows the WebAssembly engine. Its vocabulary for everybody else is small:
+//! an [`Engine`] holds the pools, an [`Artifacts`] store holds compiled code, a [`Service`] is a component
+//! that is ready to serve, and serving one request ends in a response or a [`Failure`].
+//!
+//! What is deliberately absent: no configuration files, no environment, no routing, no terminal. Nothing on the
+//! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own.
+
+mod artifact;
+mod engine;
+mod failure;
+mod host;
+mod link;
+mod meter;
+mod plain;
+mod pool;
+mod respond;
+mod service;
+mod shape;
+
+pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
+pub use engine::{Engine, EngineError, Part, Source};
+pub use failure::{Failure, Limit, Place};
+pub use http::{Request, Response};
+pub use pool::{PageScan, Pool, PoolReport};
+pub use respond::{Bill, Body, BodyError, Record, Recorder};
+pub use service::{Incoming, Service};
+pub use shape::{PlainHandler, Shape};

@@ -1,0 +1,395 @@
+//! Compiled code on disk: content-addressed, authenticated, mapped.
+//!
+//! An artifact is native code, so loading one that somebody else wrote is handing them the node. Each file is the
+//! code, notes that say what it was compiled from and for, and a seal: a keyed hash over all of it, under a key that
+//! only this node has. The file is opened once; the seal is checked over that open file and the same open file is
+//! mapped, so there is no moment in which it could be exchanged. Anything that does not verify is compiled again and
+//! replaced.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tenon_model::{Diagnostic, Digest, Location};
+use wasmtime::component::Component;
+
+use crate::engine::{Engine, Lane, Part, Source};
+
+/// The last bytes of a sealed artifact.
+const MAGIC: &[u8; 8] = b"tenon\0\0\x01";
+/// Length of the notes' length, the seal and the magic.
+const TRAILER_BYTES: u64 = 8 + 32 + 8;
+/// An artifact larger than this is not read: no component compiles to as much.
+const ARTIFACT_BYTES_MAX: u64 = 4 << 30;
+/// The names of a composition's parts.
+const NOTES_BYTES_MAX: u64 = 1 << 20;
+
+/// The store could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+pub struct ArtifactsError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What happened.
+    pub source: io::Error,
+}
+
+/// Where a component's compiled code came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was in the store.
+    Loaded,
+    /// It was compiled now, and stored.
+    Compiled,
+    /// What was in the store did not verify; it was compiled anew, and replaced.
+    Recompiled,
+}
+
+/// What an artifact says of itself.
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Notes {
+    /// Binds it to the component, the exact engine, its settings and the processor's features.
+    key: String,
+    /// What people called the component.
+    name: String,
+    digest: String,
+    lane: Lane,
+    parts: Vec<Part>,
+}
+
+/// An open artifact whose seal is this node's.
+struct Verified {
+    file: File,
+    notes: Notes,
+    bytes: u64,
+}
+
+/// A compiled component, mapped and ready to link.
+pub struct Stored {
+    pub(crate) component: Component,
+    pub(crate) lane: Lane,
+    pub(crate) parts: Vec<Part>,
+    /// What people called the component when it was compiled.
+    pub name: String,
+    /// The component's digest.
+    pub digest: Digest,
+    /// Where its code came from.
+    pub origin: Origin,
+    /// How long that took.
+    pub took: Duration,
+    /// The artifact.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// The store of one node: a folder only its user can reach, and the node's key beside it.
+pub struct Artifacts {
+    folder: PathBuf,
+    key: [u8; 32],
+}
+
+impl Artifacts {
+    /// Opens the store in the data directory `data`, and makes it and the node's key where they are missing.
+    ///
+    /// # Errors
+    /// When the folder or the key cannot be made, read, or kept to this user.
+    pub fn open(data: &Path) -> Result<Self, ArtifactsError> {
+        let folder = data.join("artifacts");
+        private_folder(data).and_then(|()| private_folder(&folder)).map_err(at(&folder))?;
+        let key_path = data.join("key");
+        let key = node_key(&key_path).map_err(at(&key_path))?;
+        Ok(Self { folder, key })
+    }
+
+    /// The compiled form of `source`: from the store when it is there and verifies, else compiled and stored.
+    ///
+    /// # Errors
+    /// When the engine refuses the component, or the artifact cannot be written.
+    pub fn get(&self, engine: &Engine, source: &Source<'_>) -> Result<Stored, Diagnostic> {
+        let began = Instant::now();
+        let digest = Digest::of(source.bytes);
+        let mut origin = Origin::Compiled;
+        for lane in Lane::ALL {
+            match self.load(engine, lane, &digest) {
+                Ok(Some(stored)) => return Ok(Stored { took: began.elapsed(), ..stored }),
+                Ok(None) => {}
+                Err(why) => {
+                    origin = Origin::Recompiled;
+                    tracing::warn!(component = source.name, %digest, cause = %why, "an artifact was refused and is compiled again");
+                }
+            }
+        }
+        let (lane, code) = engine.compile(source)?;
+        let key = engine.lane(lane).artifact_key(&digest);
+        let path = self.path(&key);
+        let notes = Notes {
+            key,
+            name: source.name.to_owned(),
+            digest: digest.to_string(),
+            lane,
+            parts: source.parts.to_vec(),
+        };
+        let unwritable = |error: io::Error| {
+            Diagnostic::new(
+                "cannot-store-artifact",
+                format!("the compiled form of `{}` cannot be stored: {error}", source.name),
+            )
+            .at(Location::file(path.display().to_string()))
+            .mend("free some space, or choose another data directory with `--data DIR`")
+        };
+        self.store(&path, &code, &notes).map_err(unwritable)?;
+        match self.load(engine, lane, &digest) {
+            Ok(Some(stored)) => Ok(Stored { origin, took: began.elapsed(), ..stored }),
+            Ok(None) => Err(unwritable(io::ErrorKind::NotFound.into())),
+            Err(why) => Err(unwritable(io::Error::other(why))),
+        }
+    }
+
+    /// Takes over an artifact that this node wrote and somebody then copied elsewhere: it is copied back into the
+    /// store, where nobody else can change it, and only that copy is verified and mapped.
+    ///
+    /// # Errors
+    /// When it is not this node's, was made for another engine or processor, or cannot be read.
+    pub fn adopt(&self, engine: &Engine, file: &Path) -> Result<Stored, Diagnostic> {
+        let began = Instant::now();
+        let refused = |why: String| {
+            Diagnostic::new("artifact-refused", format!("`{}` is not run: {why}", file.display()))
+                .at(Location::file(file.display().to_string()))
+                .mend("an artifact is native code, and runs only on the node that compiled it; serve the component itself (`.wasm`), which this node then compiles")
+        };
+        let copied = || -> io::Result<tempfile::NamedTempFile> {
+            let mut temporary = self.temporary()?;
+            io::copy(&mut File::open(file)?.take(ARTIFACT_BYTES_MAX), temporary.as_file_mut())?;
+            temporary.as_file().sync_all()?;
+            Ok(temporary)
+        };
+        let temporary = copied().map_err(|error| refused(error.to_string()))?;
+        let verified = File::open(temporary.path())
+            .map_err(|error| error.to_string())
+            .and_then(|copy| self.verify(copy))
+            .map_err(refused)?;
+        let digest: Digest =
+            verified.notes.digest.parse().map_err(|_| refused("its notes are damaged".into()))?;
+        let path = self.path(&verified.notes.key);
+        let stored = self.map(engine, verified, path.clone(), &digest).map_err(refused)?;
+        temporary.persist(&path).map_err(|error| refused(error.to_string()))?;
+        Ok(Stored { took: began.elapsed(), ..stored })
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.folder.join(format!("{key}.cwasm"))
+    }
+
+    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+        tempfile::Builder::new()
+            .prefix(".writing-")
+            .permissions(fs::Permissions::from_mode(0o600))
+            .tempfile_in(&self.folder)
+    }
+
+    /// `Ok(None)` when there is no such artifact, `Err` with the reason when there is one that must not be run.
+    fn load(&self, engine: &Engine, lane: Lane, digest: &Digest) -> Result<Option<Stored>, String> {
+        let path = self.path(&engine.lane(lane).artifact_key(digest));
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let verified = self.verify(file)?;
+        self.map(engine, verified, path, digest).map(Some)
+    }
+
+    /// Maps a verified artifact, if it is the one for `digest` on this engine and this processor.
+    fn map(
+        &self,
+        engine: &Engine,
+        verified: Verified,
+        path: PathBuf,
+        digest: &Digest,
+    ) -> Result<Stored, String> {
+        let Verified { file, notes: Notes { key, name, lane, parts, .. }, bytes } = verified;
+        if key != engine.lane(lane).artifact_key(digest) {
+            return Err("it was made for another component, engine or processor".into());
+        }
+        let opened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        // SAFETY: the seal was checked over this very open file, and only this node has the key, so this node wrote
+        // it; the sealed key binds it to this component, this engine, its settings and this processor. Files in the
+        // store are written once, under another name, and never changed afterwards, and the folder is this user's
+        // alone.
+        let component = unsafe { engine.lane(lane).load(&opened) }.map_err(|error| format!("{error:#}"))?;
+        let (digest, origin, took) = (*digest, Origin::Loaded, Duration::ZERO);
+        Ok(Stored { component, lane, parts, name, digest, origin, took, path, bytes })
+    }
+
+    /// Checks the seal of an open artifact and reads its notes.
+    fn verify(&self, mut file: File) -> Result<Verified, String> {
+        let io = |error: io::Error| error.to_string();
+        let bytes = file.metadata().map_err(io)?.len();
+        if !(TRAILER_BYTES..=ARTIFACT_BYTES_MAX).contains(&bytes) {
+            return Err(format!("it has {bytes} bytes: truncated, or not an artifact"));
+        }
+        let mut trailer = [0; TRAILER_BYTES as usize];
+        file.seek(SeekFrom::Start(bytes - TRAILER_BYTES))
+            .and_then(|_| file.read_exact(&mut trailer))
+            .map_err(io)?;
+        let (notes_length, rest) = trailer.split_at(8);
+        let (seal, magic) = rest.split_at(32);
+        if magic != MAGIC {
+            return Err("it does not end like an artifact: truncated, or of another version".into());
+        }
+        let sealed = blake3::Hash::from_slice(seal).map_err(|error| error.to_string())?;
+        // `blake3::Hash` compares in constant time.
+        if self.seal(&mut file, bytes - (TRAILER_BYTES - 8)).map_err(io)? != sealed {
+            return Err("its seal is not this node's: it was changed, or another node made it".into());
+        }
+        let mut number = [0; 8];
+        number.copy_from_slice(notes_length);
+        let notes_length = u64::from_le_bytes(number);
+        if notes_length > NOTES_BYTES_MAX.min(bytes - TRAILER_BYTES) {
+            return Err("its notes are longer than it is".into());
+        }
+        file.seek(SeekFrom::Start(bytes - TRAILER_BYTES - notes_length)).map_err(io)?;
+        let notes =
+            serde_json::from_reader((&mut file).take(notes_length)).map_err(|error| error.to_string())?;
+        Ok(Verified { file, notes, bytes })
+    }
+
+    /// The keyed hash over the first `length` bytes.
+    fn seal(&self, content: &mut File, length: u64) -> io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        content.seek(SeekFrom::Start(0))?;
+        hasher.update_reader(content.take(length))?;
+        Ok(hasher.finalize())
+    }
+
+    /// Writes an artifact under another name, seals it, and moves it into place.
+    fn store(&self, path: &Path, code: &[u8], notes: &Notes) -> io::Result<()> {
+        let notes = serde_json::to_vec(notes)?;
+        let mut temporary = self.temporary()?;
+        temporary.write_all(code)?;
+        temporary.write_all(&notes)?;
+        temporary.write_all(&(notes.len() as u64).to_le_bytes())?;
+        let length = temporary.stream_position()?;
+        let seal = self.seal(temporary.as_file_mut(), length)?;
+        temporary.seek(SeekFrom::End(0))?;
+        temporary.write_all(seal.as_bytes())?;
+        temporary.write_all(MAGIC)?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(path).map_err(|error| error.error)?;
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> ArtifactsError {
+    let path = path.to_owned();
+    move |source| ArtifactsError { path, source }
+}
+
+/// Makes a folder that only its user can enter, and narrows one that was wider.
+fn private_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+/// Reads the node's key, or makes it. Two processes that start at once agree: the key is linked into place whole,
+/// and whoever comes second reads the first one's.
+fn node_key(path: &Path) -> io::Result<[u8; 32]> {
+    let read = || -> io::Result<[u8; 32]> {
+        let mut key = [0; 32];
+        let mut file = File::open(path)?;
+        file.read_exact(&mut key)?;
+        if file.read(&mut [0])? != 0 || file.metadata()?.permissions().mode() & 0o077 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the node's key must have 32 bytes and be readable by its user only (chmod 600); remove it to have a new one made",
+            ));
+        }
+        Ok(key)
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        done => return done,
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)?;
+    let temporary =
+        path.with_extension(format!("{:016x}", u64::from_le_bytes(key[..8].try_into().unwrap_or_default())));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => read(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Artifacts, PathBuf) {
+        let data = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(data.path()).unwrap();
+        let path = artifacts.path("name");
+        artifacts.store(&path, b"native code", &notes()).unwrap();
+        (data, artifacts, path)
+    }
+
+    fn notes() -> Notes {
+        Notes {
+            key: "name".into(),
+            name: "app".into(),
+            digest: Digest::of(b"component").to_string(),
+            lane: Lane::Sequential,
+            parts: vec![Part { name: "auth".into(), range: 3..9 }],
+        }
+    }
+
+    fn verify(artifacts: &Artifacts, path: &Path) -> Result<Verified, String> {
+        artifacts.verify(File::open(path).unwrap())
+    }
+
+    #[test]
+    fn what_was_stored_verifies() {
+        let (_data, artifacts, path) = store();
+        let verified = verify(&artifacts, &path).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(verified.notes, notes());
+    }
+
+    #[test]
+    fn any_changed_byte_and_any_missing_end_is_refused() {
+        let (_data, artifacts, path) = store();
+        let whole = fs::read(&path).unwrap();
+        for index in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[index] ^= 1;
+            fs::write(&path, &changed).unwrap();
+            assert!(verify(&artifacts, &path).is_err(), "byte {index}");
+            fs::write(&path, &whole[..index]).unwrap();
+            assert!(verify(&artifacts, &path).is_err(), "length {index}");
+        }
+    }
+
+    #[test]
+    fn another_nodes_key_is_refused() {
+        let (_data, _, path) = store();
+        let (_other_data, other_node, _) = store();
+        assert!(verify(&other_node, &path).is_err());
+    }
+
+    #[test]
+    fn the_key_is_kept_and_private() {
+        let data = tempfile::tempdir().unwrap();
+        let first = Artifacts::open(data.path()).unwrap().key;
+        assert_eq!(first, Artifacts::open(data.path()).unwrap().key);
+        let key = data.path().join("key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(Artifacts::open(data.path()).is_err(), "a key that others can read is not a key");
+    }
+}

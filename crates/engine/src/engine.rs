@@ -1,0 +1,224 @@
+//! The two engines, their pools and the thread that ticks.
+
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+
+use tenon_model::{Diagnostic, Digest, Location};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Inlining, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel};
+
+use crate::host::Host;
+use crate::link::{add_wasi02, add_wasi03};
+use crate::meter::TICK;
+use crate::pool::{Pool, PoolReport};
+
+/// The exact engine. An artifact of any other is not loaded, though the engine itself checks only the major version.
+const ENGINE_VERSION: &str = "wasmtime 48.0.8";
+/// Changes when what we put into an artifact changes.
+const ARTIFACT_FORMAT: u32 = 1;
+/// Stack of a guest, and of the host functions it calls on the same stack: an overflow in the latter would end the
+/// process, so they get more room than the guest.
+const GUEST_STACK_BYTES: usize = 512 << 10;
+const STACK_BYTES: usize = GUEST_STACK_BYTES + (512 << 10);
+
+/// The engine could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("the WebAssembly engine could not be set up: {0:#}")]
+pub struct EngineError(wasmtime::Error);
+
+/// A part of a composition: the bytes of the composed file that are one component.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Part {
+    /// The component's name in the composition.
+    pub name: String,
+    /// Its bytes within the file.
+    pub range: Range<usize>,
+}
+
+/// A component to compile.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// What people call it.
+    pub name: &'a str,
+    /// The component binary.
+    pub bytes: &'a [u8],
+    /// The parts it is composed of, if it is a composition.
+    pub parts: &'a [Part],
+}
+
+/// Which of the two engines a component runs on.
+///
+/// Support for concurrency inside a component costs every request about a fifth, so only components that need it
+/// run on the engine that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Lane {
+    /// Calls are sequential: WASI 0.2 and plain handlers.
+    Sequential,
+    /// Async functions, streams and futures: WASI 0.3.
+    Concurrent,
+}
+
+impl Lane {
+    pub(crate) const ALL: [Self; 2] = [Self::Sequential, Self::Concurrent];
+}
+
+pub(crate) struct LaneEngine {
+    pub(crate) engine: wasmtime::Engine,
+    pub(crate) linker: Linker<Host>,
+    /// Identifies the exact engine, its settings and the processor's features.
+    fingerprint: blake3::Hash,
+}
+
+/// The engines of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sequential: LaneEngine,
+    concurrent: LaneEngine,
+    report: PoolReport,
+    /// Dropped with the last clone, which ends the ticker.
+    _ticker: SyncSender<()>,
+}
+
+impl Engine {
+    /// Sets up both engines, reserves their pools and starts the ticker.
+    ///
+    /// # Errors
+    /// When the machine refuses the address space, or lacks a feature the engine needs.
+    pub fn new(pool: Pool) -> Result<Self, EngineError> {
+        let report = PoolReport::probe(pool);
+        let sequential = LaneEngine::new(Lane::Sequential, &report).map_err(EngineError)?;
+        let concurrent = LaneEngine::new(Lane::Concurrent, &report).map_err(EngineError)?;
+        let ticker = start_ticker([sequential.engine.weak(), concurrent.engine.weak()])
+            .map_err(|error| EngineError(wasmtime::Error::from(error)))?;
+        Ok(Self { inner: Arc::new(Inner { sequential, concurrent, report, _ticker: ticker }) })
+    }
+
+    /// What the pool was set to, and why.
+    pub fn pool(&self) -> &PoolReport {
+        &self.inner.report
+    }
+
+    pub(crate) fn lane(&self, lane: Lane) -> &LaneEngine {
+        match lane {
+            Lane::Sequential => &self.inner.sequential,
+            Lane::Concurrent => &self.inner.concurrent,
+        }
+    }
+
+    /// Compiles a component for the lane it needs.
+    ///
+    /// # Errors
+    /// When the engine refuses the component.
+    pub(crate) fn compile(&self, source: &Source<'_>) -> Result<(Lane, Vec<u8>), Diagnostic> {
+        let lane = lane_of(source.bytes);
+        let code = self.lane(lane).engine.precompile_component(source.bytes).map_err(|error| {
+            Diagnostic::new("cannot-compile", format!("`{}` cannot be compiled", source.name))
+                .at(Location::file(source.name))
+                .note("the engine says", format!("{error:#}"))
+                .mend("check the component with `tenon inspect`; it may use a proposal that is not enabled")
+        })?;
+        Ok((lane, code))
+    }
+}
+
+impl LaneEngine {
+    fn new(lane: Lane, report: &PoolReport) -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config
+            .concurrency_support(lane == Lane::Concurrent)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(report.allocation()))
+            .compiler_inlining(Inlining::InterModule)
+            .cranelift_opt_level(OptLevel::Speed)
+            .epoch_interruption(true)
+            .max_wasm_stack(GUEST_STACK_BYTES)
+            .async_stack_size(STACK_BYTES)
+            .native_unwind_info(false)
+            .module_version(ModuleVersionStrategy::Custom(ENGINE_VERSION.into()))?;
+        let engine = wasmtime::Engine::new(&config)?;
+        let mut linker = Linker::new(&engine);
+        add_wasi02(&mut linker)?;
+        if lane == Lane::Concurrent {
+            add_wasi03(&mut linker)?;
+        }
+        let mut fingerprint = Fingerprint(blake3::Hasher::new());
+        engine.precompile_compatibility_hash().hash(&mut fingerprint);
+        (ENGINE_VERSION, ARTIFACT_FORMAT, lane == Lane::Concurrent).hash(&mut fingerprint);
+        Ok(Self { engine, linker, fingerprint: fingerprint.0.finalize() })
+    }
+
+    /// The name of the artifact of a component on this engine.
+    pub(crate) fn artifact_key(&self, digest: &Digest) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.fingerprint.as_bytes());
+        hasher.update(digest.hex().as_bytes());
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Maps compiled code.
+    ///
+    /// # Safety
+    /// The file at `path` must be one that this engine compiled, and nobody may change it while it is mapped: it
+    /// is native code.
+    pub(crate) unsafe fn load(&self, path: &std::path::Path) -> wasmtime::Result<Component> {
+        // SAFETY: the caller's promise is the one that is asked for here.
+        unsafe { Component::deserialize_file(&self.engine, path) }
+    }
+}
+
+/// Whether the sequential engine, which knows neither async functions nor WASI 0.3, can run the component.
+fn lane_of(bytes: &[u8]) -> Lane {
+    use wasmparser::{Validator, WasmFeatures};
+    let sequential = WasmFeatures::default().difference(WasmFeatures::CM_ASYNC);
+    let imports_wasi03 = || {
+        let is03 = |name: &str| name.starts_with("wasi:") && name.contains("@0.3.");
+        wasmparser::Parser::new(0).parse_all(bytes).map_while(Result::ok).any(|payload| match payload {
+            wasmparser::Payload::ComponentImportSection(section) => {
+                section.into_iter().flatten().any(|import| is03(import.name.name))
+            }
+            wasmparser::Payload::ComponentExportSection(section) => {
+                section.into_iter().flatten().any(|export| is03(export.name.name))
+            }
+            _ => false,
+        })
+    };
+    if Validator::new_with_features(sequential).validate_all(bytes).is_err() || imports_wasi03() {
+        Lane::Concurrent
+    } else {
+        Lane::Sequential
+    }
+}
+
+/// Feeds what is hashed into a hash that is the same in every process, unlike the standard library's.
+struct Fingerprint(blake3::Hasher);
+
+impl Hasher for Fingerprint {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.0.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+}
+
+/// Ticks both engines from a thread of its own, so that a guest which keeps a worker busy is still looked at.
+fn start_ticker(engines: [wasmtime::EngineWeak; 2]) -> std::io::Result<SyncSender<()>> {
+    let (alive, ended) = sync_channel::<()>(1);
+    std::thread::Builder::new().name("tenon-ticker".into()).spawn(move || {
+        while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            for engine in engines.iter().filter_map(wasmtime::EngineWeak::upgrade) {
+                engine.increment_epoch();
+            }
+        }
+    })?;
+    Ok(alive)
+}

@@ -1,0 +1,217 @@
+//! How serving a request can fail, told apart.
+
+use std::time::Duration;
+
+use tenon_model::{Limits, format_bytes, format_duration};
+use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+
+use crate::engine::Part;
+use crate::meter::CpuSpent;
+
+/// Where in the guest it happened, as far as the engine can say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The component: within a composition, the part.
+    pub component: Option<String>,
+    /// The innermost guest function.
+    pub function: Option<String>,
+}
+
+/// The limit a request ran into, and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// [`Limits::wall`].
+    Wall(Duration),
+    /// [`Limits::cpu`].
+    Cpu(Duration),
+    /// [`Limits::memory_bytes`].
+    Memory(u64),
+    /// The pool's number of sandboxes.
+    Pool(u32),
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Wall(wall) => write!(f, "wall {}", format_duration(*wall)),
+            Self::Cpu(cpu) => write!(f, "cpu {}", format_duration(*cpu)),
+            Self::Memory(bytes) => write!(f, "memory {}", format_bytes(*bytes)),
+            Self::Pool(instances) => write!(f, "pool {instances}"),
+        }
+    }
+}
+
+/// Why a request got no response from its guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The guest trapped, panicked or exited.
+    Trap {
+        /// What the guest did.
+        cause: String,
+        /// Where.
+        place: Place,
+    },
+    /// The guest ran past a time limit.
+    Deadline {
+        /// Which one.
+        limit: Limit,
+        /// Where it was, when it was running.
+        place: Place,
+    },
+    /// The guest asked for more memory than it may have, and gave up.
+    OutOfMemory {
+        /// The memory limit.
+        limit: Limit,
+        /// What it asked for, in bytes, over all its memories.
+        asked_bytes: u64,
+        /// Where.
+        place: Place,
+    },
+    /// No sandbox was free.
+    PoolExhausted {
+        /// The pool's size.
+        limit: Limit,
+        /// Which of the pool's parts ran out.
+        cause: String,
+    },
+    /// The guest ended without a response.
+    NoResponse {
+        /// What it said instead, if anything.
+        cause: String,
+    },
+    /// The guest's response is not one HTTP can carry.
+    InvalidResponse {
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The request cannot be given to a guest.
+    BadRequest {
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The request's body is larger than a plain handler is given.
+    RequestTooLarge {
+        /// The limit, in bytes.
+        limit_bytes: u64,
+    },
+    /// Ours.
+    Internal {
+        /// What happened.
+        cause: String,
+    },
+}
+
+impl Failure {
+    /// The stable, documented code: the value of the `x-error-code` header.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Trap { .. } => "guest-trap",
+            Self::Deadline { limit: Limit::Cpu(_), .. } => "cpu-deadline",
+            Self::Deadline { .. } => "wall-deadline",
+            Self::OutOfMemory { .. } => "out-of-memory",
+            Self::PoolExhausted { .. } => "pool-exhausted",
+            Self::NoResponse { .. } => "guest-no-response",
+            Self::InvalidResponse { .. } => "invalid-response",
+            Self::BadRequest { .. } => "bad-request",
+            Self::RequestTooLarge { .. } => "request-too-large",
+            Self::Internal { .. } => "internal",
+        }
+    }
+
+    /// What happened, for the log; never sent to a client.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Trap { cause, .. }
+            | Self::PoolExhausted { cause, .. }
+            | Self::NoResponse { cause }
+            | Self::InvalidResponse { cause }
+            | Self::BadRequest { cause }
+            | Self::Internal { cause } => cause.clone(),
+            Self::Deadline { limit: Limit::Cpu(_), .. } => "the guest used up its processor time".into(),
+            Self::Deadline { .. } => "the guest did not finish in time".into(),
+            Self::OutOfMemory { asked_bytes, .. } => {
+                format!("the guest asked for {} of memory", format_bytes(*asked_bytes))
+            }
+            Self::RequestTooLarge { .. } => {
+                "the request's body is larger than a plain handler is given".into()
+            }
+        }
+    }
+
+    /// The limit that was hit, if one was.
+    pub fn limit(&self) -> Option<String> {
+        match self {
+            Self::Deadline { limit, .. }
+            | Self::OutOfMemory { limit, .. }
+            | Self::PoolExhausted { limit, .. } => Some(limit.to_string()),
+            Self::RequestTooLarge { limit_bytes } => {
+                Some(format!("request-body {}", format_bytes(*limit_bytes)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Where in the guest it happened.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Trap { place, .. } | Self::Deadline { place, .. } | Self::OutOfMemory { place, .. } => {
+                Some(place)
+            }
+            _ => None,
+        }
+    }
+
+    /// Sorts an error of the engine.
+    ///
+    /// `denied_bytes` is what the guest asked for when it was last refused memory, if it was: a guest that is
+    /// refused memory commonly aborts, and the trap alone would not say why.
+    pub(crate) fn sort(
+        error: &Error,
+        limits: &Limits,
+        pool: u32,
+        denied_bytes: Option<u64>,
+        parts: &[Part],
+    ) -> Self {
+        if let Some(exhausted) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+            return Self::PoolExhausted { limit: Limit::Pool(pool), cause: exhausted.to_string() };
+        }
+        let place = place(error, parts);
+        if error.is::<CpuSpent>() {
+            return Self::Deadline { limit: Limit::Cpu(limits.cpu), place };
+        }
+        if let Some(asked_bytes) = denied_bytes {
+            return Self::OutOfMemory { limit: Limit::Memory(limits.memory_bytes), asked_bytes, place };
+        }
+        let cause = if let Some(trap) = error.downcast_ref::<Trap>() {
+            trap.to_string()
+        } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+            format!("the guest exited with status {}", exit.0)
+        } else {
+            error.root_cause().to_string()
+        };
+        Self::Trap { cause, place }
+    }
+}
+
+/// The innermost guest frame of an error, and the part of the composition it belongs to.
+fn place(error: &Error, parts: &[Part]) -> Place {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return Place::default();
+    };
+    let part_of =
+        |offset: usize| parts.iter().find(|part| part.range.contains(&offset)).map(|part| part.name.clone());
+    let frames = backtrace.frames();
+    Place {
+        component: frames.iter().find_map(|frame| frame.module_offset().and_then(part_of)),
+        function: frames.first().map(|frame| match (frame.func_name(), frame.symbols().first()) {
+            (_, Some(symbol)) if symbol.name().is_some() => symbol.name().unwrap_or_default().to_owned(),
+            (Some(name), _) => rustc_name(name),
+            (None, _) => format!("function {}", frame.func_index()),
+        }),
+    }
+}
+
+/// A demangled name where the guest's names are mangled.
+fn rustc_name(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}

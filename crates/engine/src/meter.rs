@@ -1,0 +1,184 @@
+//! How much processor time a guest has used, and the two clocks that stop it.
+//!
+//! A guest is billed for the time spent inside polls of its future: waiting is free, looping is not. A poll that
+//! ends within one tick is timed by the monotonic clock alone, which costs no system call; from the first tick
+//! that finds a guest running, its polls are timed by the thread's processor clock, so a guest is not billed for
+//! the time its thread was off the processor.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+/// How often a running guest is looked at. A guest past its budget is stopped within one tick.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+
+/// Raised inside a guest that has used up its processor time.
+#[derive(Debug, thiserror::Error)]
+#[error("the guest used up its processor time")]
+pub(crate) struct CpuSpent;
+
+/// One request's use of the processor. Written by the thread that polls the guest, read by anybody.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    budget_ns: u64,
+    /// Finished polls, in nanoseconds.
+    spent_ns: AtomicU64,
+    /// Where the running poll began: on the thread's processor clock when `exact`, else on the monotonic one.
+    poll_began_ns: AtomicU64,
+    exact: AtomicBool,
+    began: Instant,
+    memory_bytes: AtomicU64,
+    /// What the guest asked for when it was last refused memory; zero when it never was.
+    memory_denied_bytes: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) fn new(budget: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            budget_ns: nanos(budget),
+            spent_ns: AtomicU64::new(0),
+            poll_began_ns: AtomicU64::new(0),
+            exact: AtomicBool::new(false),
+            began: Instant::now(),
+            memory_bytes: AtomicU64::new(0),
+            memory_denied_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Processor time of finished polls.
+    pub(crate) fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent_ns.load(Relaxed))
+    }
+
+    /// Time since the request was admitted.
+    pub(crate) fn wall(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(crate) fn memory_used(&self, bytes: u64) {
+        self.memory_bytes.store(bytes, Relaxed);
+    }
+
+    pub(crate) fn memory_denied(&self, asked_bytes: u64) {
+        self.memory_denied_bytes.store(asked_bytes, Relaxed);
+    }
+
+    /// The most memory the guest had; linear memories never shrink.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Relaxed)
+    }
+
+    /// What the guest asked for when it was last refused memory, if it was.
+    pub(crate) fn denied_bytes(&self) -> Option<u64> {
+        Some(self.memory_denied_bytes.load(Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    fn now_ns(&self) -> u64 {
+        if self.exact.load(Relaxed) { thread_cpu_ns() } else { nanos(self.began.elapsed()) }
+    }
+
+    fn poll_begins(&self) {
+        self.poll_began_ns.store(self.now_ns(), Relaxed);
+    }
+
+    fn poll_ends(&self) {
+        let in_poll = self.now_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
+        self.spent_ns.fetch_add(in_poll, Relaxed);
+    }
+
+    /// Called on the guest's own thread, within a poll, when a tick finds it running.
+    pub(crate) fn tick(&self) -> Result<(), CpuSpent> {
+        let in_poll = self.now_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
+        let spent = self.spent_ns.fetch_add(in_poll, Relaxed) + in_poll;
+        self.exact.store(true, Relaxed);
+        self.poll_began_ns.store(self.now_ns(), Relaxed);
+        if spent >= self.budget_ns { Err(CpuSpent) } else { Ok(()) }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn thread_cpu_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// The guest's time on the wall ran out.
+#[derive(Debug)]
+pub(crate) struct WallSpent;
+
+/// A guest's future under its meter and its deadline. The deadline stands outside the engine's own event loop,
+/// which a guest can keep from running.
+pub(crate) struct Metered<F> {
+    future: Pin<Box<F>>,
+    meter: Arc<Meter>,
+    wall: Duration,
+    /// Set when the guest first waits: most never do, and a timer is not free.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<F: Future> Metered<F> {
+    pub(crate) fn new(future: F, meter: Arc<Meter>, wall: Duration) -> Self {
+        Self { future: Box::pin(future), meter, wall, deadline: None }
+    }
+}
+
+impl<F: Future> Future for Metered<F> {
+    type Output = Result<F::Output, WallSpent>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        this.meter.poll_begins();
+        let polled = this.future.as_mut().poll(context);
+        this.meter.poll_ends();
+        if let Poll::Ready(output) = polled {
+            return Poll::Ready(Ok(output));
+        }
+        let deadline = this
+            .deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((this.meter.began + this.wall).into())));
+        deadline.as_mut().poll(context).map(|()| Err(WallSpent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_poll_is_billed_and_stopped_and_a_waiting_one_is_not() {
+        let meter = Meter::new(Duration::from_millis(20));
+        meter.poll_begins();
+        let began = Instant::now();
+        let mut ticks = 0;
+        while meter.tick().is_ok() {
+            ticks += 1;
+            let until = began + TICK * ticks;
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+        }
+        meter.poll_ends();
+        assert!(meter.spent() >= Duration::from_millis(20), "{:?}", meter.spent());
+
+        let meter = Meter::new(Duration::from_millis(20));
+        for _ in 0..3 {
+            meter.poll_begins();
+            meter.tick().unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            meter.tick().unwrap();
+            meter.poll_ends();
+        }
+        assert!(
+            meter.spent() < Duration::from_millis(20),
+            "asleep is not on the processor: {:?}",
+            meter.spent()
+        );
+    }
+}
