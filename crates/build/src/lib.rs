@@ -1,1 +1,33 @@
-//! Room `build`.
+//! Guest toolchains: from a folder of source and a contract to a component.
+//!
+//! One module a language behind one trait ([`Toolchain`]). [`build`] is the journey of one component: is it built
+//! already → is the toolchain there → run it → is the result what the contract says → write it. [`build_project`]
+//! takes that journey for several components at once.
+//!
+//! This room runs programs and touches the files it is told to. It has no terminal, no environment and no home
+//! directory: the paths come in [`Job`] and [`Toolbox`], the environment in [`Host`], and what a person is to see
+//! goes out through [`Progress`].
+
+mod component;
+mod contract;
+mod doctor;
+mod error;
+mod fingerprint;
+mod host;
+mod job;
+mod language;
+mod process;
+mod progress;
+mod toolbox;
+mod toolchain;
+
+pub use doctor::{Check, State, doctor};
+pub use error::BuildError;
+pub use host::Host;
+pub use job::{Built, Job, Setting, build, build_project};
+pub use language::detect;
+pub use process::CommandError;
+pub use progress::{Progress, Silent};
+pub use tenon_model::Language;
+pub use toolbox::{InstallError, Toolbox};
+pub use toolchain::{Product, Site, Toolchain};

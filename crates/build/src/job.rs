@@ -1,0 +1,228 @@
+//! The journey of one component from source to file, and of several at once.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tenon_model::{Diagnostic, Digest};
+
+use crate::component;
+use crate::contract::Contract;
+use crate::doctor::missing_for_build;
+use crate::error::BuildError;
+use crate::fingerprint::{Inputs, Record};
+use crate::host::Host;
+use crate::language::detect;
+use crate::progress::Progress;
+use crate::toolbox::Toolbox;
+use crate::toolchain::{Site, Toolchain, toolchain_of};
+use tenon_model::Language;
+
+/// One component to build.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The component's name; names its files in `work`, so it is one path segment.
+    pub name: String,
+    /// The folder of its source.
+    pub source: PathBuf,
+    /// Its language; told from the files in `source` when absent.
+    pub language: Option<Language>,
+    /// The folder of the contracts.
+    pub wit: PathBuf,
+    /// The world it targets; may be absent when the contracts have one only.
+    pub world: Option<String>,
+    /// The file to write.
+    pub output: PathBuf,
+    /// The project's folder for build products, `.tenon`; made when it is not there.
+    pub work: PathBuf,
+}
+
+/// With what to build.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// The guest toolchains.
+    pub toolbox: &'a Toolbox,
+    /// The machine.
+    pub host: &'a Host,
+    /// Told what is going on.
+    pub progress: &'a dyn Progress,
+}
+
+/// A component that is built.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The component's name.
+    pub name: String,
+    /// What it is written in.
+    pub language: Language,
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Its digest.
+    pub digest: Digest,
+    /// Whether it was built already, and nothing has changed since.
+    pub skipped: bool,
+    /// How long that took.
+    pub duration: Duration,
+}
+
+/// Builds several components at the same time. The results come in the order of the jobs; a component that does not
+/// build does not keep the others from being built.
+pub fn build_project(jobs: &[Job], setting: Setting<'_>) -> Vec<Result<Built, BuildError>> {
+    std::thread::scope(|scope| {
+        let running: Vec<_> = jobs.iter().map(|job| scope.spawn(move || build(job, setting))).collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+/// Builds one component, unless it is built already.
+///
+/// # Errors
+/// When the source, the contract or the toolchain is not as it should be, or the compiler refuses.
+pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
+    let started = Instant::now();
+    let job = &job.at_absolute_paths()?;
+    let language = job.language.map_or_else(|| detect(&job.source), Ok)?;
+    let toolchain = toolchain_of(language);
+    fs::create_dir_all(&job.work).map_err(BuildError::io("make the folder", &job.work))?;
+    // Held until the end: of two builds of a component at once, the second finds that it is built.
+    let _lock = job.lock()?;
+
+    let made = |bytes: &[u8], digest, skipped| Built {
+        name: job.name.clone(),
+        language,
+        path: job.output.clone(),
+        bytes: bytes.len() as u64,
+        digest,
+        skipped,
+        duration: started.elapsed(),
+    };
+    let before = Record::read(&job.record_path());
+    if let Some(record) = &before
+        && let Ok(bytes) = fs::read(&job.output)
+        && Digest::of(&bytes) == record.output
+        && job.inputs(language, toolchain, &record.also)? == record.inputs
+    {
+        return Ok(made(&bytes, record.output, true));
+    }
+
+    let checks = missing_for_build(setting.toolbox, setting.host, language);
+    if !checks.is_empty() {
+        return Err(BuildError::Toolchain { component: job.name.clone(), language, checks });
+    }
+    let contract = Contract::load(&job.wit, job.world.as_deref())?;
+    // Taken before the toolchain runs: what is saved meanwhile makes the next build build again.
+    let inputs_before = job.inputs(language, toolchain, &[])?;
+    let product = toolchain.build(&Site {
+        component: &job.name,
+        language,
+        source: &job.source,
+        wit: &job.wit,
+        contract: &contract,
+        work: &job.work,
+        toolbox: setting.toolbox,
+        host: setting.host,
+        progress: setting.progress,
+    })?;
+    let undeclared = component::check(&job.name, &contract, &product.bytes)?;
+    if !undeclared.is_empty() {
+        let what = format!("imports that the world does not name: {}", undeclared.join(", "));
+        setting.progress.line(&job.name, &what);
+    }
+    let digest = Digest::of(&product.bytes);
+    write_whole(&job.output, &product.bytes)?;
+    if job.inputs(language, toolchain, &[])? == inputs_before {
+        let inputs = job.inputs(language, toolchain, &product.also)?;
+        let record = Record { inputs, output: digest, also: product.also };
+        write_whole(&job.record_path(), record.text().as_bytes())?;
+    }
+    Ok(made(&product.bytes, digest, false))
+}
+
+impl Job {
+    fn at_absolute_paths(&self) -> Result<Self, BuildError> {
+        let name = Path::new(&self.name);
+        if name.components().count() != 1 || name.file_name() != Some(name.as_os_str()) {
+            let what = format!("`{}` cannot be a component's name: files are named after it", self.name);
+            return Err(Diagnostic::new("component-name", what)
+                .mend("use letters, digits and dashes")
+                .into());
+        }
+        let absolute = |path: &Path| {
+            // What is there by its real name, so that it compares equal to what compilers report.
+            path.canonicalize().or_else(|_| std::path::absolute(path)).map_err(BuildError::io("find", path))
+        };
+        let source = absolute(&self.source)?;
+        if !source.is_dir() {
+            // Says that the folder is missing.
+            detect(&self.source)?;
+        }
+        Ok(Self {
+            source,
+            wit: absolute(&self.wit)?,
+            output: absolute(&self.output)?,
+            work: absolute(&self.work)?,
+            ..self.clone()
+        })
+    }
+
+    fn record_path(&self) -> PathBuf {
+        self.work.join(format!("{}.fingerprint", self.name))
+    }
+
+    fn lock(&self) -> Result<File, BuildError> {
+        let path = self.work.join(format!("{}.lock", self.name));
+        let file = File::create(&path).map_err(BuildError::io("write", &path))?;
+        file.lock().map_err(BuildError::io("lock", &path))?;
+        Ok(file)
+    }
+
+    fn inputs(
+        &self,
+        language: Language,
+        toolchain: &dyn Toolchain,
+        also: &[PathBuf],
+    ) -> Result<Digest, BuildError> {
+        let recipe = format!(
+            "tenon-build {}\n{}\n{}\nworld {}",
+            env!("CARGO_PKG_VERSION"),
+            language.name(),
+            toolchain.recipe(),
+            self.world.as_deref().unwrap_or("")
+        );
+        let inputs = Inputs {
+            source: &self.source,
+            wit: &self.wit,
+            generated: toolchain.generates(),
+            recipe: &recipe,
+        };
+        match inputs.digest(also) {
+            Ok(digest) => Ok(digest),
+            // Contract::load says this better.
+            Err((path, _)) if path == self.wit => Ok(Digest::of(b"no contracts")),
+            Err((path, source)) => Err(BuildError::Io { action: "read", path, source }),
+        }
+    }
+}
+
+/// Writes a file so that nobody ever sees half of it.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(BuildError::io("make the folder", folder))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(BuildError::io("write in", folder))?;
+    file.write_all(bytes).map_err(BuildError::io("write", path))?;
+    // Others may read what was built, as if it had been written in place.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let readable = fs::Permissions::from_mode(0o644);
+        file.as_file().set_permissions(readable).map_err(BuildError::io("write", path))?;
+    }
+    file.persist(path).map_err(|error| BuildError::io("write", path)(error.error))?;
+    Ok(())
+}

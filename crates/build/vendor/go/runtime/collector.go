@@ -1,0 +1,42 @@
+package runtime
+
+import (
+	"runtime"
+	_ "unsafe"
+)
+
+// When the heap has grown to so many bytes, it is worth a collection.
+const collectAtLeast = 4 << 20
+
+var (
+	called    bool
+	collectAt uint64 = collectAtLeast
+	stats     runtime.MemStats
+)
+
+//go:linkname setGCPercent runtime/debug.setGCPercent
+func setGCPercent(percent int32) int32
+
+// A collection reads the clock, may run timers and may run the cleanups of resources: all of them call imports of
+// the component, and while the host is placing arguments or results in our memory (`cabi_realloc`) that is a trap.
+// An allocation there must not start one, so nothing is collected on its own.
+func init() {
+	setGCPercent(-1)
+}
+
+// Collect collects garbage when the heap has doubled since the last time. The generated code calls it first in every
+// exported function, where imports may be called. The first call of an instance has no garbage, and an instance may
+// well never see a second.
+func Collect() {
+	if !called {
+		called = true
+		return
+	}
+	runtime.ReadMemStats(&stats)
+	if stats.HeapAlloc < collectAt {
+		return
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	collectAt = max(collectAtLeast, 2*stats.HeapAlloc)
+}
