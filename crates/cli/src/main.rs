@@ -1,2 +1,47 @@
-//! The `tenon` command.
-fn main() {}
+//! The `tenon` command: the only room that knows the terminal, the environment and the home directory.
+//!
+//! `main` reads both once, hands what it read to one command (a file each under `commands`), and turns what comes
+//! back into output and an exit code.
+
+mod args;
+mod commands;
+mod error;
+mod project;
+mod settings;
+mod terminal;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser as _;
+use settings::Settings;
+use terminal::Terminal;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Help and version are not errors; clap knows which is which, and where each is printed.
+            let _ = usage.print();
+            return ExitCode::from(if usage.use_stderr() { error::USAGE } else { 0 });
+        }
+    };
+    let terminal = Terminal::new(cli.json, cli.quiet);
+    let settings = Settings::from_environment();
+    let done = match cli.command {
+        Command::Build(args) => commands::build::run(&args, &settings, &terminal),
+        Command::Compose(args) => commands::compose::run(&args, &terminal),
+        Command::Compile(args) => commands::compile::run(&args, &settings, &terminal),
+        Command::Inspect(args) => commands::inspect::run(&args, &terminal),
+        Command::Serve(args) => commands::serve::run(&args, &settings, &terminal),
+        Command::Doctor(args) => commands::doctor::run(&args, &settings, &terminal),
+        Command::Reference => commands::reference::run(&terminal),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tenon_model::{parse_bytes, parse_duration};
+
+/// Compose WebAssembly components written in different languages into one typed service, and serve it, each
+/// request in a fresh sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "tenon", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Print results and errors as JSON, one value a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results and errors only.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build components from source, each with its own language's toolchain; what has not changed is skipped.
+    Build(BuildArgs),
+    /// Join components by their contracts into one component.
+    Compose(ComposeArgs),
+    /// Compile a component to native code, ahead of time.
+    Compile(CompileArgs),
+    /// Show what is in a component: world, imports, exports, nested components, sizes, producers.
+    Inspect(InspectArgs),
+    /// Serve a component, or a folder's composition, over HTTP.
+    Serve(ServeArgs),
+    /// Say what is missing on this machine, for which language, and the command that mends it.
+    Doctor(DoctorArgs),
+    /// Print the reference of every command, manifest key, limit and error code, as Markdown.
+    #[command(hide = true)]
+    Reference,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// A folder with a `tenon.toml` or `composition.toml`, or with the source of one component.
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComposeArgs {
+    /// The manifest that says what is joined to what.
+    #[arg(long, value_name = "FILE", default_value = "composition.toml")]
+    pub(crate) config: PathBuf,
+    /// Component files that stand in for a component's `path`, matched by file name.
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where to write the composed component.
+    #[arg(long, short, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataArgs {
+    /// The data directory: compiled artifacts and the node's key. Default: `$TENON_DATA`, else the user's data
+    /// directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// The component.
+    pub(crate) file: PathBuf,
+    /// Also write the artifact here. Only this node runs it: `tenon serve OUT`.
+    #[arg(long, short, value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The component.
+    pub(crate) file: PathBuf,
+    /// Print its contract as WIT.
+    #[arg(long)]
+    pub(crate) wit: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// A component (`.wasm`), a compiled artifact of this node (`.cwasm`), a manifest, or a folder with one.
+    #[arg(default_value = ".")]
+    pub(crate) target: PathBuf,
+    /// The address to listen on; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Threads that serve requests. Default: one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+    /// Sandboxes alive at once, over all requests.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) pool: u32,
+    /// Time a request may take, from admission to the end of its response. Default: the manifest's, else 30s.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) wall: Option<Duration>,
+    /// Processor time a request may use. Default: the manifest's, else 5s.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) cpu: Option<Duration>,
+    /// Linear memory a request may use, all its components together. Default: the manifest's, else 128MiB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// The largest request body a plain handler is given. Default: the manifest's, else 8MiB.
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) request_body: Option<u64>,
+    /// Requests that may run at once. Default: the manifest's, else 512.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: Option<u32>,
+    /// The form of the log, which goes to standard error.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// Log every request, not only those that failed.
+    #[arg(long)]
+    pub(crate) access_log: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// A folder whose components' languages are looked at. Default: all languages.
+    pub(crate) dir: Option<PathBuf>,
+    /// Install what is missing and can be installed without root.
+    #[arg(long)]
+    pub(crate) fix: bool,
+}

@@ -1,0 +1,9 @@
+//! One file a command.
+
+pub(crate) mod build;
+pub(crate) mod compile;
+pub(crate) mod compose;
+pub(crate) mod doctor;
+pub(crate) mod inspect;
+pub(crate) mod reference;
+pub(crate) mod serve;

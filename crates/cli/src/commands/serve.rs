@@ -1,0 +1,174 @@
+//! `tenon serve`: one app over HTTP.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tenon_edge::{Server, ServerError, Site};
+use tenon_engine::{Artifacts, Engine, Pool, Service, Stored};
+use tenon_model::{Diagnostic, Limits, Location};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{LogFormat, ServeArgs};
+use crate::commands::{build, compile};
+use crate::error::CommandError;
+use crate::project::{COMPONENT_BYTES_MAX, Project, read};
+use crate::settings::Settings;
+use crate::terminal::Terminal;
+
+/// After the wall-clock limit of a request, its connection has this long to take the end of the response.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
+    start_log(args);
+    let app = App::find(args, settings, terminal)?;
+    let limits = limits(args, app.limits);
+    let engine = Engine::new(Pool { instances: args.pool, memory_bytes: limits.memory_bytes })
+        .map_err(|error| CommandError::ours("the engine could not be set up", &error))?;
+    say_pool(&engine);
+    let artifacts = compile::open_store(args.data.data.as_deref().unwrap_or(&settings.data))?;
+    let stored = app.stored(&engine, &artifacts, terminal)?;
+    let service = Service::new(&engine, &app.name, stored, limits)?;
+    let shape = service.shape().to_string();
+    let digest = service.digest().to_string();
+
+    // Asked for before anything is announced: whoever reads the line below may send a signal at once.
+    let mut signals = Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
+    let workers = args.workers.map_or_else(cores, usize::from);
+    let server = Server { listen: args.listen, workers, drain: limits.wall + DRAIN_GRACE };
+    let listening = server.start(Arc::new(Site::new(service))).map_err(refused)?;
+    let address = listening.address();
+    terminal.step("handler", &shape);
+    terminal.result(format_args!("serving {} on http://{address}", app.name), || {
+        json!({
+            "event": "serving", "name": app.name, "address": address.to_string(), "handler": shape,
+            "digest": digest, "workers": workers,
+        })
+    });
+
+    signals.forever().next();
+    terminal.step("draining", "running requests may finish; a second signal ends them");
+    let handle = signals.handle();
+    let impatient = std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            // The person has said it twice.
+            let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
+        }
+    });
+    let drained = listening.drain();
+    handle.close();
+    let _ = impatient.join();
+    if !drained.complete {
+        tracing::warn!("requests were still running when the drain's time was over");
+    }
+    Ok(())
+}
+
+/// What is served, before it is compiled.
+struct App {
+    name: String,
+    limits: Limits,
+    code: Code,
+}
+
+enum Code {
+    Component(Vec<u8>),
+    /// Compiled already, by this node.
+    Artifact(std::path::PathBuf),
+}
+
+impl App {
+    fn find(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<Self, CommandError> {
+        let target = &args.target;
+        let extension = target.extension().and_then(|extension| extension.to_str());
+        if target.is_dir() || extension == Some("toml") {
+            let project = Project::open(target)?;
+            build::build_project(&project, settings, terminal)?;
+            let composed = project.compose(&[])?;
+            let limits = project.manifest.limits;
+            return Ok(Self { name: project.name(), limits, code: Code::Component(composed.bytes) });
+        }
+        let name =
+            target.file_stem().map_or_else(|| "app".into(), |name| name.to_string_lossy().into_owned());
+        let code = match extension {
+            Some("cwasm") => Code::Artifact(target.clone()),
+            _ => {
+                let bytes = read(target, COMPONENT_BYTES_MAX)?;
+                tenon_wit::require_component(&target.display().to_string(), &bytes)?;
+                Code::Component(bytes)
+            }
+        };
+        Ok(Self { name, limits: Limits::default(), code })
+    }
+
+    fn stored(
+        &self,
+        engine: &Engine,
+        artifacts: &Artifacts,
+        terminal: &Terminal,
+    ) -> Result<Stored, CommandError> {
+        match &self.code {
+            Code::Component(bytes) => compile::compiled(engine, artifacts, &self.name, bytes, terminal),
+            Code::Artifact(path) => Ok(artifacts.adopt(engine, Path::new(path))?),
+        }
+    }
+}
+
+/// The manifest's limits, and over them what the command line says.
+fn limits(args: &ServeArgs, manifest: Limits) -> Limits {
+    Limits {
+        wall: args.wall.unwrap_or(manifest.wall),
+        cpu: args.cpu.unwrap_or(manifest.cpu),
+        memory_bytes: args.memory.unwrap_or(manifest.memory_bytes),
+        request_body_bytes: args.request_body.unwrap_or(manifest.request_body_bytes),
+        concurrency: args.concurrency.unwrap_or(manifest.concurrency),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn start_log(args: &ServeArgs) {
+    let level =
+        if args.access_log { "warn,tenon::guest=info,tenon::request=debug" } else { "warn,tenon=info" };
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::new(level));
+    match args.log_format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
+}
+
+fn say_pool(engine: &Engine) {
+    let report = engine.pool();
+    if let Some(fits) = report.instances_within_mappings() {
+        tracing::warn!(
+            instances = report.pool.instances,
+            fits,
+            mend = format!("sysctl vm.max_map_count={}", report.mappings_needed * 2),
+            "the kernel's limit on mappings leaves room for fewer sandboxes than the pool holds"
+        );
+    }
+    tracing::debug!(page_scan = %report.page_scan, "pool");
+}
+
+fn refused(error: ServerError) -> CommandError {
+    match error {
+        ServerError::InUse(address) => {
+            Diagnostic::new("address-in-use", format!("{address} is in use by another process"))
+                .mend("stop that process, or choose another address with `--listen`; port 0 picks a free one")
+                .into()
+        }
+        ServerError::Listen(address, cause) => {
+            Diagnostic::new("cannot-listen", format!("cannot listen on {address}: {cause}"))
+                .at(Location::file(address.to_string()))
+                .mend("choose an address of this machine, and a port above 1023 unless you are root")
+                .into()
+        }
+        ServerError::Worker(_) => CommandError::ours("the server could not start", &error),
+    }
+}

@@ -1,0 +1,161 @@
+//! A folder or manifest on disk, and the files it names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tenon_compose::manifest::Component;
+use tenon_compose::{Composed, Input, Manifest};
+use tenon_model::{Diagnostic, Diagnostics, Location};
+
+/// The manifests a folder may have; the first one found is the folder's.
+const MANIFESTS: [&str; 2] = ["tenon.toml", "composition.toml"];
+/// A manifest larger than this is not one.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// A component larger than this is not read.
+pub(crate) const COMPONENT_BYTES_MAX: u64 = 512 << 20;
+
+/// A manifest, where it lies, and the component files that stand in for those it names.
+pub(crate) struct Project {
+    pub(crate) folder: PathBuf,
+    pub(crate) manifest: Manifest,
+}
+
+impl Project {
+    /// The manifest of a folder, or a manifest file itself.
+    pub(crate) fn open(path: &Path) -> Result<Self, Diagnostics> {
+        let file = if path.is_dir() { find_manifest(path)? } else { path.to_owned() };
+        let text = String::from_utf8(read(&file, MANIFEST_BYTES_MAX)?).map_err(|_| {
+            Diagnostic::new("invalid-manifest", "the manifest is not UTF-8 text")
+                .at(Location::file(show(&file)))
+        })?;
+        let manifest = Manifest::parse(&show(&file), &text)?;
+        let folder = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        Ok(Self { folder, manifest })
+    }
+
+    /// What people call the app: the manifest's name, else the folder's.
+    pub(crate) fn name(&self) -> String {
+        self.manifest.name.clone().unwrap_or_else(|| {
+            let folder = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
+            folder.file_name().map_or_else(|| "app".into(), |name| name.to_string_lossy().into_owned())
+        })
+    }
+
+    /// Where a component's file lies.
+    pub(crate) fn path(&self, component: &Component) -> PathBuf {
+        self.folder.join(&component.path)
+    }
+
+    /// Reads the components and joins them. A file of `stand_ins` takes the place of the component's whose `path`
+    /// ends in the same file name.
+    pub(crate) fn compose(&self, stand_ins: &[PathBuf]) -> Result<Composed, Diagnostics> {
+        let mut found = self.unused(stand_ins);
+        let mut files = Vec::new();
+        for component in &self.manifest.components {
+            let own = self.path(component);
+            let file = stand_ins.iter().find(|file| file.file_name() == own.file_name()).unwrap_or(&own);
+            match read(file, COMPONENT_BYTES_MAX) {
+                Ok(bytes) => files.push((component.name.as_str(), show(file), bytes)),
+                Err(diagnostic) => found.push(self.explain_missing(component, diagnostic)),
+            }
+        }
+        Diagnostics::check(found)?;
+        let inputs: Vec<Input<'_>> =
+            files.iter().map(|(component, file, bytes)| Input { component, file, bytes }).collect();
+        tenon_compose::compose(&self.manifest, &inputs)
+    }
+
+    /// Files given that no component's `path` is named like, and files that two of them are.
+    fn unused(&self, stand_ins: &[PathBuf]) -> Vec<Diagnostic> {
+        let names = |component: &Component| self.path(component).file_name().map(ToOwned::to_owned);
+        stand_ins
+            .iter()
+            .filter(|file| !self.manifest.components.iter().any(|component| names(component).as_deref() == file.file_name()))
+            .map(|file| {
+                let expected: Vec<_> = self.manifest.components.iter().map(|component| component.path.as_str()).collect();
+                Diagnostic::new("unused-file", format!("`{}` stands in for no component", show(file)))
+                    .at(Location::file(self.manifest.file.clone()))
+                    .note("files of the manifest", expected.join("\n"))
+                    .mend("a file given on the command line takes the place of the component whose `path` has the same file name")
+            })
+            .collect()
+    }
+
+    fn explain_missing(&self, component: &Component, mut diagnostic: Diagnostic) -> Diagnostic {
+        if diagnostic.code == "file-missing" {
+            diagnostic.message =
+                format!("the file of component `{}` is missing: {}", component.name, diagnostic.message);
+            diagnostic.at = Some(component.path_at.clone().unwrap_or_else(|| component.at.clone()));
+            diagnostic.mend = Some(match &component.source {
+                Some(_) => format!("tenon build {}", self.folder.display()),
+                None => format!("put the component there, or name another `path` for `{}`", component.name),
+            });
+        }
+        diagnostic
+    }
+}
+
+/// The manifest of a folder.
+fn find_manifest(folder: &Path) -> Result<PathBuf, Diagnostic> {
+    MANIFESTS.iter().map(|name| folder.join(name)).find(|file| file.is_file()).ok_or_else(|| {
+        Diagnostic::new(
+            "no-manifest",
+            format!("`{}` has neither a tenon.toml nor a composition.toml", folder.display()),
+        )
+        .at(Location::file(folder.display().to_string()))
+        .mend("name a folder that has one, or a component file")
+    })
+}
+
+/// Whether a folder has a manifest.
+pub(crate) fn has_manifest(folder: &Path) -> bool {
+    MANIFESTS.iter().any(|name| folder.join(name).is_file())
+}
+
+/// A file, whole.
+pub(crate) fn read(file: &Path, bytes_max: u64) -> Result<Vec<u8>, Diagnostic> {
+    let at = || Location::file(show(file));
+    let unreadable = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Diagnostic::new("file-missing", format!("there is no file `{}`", show(file)))
+                .at(at())
+                .mend("check the path")
+        }
+        _ => Diagnostic::new("cannot-read", format!("`{}` cannot be read: {error}", show(file))).at(at()),
+    };
+    let length = fs::metadata(file).map_err(unreadable)?.len();
+    if length > bytes_max {
+        let limit = tenon_model::format_bytes(bytes_max);
+        return Err(
+            Diagnostic::new("file-too-large", format!("`{}` is larger than {limit}", show(file))).at(at())
+        );
+    }
+    fs::read(file).map_err(unreadable)
+}
+
+/// Writes a file whole or not at all.
+pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let unwritable = |error: std::io::Error| {
+        Diagnostic::new("cannot-write", format!("`{}` cannot be written: {error}", show(file)))
+            .at(Location::file(show(file)))
+            .mend("choose another place with `-o`, or make the folder writable")
+    };
+    fs::create_dir_all(folder).map_err(unwritable)?;
+    let partial = folder.join(format!(
+        ".{}.{}.partial",
+        file.file_name().unwrap_or_default().to_string_lossy(),
+        std::process::id()
+    ));
+    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, file)).map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        unwritable(error)
+    })
+}
+
+fn show(file: &Path) -> String {
+    file.display().to_string()
+}

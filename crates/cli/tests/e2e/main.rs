@@ -1,0 +1,13 @@
+//! Tenon from the outside: the `tenon` process, real guests, a real HTTP client.
+//!
+//! One binary, one module a concern, so that the tests link once.
+
+mod artifacts;
+mod failures;
+mod fresh;
+mod granted;
+mod http;
+mod input;
+mod kinds;
+mod stop;
+mod support;

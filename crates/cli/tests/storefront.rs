@@ -1,0 +1,317 @@
+//! The main job, from outside: three components in three languages, built from source, composed and served.
+//!
+//! Needs the guest toolchains in the project's tool folder, where `cargo xtask` puts them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+use tenon_testkit::client::{Body, Reply, call, empty, full, get, post, request};
+use tenon_testkit::{Finished, Serving, Tenon, repository, until};
+
+/// How long a build of all three may take from nothing.
+const BUILD_DEADLINE: Duration = Duration::from_secs(600);
+
+const PARTS: [&str; 3] = ["auth", "routing", "storefront"];
+
+/// A built copy of the example, shared by the tests that only read it.
+struct Built {
+    tenon: Tenon,
+    folder: PathBuf,
+}
+
+fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+        let folder = copy_of_the_example(&tenon);
+        build(&tenon, &folder);
+        Built { tenon, folder }
+    })
+}
+
+fn copy_of_the_example(tenon: &Tenon) -> PathBuf {
+    // What a build leaves among the sources.
+    const PRODUCTS: [&str; 4] = [".tenon", "target", "node_modules", "internal"];
+    let folder = tenon.data().join("storefront");
+    copy(&repository().join("examples/storefront"), &folder, &PRODUCTS);
+    folder
+}
+
+/// A copy of the built copy, products included: for tests that change a source and build the rest no further.
+fn copy_of_the_built(tenon: &Tenon) -> PathBuf {
+    let folder = tenon.data().join("storefront");
+    copy(&built().folder, &folder, &[]);
+    folder
+}
+
+fn copy(from: &Path, to: &Path, except: &[&str]) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if except.iter().any(|except| name == *except) {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to.join(name), except);
+        } else {
+            fs::copy(entry.path(), to.join(name)).unwrap();
+        }
+    }
+}
+
+#[track_caller]
+fn build(tenon: &Tenon, folder: &Path) -> Finished {
+    let parent = folder.parent().unwrap();
+    let args = ["build".as_ref(), folder.as_os_str()];
+    tenon.run_for(BUILD_DEADLINE, parent, args).expect_code(0)
+}
+
+/// When each component was written.
+fn written(folder: &Path) -> BTreeMap<&'static str, SystemTime> {
+    PARTS
+        .into_iter()
+        .map(|part| {
+            let path = folder.join(".tenon").join(format!("{part}.wasm"));
+            (part, fs::metadata(&path).and_then(|metadata| metadata.modified()).unwrap())
+        })
+        .collect()
+}
+
+fn serve() -> Serving {
+    let built = built();
+    built.tenon.serve(&built.folder).start()
+}
+
+/// A request with a JSON body.
+fn sending(method: &str, path: &str, content: &Value) -> http::Request<Body> {
+    let mut request = request(method, path, full(content.to_string()));
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    request
+}
+
+fn bearing(mut request: http::Request<Body>, token: &str) -> http::Request<Body> {
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+/// The JSON of a reply that must have this status.
+#[track_caller]
+fn answer(reply: Reply, status: u16) -> Value {
+    assert_eq!(reply.header("content-type"), "application/json");
+    let text = reply.expect(status);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[track_caller]
+fn token(address: SocketAddr, login: Value) -> String {
+    let granted = answer(call(address, sending("POST", "/login", &login)), 200);
+    granted["token"].as_str().expect("a token").to_owned()
+}
+
+#[test]
+fn each_component_is_built_from_its_source() {
+    let built = built();
+    for part in PARTS {
+        let path = built.folder.join(".tenon").join(format!("{part}.wasm"));
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(&bytes[..8], b"\0asm\x0d\0\x01\0", "{} is a component", path.display());
+    }
+}
+
+#[test]
+fn building_again_builds_what_changed_and_nothing_else() {
+    let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    let folder = copy_of_the_built(&tenon);
+    build(&tenon, &folder);
+    let first = written(&folder);
+
+    build(&tenon, &folder);
+    assert_eq!(written(&folder), first, "nothing has changed, and something was built");
+
+    // The same content with another date is the same source.
+    let router = folder.join("routing/router/router.go");
+    let content = fs::read_to_string(&router).unwrap();
+    fs::write(&router, &content).unwrap();
+    build(&tenon, &folder);
+    assert_eq!(written(&folder), first, "a file was touched, not changed");
+
+    fs::write(&router, content + "\n// A remark at the end.\n").unwrap();
+    build(&tenon, &folder);
+    let second = written(&folder);
+    assert_ne!(second["routing"], first["routing"], "the changed source was not built");
+    for untouched in ["auth", "storefront"] {
+        assert_eq!(second[untouched], first[untouched], "{untouched} did not change");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_source_is_the_persons_fault_and_shown() {
+    let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    let folder = copy_of_the_built(&tenon);
+    let router = folder.join("routing/router/router.go");
+    let content = fs::read_to_string(&router).unwrap();
+    fs::write(&router, content + "\nfunc broken( {\n").unwrap();
+    let args = ["build".as_ref(), folder.as_os_str()];
+    let finished = tenon.run_for(BUILD_DEADLINE, tenon.data(), args).expect_code(1);
+    finished.expect_stderr(&["routing", "router.go"]);
+}
+
+#[test]
+fn the_composed_file_holds_three_named_components() {
+    let built = built();
+    let out = built.tenon.data().join("composed.wasm");
+    let compose = |out: &Path| {
+        let args = [
+            "compose".as_ref(),
+            "--config".as_ref(),
+            "composition.toml".as_ref(),
+            "-o".as_ref(),
+            out.as_os_str(),
+        ];
+        built.tenon.run(&built.folder, args).expect_code(0);
+        fs::read(out).unwrap()
+    };
+    assert_eq!(compose(&out), compose(&built.tenon.data().join("again.wasm")), "composing is reproducible");
+
+    let shown = built.tenon.run(&built.folder, ["inspect".as_ref(), out.as_os_str()]).expect_code(0).stdout;
+    for part in PARTS {
+        assert!(shown.contains(part), "no {part} in\n{shown}");
+    }
+    assert!(!shown.contains("wasi:filesystem"), "imports that nothing uses are not passed on:\n{shown}");
+
+    let args = ["inspect".as_ref(), out.as_os_str(), "--json".as_ref()];
+    let shown = built.tenon.run(&built.folder, args).expect_code(0).json();
+    let mut names: Vec<_> =
+        shown["components"].as_array().unwrap().iter().map(|part| &part["name"]).collect();
+    names.sort_by_key(|name| name.to_string());
+    assert_eq!(names, PARTS, "{shown:#}");
+
+    let artifact = built.tenon.data().join("composed.cwasm");
+    let args = ["compile".as_ref(), out.as_os_str(), "-o".as_ref(), artifact.as_os_str()];
+    built.tenon.run(&built.folder, args).expect_code(0);
+    assert!(fs::metadata(&artifact).unwrap().len() > fs::metadata(&out).unwrap().len() / 4);
+
+    let server = built.tenon.serve(&out).start();
+    call(server.address(), get("/products")).expect(200);
+    server.stop();
+}
+
+#[test]
+fn routes_parameters_and_bodies_are_told_apart() {
+    let server = serve();
+    let address = server.address();
+    assert_eq!(answer(call(address, get("/")), 200)["service"], "storefront");
+    assert!(
+        answer(call(address, get("/products")), 200)["products"].as_array().is_some_and(|all| all.len() > 1)
+    );
+    // The parameter, a literal segment that beats it, and text beyond ASCII on its way through three languages.
+    assert_eq!(answer(call(address, get("/products/saw?colour=red")), 200)["id"], "saw");
+    assert_eq!(answer(call(address, get("/products/cheapest")), 200)["id"], "glue");
+    let unknown = answer(call(address, get("/products/s%C3%A4ge")), 404);
+    assert_eq!(unknown["error"], "no-such-product");
+    assert!(unknown["message"].as_str().unwrap().contains("säge"), "{unknown}");
+
+    assert_eq!(answer(call(address, get("/no/such/route")), 404)["error"], "not-found");
+    let wrong_method = call(address, request("DELETE", "/products", empty()));
+    assert_eq!(wrong_method.header("allow"), "GET");
+    assert_eq!(answer(wrong_method, 405)["error"], "method-not-allowed");
+
+    assert_eq!(answer(call(address, post("/login", "{")), 400)["error"], "not-json");
+    assert_eq!(answer(call(address, post("/login", &b"\xff"[..])), 400)["error"], "not-utf-8");
+    assert_eq!(answer(call(address, post("/login", "[]")), 422)["error"], "not-an-object");
+    server.stop();
+}
+
+#[test]
+fn a_good_token_opens_what_its_bearer_may_see() {
+    let server = serve();
+    let address = server.address();
+    let ada = token(address, json!({ "user": "ada" }));
+    let orders = answer(call(address, bearing(get("/orders"), &ada)), 200);
+    let ids: Vec<_> = orders["orders"].as_array().unwrap().iter().map(|order| &order["id"]).collect();
+    assert_eq!(ids, ["1001", "1003"]);
+    assert_eq!(answer(call(address, bearing(get("/orders/1001"), &ada)), 200)["customer"], "ada");
+    assert_eq!(answer(call(address, bearing(get("/orders/1002"), &ada)), 404)["error"], "no-such-order");
+
+    let lines =
+        json!({ "lines": [{ "product": "saw", "quantity": 2 }, { "product": "glue", "quantity": 1 }] });
+    let placed = call(address, bearing(sending("POST", "/orders", &lines), &ada));
+    assert_eq!(placed.header("location"), "/orders/1004");
+    assert_eq!(answer(placed, 201)["cents"], 2 * 7900 + 1290);
+    let nothing = json!({ "lines": [] });
+    assert_eq!(
+        answer(call(address, bearing(sending("POST", "/orders", &nothing), &ada)), 422)["error"],
+        "invalid-order"
+    );
+
+    let bob = token(address, json!({ "user": "bob" }));
+    assert_eq!(
+        answer(call(address, bearing(sending("POST", "/orders", &lines), &bob)), 403)["error"],
+        "missing-scope"
+    );
+    server.stop();
+}
+
+#[test]
+fn no_other_token_opens_anything() {
+    let server = serve();
+    let address = server.address();
+    let refusal = |request| {
+        let reply = call(address, request);
+        assert!(reply.header("www-authenticate").starts_with("Bearer"), "{reply:?}");
+        answer(reply, 401)["error"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(refusal(get("/orders")), "no-token");
+    assert_eq!(refusal(bearing(get("/orders"), "not-a-token")), "malformed");
+
+    let good = token(address, json!({ "user": "ada" }));
+    // Not the last character of the signature: some of its bits mean nothing.
+    let mut forged = good.clone().into_bytes();
+    let at = good.rfind('.').unwrap() + 5;
+    forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+    assert_eq!(refusal(bearing(get("/orders"), str::from_utf8(&forged).unwrap())), "bad-signature");
+
+    // {"alg":"none"} and no signature: the classic.
+    let payload = good.split('.').nth(1).unwrap();
+    assert_eq!(
+        refusal(bearing(get("/orders"), &format!("eyJhbGciOiJub25lIn0.{payload}."))),
+        "unsupported-algorithm"
+    );
+
+    let short = token(address, json!({ "user": "ada", "seconds": 1 }));
+    until("the token to expire", Duration::from_secs(10), || {
+        let reply = call(address, bearing(get("/orders"), &short));
+        (reply.status == 401).then(|| assert_eq!(answer(reply, 401)["error"], "expired"))
+    });
+    assert_eq!(
+        answer(call(address, sending("POST", "/login", &json!({ "user": "eve" }))), 401)["error"],
+        "unknown-user"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_body_over_the_manifests_limit_is_refused() {
+    let server = serve();
+    let reply = call(server.address(), post("/login", vec![b' '; (64 << 10) + 1]));
+    reply.expect_failure(413, "request-too-large");
+    server.stop();
+}
+
+#[test]
+fn a_second_start_is_ready_within_a_second() {
+    serve().stop();
+    let start = Instant::now();
+    let server = serve();
+    call(server.address(), get("/products")).expect(200);
+    let took = start.elapsed();
+    server.stop();
+    // Twice what is promised: the tests beside this one are busy too.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}

@@ -1,0 +1,79 @@
+//! The `wasi:http` service world of WASI 0.3, misbehaving on request: the path chooses how.
+
+use std::time::Duration;
+
+use faults::Target;
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::{spawn_local, wit_future, wit_stream};
+
+wasip3::http::service::export!(Service);
+
+struct Service;
+
+static mut COUNTER: u32 = 0;
+
+impl wasip3::exports::http::handler::Guest for Service {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let target = request.get_path_with_query().unwrap_or_default();
+        let target = Target::parse(&target);
+        faults::maybe(&target);
+        match target.path {
+            "/ok" => Ok(text(200, "ok\n")),
+            "/counter" => {
+                let counter = &raw mut COUNTER;
+                // SAFETY: a guest has one thread and the value is read before anything is awaited.
+                let count = unsafe {
+                    *counter += 1;
+                    *counter
+                };
+                Ok(text(200, &count.to_string()))
+            }
+            "/echo" => Ok(echo(request)),
+            "/sleep" => {
+                wasip3::clocks::monotonic_clock::wait_for(target.number("ms", 100) * 1_000_000).await;
+                Ok(text(200, "slept\n"))
+            }
+            "/spin" => {
+                faults::spin(Duration::from_millis(target.number("ms", 100)));
+                Ok(text(200, "spun\n"))
+            }
+            "/secret-write" => Ok(text(200, &faults::secret::plant(target.number("key", 1)).to_string())),
+            "/secret-read" => Ok(text(200, &faults::secret::find(target.number("key", 1)).to_string())),
+            "/error" => Err(ErrorCode::InternalError(Some("the fixture fails on purpose".to_owned()))),
+            _ => Ok(text(404, "")),
+        }
+    }
+}
+
+fn text(status: u16, content: &str) -> Response {
+    let (mut writer, reader) = wit_stream::new();
+    let (_, trailers) = wit_future::new(|| Ok(None));
+    let (response, _sent) = Response::new(Fields::new(), Some(reader), trailers);
+    response.set_status_code(status).expect("the fixture sends valid statuses");
+    let content = content.as_bytes().to_vec();
+    spawn_local(async move {
+        // What remains when the client went away is nobody's.
+        writer.write_all(content).await;
+    });
+    response
+}
+
+fn echo(request: Request) -> Response {
+    let (_, done) = wit_future::new(|| Ok(()));
+    let (mut input, _trailers) = Request::consume_body(request, done);
+    let (mut writer, reader) = wit_stream::new();
+    let (_, trailers) = wit_future::new(|| Ok(None));
+    let (response, _sent) = Response::new(Fields::new(), Some(reader), trailers);
+    spawn_local(async move {
+        loop {
+            let (status, chunk) = input.read(Vec::with_capacity(64 << 10)).await;
+            if !writer.write_all(chunk).await.is_empty() {
+                break;
+            }
+            if !matches!(status, wasip3::wit_bindgen::StreamResult::Complete(_)) {
+                break;
+            }
+        }
+    });
+    response
+}
