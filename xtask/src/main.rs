@@ -1,2 +1,49 @@
-//! xtask
-fn main() {}
+//! What a developer runs: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+
+mod bench;
+mod command;
+mod counts;
+mod demo;
+mod failure;
+mod http;
+mod rules;
+mod scan;
+mod signals;
+mod stamp;
+mod steps;
+mod test;
+mod tools;
+mod usage;
+mod workspace;
+
+use std::process::ExitCode;
+
+use failure::Failure;
+use usage::Task;
+use workspace::Workspace;
+
+/// A command line that was not understood.
+const USAGE_ERROR: u8 = 2;
+
+fn main() -> ExitCode {
+    let task = match usage::parse(lexopt::Parser::from_env()) {
+        Ok(task) => task,
+        Err(error) => {
+            eprintln!("error: {error}\n\n{}", usage::TEXT);
+            return ExitCode::from(USAGE_ERROR);
+        }
+    };
+    let outcome = Workspace::find().and_then(|workspace| match task {
+        Task::Help => {
+            println!("{}", usage::TEXT);
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Demo(options) => demo::run(&workspace, &options),
+        Task::Test(options) => test::run(&workspace, &options),
+        Task::Bench(options) => bench::run(&workspace, &options),
+    });
+    outcome.unwrap_or_else(|failure: Failure| {
+        eprintln!("\n{failure}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,31 @@
+//! `wasi:http/incoming-handler@0.2`: says hello; `GET /hold?ms=N` first sleeps inside the guest, so that a
+//! number of instances can be held alive at once.
+
+use wasip2::clocks::monotonic_clock::subscribe_duration;
+use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+
+struct Hello;
+wasip2::http::proxy::export!(Hello);
+
+/// Longest time one request may hold its instance.
+const HOLD_MS_MAX: u64 = 60_000;
+
+impl Guest for Hello {
+    fn handle(request: IncomingRequest, response_out: ResponseOutparam) {
+        if let Some(hold_ms) = request.path_with_query().as_deref().and_then(hold_ms) {
+            subscribe_duration(hold_ms.min(HOLD_MS_MAX) * 1_000_000).block();
+        }
+        let response = OutgoingResponse::new(Fields::new());
+        let Ok(body) = response.body() else { return };
+        ResponseOutparam::set(response_out, Ok(response));
+        if let Ok(stream) = body.write() {
+            let _ = stream.blocking_write_and_flush(b"Hello, world!\n");
+        }
+        let _ = OutgoingBody::finish(body, None);
+    }
+}
+
+fn hold_ms(path: &str) -> Option<u64> {
+    path.strip_prefix("/hold?ms=")?.parse().ok()
+}

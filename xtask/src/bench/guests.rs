@@ -1,0 +1,70 @@
+//! The measured components and the floor, built from source.
+
+use std::path::PathBuf;
+
+use crate::command::Cmd;
+use crate::failure::Result;
+use crate::tools;
+use crate::workspace::Workspace;
+
+/// The built files.
+pub(super) struct Guests {
+    /// `wasi:http` 0.2, Rust.
+    pub(super) http: PathBuf,
+    /// The same, compiled ahead of time by the peer.
+    pub(super) http_peer: PathBuf,
+    /// The plain handler, Rust.
+    pub(super) plain: PathBuf,
+    /// `wasi:http` 0.3, Rust.
+    pub(super) service: PathBuf,
+    /// The same, compiled ahead of time by the peer.
+    pub(super) service_peer: PathBuf,
+    /// An HTTP server without a sandbox.
+    pub(super) floor: PathBuf,
+}
+
+impl Guests {
+    /// Builds what is not built, and compiles it ahead of time for both servers.
+    pub(super) fn build(workspace: &Workspace) -> Result<Self> {
+        let http = guest(workspace, "hello-http")?;
+        let plain = guest(workspace, "hello-plain")?;
+        let service = guest(workspace, "hello-service")?;
+        for component in [&http, &plain, &service] {
+            // What Tenon cannot compile it will not serve either, and is then reported as not measured.
+            if let Err(failure) = workspace.run_tenon("release", ["compile"]).arg(component).run() {
+                println!("{failure}");
+            }
+        }
+        let target = workspace.target.join("bench/hyper-hello");
+        cargo_build(workspace, "benches/hyper-hello").arg("--target-dir").arg(&target).run()?;
+        Ok(Self {
+            http_peer: peer_artifact(workspace, &http)?,
+            service_peer: peer_artifact(workspace, &service)?,
+            http,
+            plain,
+            service,
+            floor: target.join("release/hyper-hello"),
+        })
+    }
+}
+
+fn cargo_build(workspace: &Workspace, folder: &str) -> Cmd {
+    let manifest = workspace.root.join(folder).join("Cargo.toml");
+    workspace.cargo(["build", "--release", "--locked", "--manifest-path"]).arg(manifest)
+}
+
+/// One guest, in a target folder of its own: guests of WASI 0.2 and 0.3 link different releases of the same runtime.
+fn guest(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let target = workspace.target.join("bench").join(name);
+    cargo_build(workspace, &format!("benches/guests/{name}"))
+        .args(["--target", "wasm32-wasip2", "--target-dir"])
+        .arg(&target)
+        .run()?;
+    Ok(target.join("wasm32-wasip2/release").join(format!("{}.wasm", name.replace('-', "_"))))
+}
+
+fn peer_artifact(workspace: &Workspace, component: &std::path::Path) -> Result<PathBuf> {
+    let artifact = component.with_extension("cwasm");
+    tools::WASMTIME.command(workspace).arg("compile").arg(component).arg("-o").arg(&artifact).run()?;
+    Ok(artifact)
+}

@@ -1,0 +1,170 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use lexopt::ValueExt as _;
+
+/// What `--help` prints.
+pub(crate) const TEXT: &str = "\
+usage: cargo xtask <task>
+
+  demo  [--once] [--listen ADDR]
+        set up, build and serve examples/storefront, send it requests; until Ctrl-C, or with --once until they
+        are answered
+  test  [--quick] [--step NAME] [FILTER]
+        set up, check and test everything; the last line is the count.
+        --quick leaves out the licence check, the documentation and the guests' own tests;
+        --step runs one step alone, by a part of its name; FILTER runs the matching tests alone
+  bench [http] [--seconds N] [--rounds N] [--connections N] [--json FILE] [--publish]
+        run Tenon and its peer side by side on the same component; results go to benches/results,
+        with --publish to docs/benchmarks as well";
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Task {
+    /// Print the usage.
+    Help,
+    /// Build and serve the example.
+    Demo(Demo),
+    /// Check and test.
+    Test(Test),
+    /// Measure.
+    Bench(Bench),
+}
+
+/// Options of `demo`.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Demo {
+    /// Stop after the requests.
+    pub(crate) once: bool,
+    /// Where to serve.
+    pub(crate) listen: SocketAddr,
+}
+
+/// Options of `test`.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Test {
+    /// Leave out what takes long and seldom changes.
+    pub(crate) quick: bool,
+    /// Run only the steps whose name contains this.
+    pub(crate) step: Option<String>,
+    /// Run only the tests whose name contains this.
+    pub(crate) filter: Option<String>,
+}
+
+/// Options of `bench`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Bench {
+    /// Length of each measurement.
+    pub(crate) seconds: u64,
+    /// How often each server is measured.
+    pub(crate) rounds: usize,
+    /// Keep-alive connections of the load generator.
+    pub(crate) connections: usize,
+    /// Where to write the figures as JSON besides the results folder.
+    pub(crate) json: Option<PathBuf>,
+    /// Write the published page as well.
+    pub(crate) publish: bool,
+}
+
+impl Default for Bench {
+    fn default() -> Self {
+        Self { seconds: 5, rounds: 5, connections: 32, json: None, publish: false }
+    }
+}
+
+/// Longest single measurement and most rounds: the harness must not run away.
+const SECONDS_MAX: u64 = 120;
+const ROUNDS_MAX: usize = 50;
+const CONNECTIONS_MAX: usize = 512;
+
+/// Reads the command line.
+pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
+    use lexopt::prelude::{Long, Short, Value};
+    let task = match parser.next()? {
+        None | Some(Long("help") | Short('h')) => return Ok(Task::Help),
+        Some(Value(name)) => name.string()?,
+        Some(other) => return Err(other.unexpected()),
+    };
+    match task.as_str() {
+        "help" => Ok(Task::Help),
+        "demo" => {
+            let mut demo = Demo { once: false, listen: SocketAddr::from(([127, 0, 0, 1], 8080)) };
+            while let Some(argument) = parser.next()? {
+                match argument {
+                    Long("once") => demo.once = true,
+                    Long("listen") => demo.listen = parser.value()?.parse()?,
+                    Long("help") | Short('h') => return Ok(Task::Help),
+                    other => return Err(other.unexpected()),
+                }
+            }
+            Ok(Task::Demo(demo))
+        }
+        "test" => {
+            let mut test = Test::default();
+            while let Some(argument) = parser.next()? {
+                match argument {
+                    Long("quick") => test.quick = true,
+                    Long("step") => test.step = Some(parser.value()?.string()?),
+                    Long("help") | Short('h') => return Ok(Task::Help),
+                    Value(filter) if test.filter.is_none() => test.filter = Some(filter.string()?),
+                    other => return Err(other.unexpected()),
+                }
+            }
+            Ok(Task::Test(test))
+        }
+        "bench" => {
+            let mut bench = Bench::default();
+            while let Some(argument) = parser.next()? {
+                match argument {
+                    Value(name) if name == "http" => {}
+                    Long("seconds") => bench.seconds = parser.value()?.parse::<u64>()?.clamp(1, SECONDS_MAX),
+                    Long("rounds") => bench.rounds = parser.value()?.parse::<usize>()?.clamp(1, ROUNDS_MAX),
+                    Long("connections") => {
+                        bench.connections = parser.value()?.parse::<usize>()?.clamp(1, CONNECTIONS_MAX);
+                    }
+                    Long("json") => bench.json = Some(parser.value()?.into()),
+                    Long("publish") => bench.publish = true,
+                    Long("help") | Short('h') => return Ok(Task::Help),
+                    other => return Err(other.unexpected()),
+                }
+            }
+            Ok(Task::Bench(bench))
+        }
+        other => Err(format!("no task is called {other:?}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Task, String> {
+        parse(lexopt::Parser::from_args(arguments)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn tasks_and_options_are_read() {
+        assert_eq!(parsed(&[]), Ok(Task::Help));
+        let Ok(Task::Demo(demo)) = parsed(&["demo", "--once", "--listen", "127.0.0.1:0"]) else {
+            panic!("demo")
+        };
+        assert!(demo.once && demo.listen.port() == 0);
+        assert_eq!(
+            parsed(&["test", "--quick", "--step", "lint", "token"]),
+            Ok(Task::Test(Test { quick: true, step: Some("lint".into()), filter: Some("token".into()) }))
+        );
+        let Ok(Task::Bench(bench)) = parsed(&["bench", "http", "--seconds", "9999", "--rounds=2"]) else {
+            panic!("bench")
+        };
+        assert_eq!((bench.seconds, bench.rounds), (SECONDS_MAX, 2));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for arguments in [&["dmeo"][..], &["test", "a", "b"], &["demo", "--listen"], &["bench", "grpc"]] {
+            assert!(parsed(arguments).is_err(), "{arguments:?}");
+        }
+    }
+}

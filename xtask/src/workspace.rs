@@ -1,0 +1,71 @@
+//! Where things are.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use crate::command::Cmd;
+use crate::failure::{Failure, Result};
+
+/// The repository and its folders.
+pub(crate) struct Workspace {
+    /// The root of the repository.
+    pub(crate) root: PathBuf,
+    /// The target folder that this very program was built into, so that everything shares it.
+    pub(crate) target: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the repository this program was built from.
+    pub(crate) fn find() -> Result<Self> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = here.parent().filter(|root| root.join("Cargo.toml").is_file()).ok_or_else(|| {
+            Failure::new(format!("{} is not inside the repository any more", here.display()))
+                .mend("run `cargo xtask` in the repository")
+        })?;
+        let program = env::current_exe().map_err(|error| Failure::new(format!("own path: {error}")))?;
+        // TARGET/debug/xtask
+        let target = program.ancestors().nth(2).map_or_else(|| root.join("target"), Path::to_path_buf);
+        Ok(Self { root: root.to_path_buf(), target })
+    }
+
+    /// Guest toolchains and the programs of the harness.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.root.join(".tools")
+    }
+
+    /// The data directory that the demo and the measurements use.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.root.join(".tenon/data")
+    }
+
+    /// The example that the demo serves.
+    pub(crate) fn storefront(&self) -> PathBuf {
+        self.root.join("examples/storefront")
+    }
+
+    /// The `tenon` binary of a cargo profile folder: `debug` or `release`.
+    pub(crate) fn tenon(&self, profile: &str) -> PathBuf {
+        self.target.join(profile).join("tenon")
+    }
+
+    /// `cargo …` in the root of the repository, with this target folder.
+    pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let cargo = Cmd::new(cargo).shown_as("cargo").args(arguments).cwd(&self.root);
+        // Said only where it differs from what cargo would choose: then it is part of rerunning by hand.
+        if self.target == self.root.join("target") {
+            cargo
+        } else {
+            cargo.env("CARGO_TARGET_DIR", &self.target)
+        }
+    }
+
+    /// `tenon …` of a profile folder, with the project's own tools and data.
+    pub(crate) fn run_tenon<'a>(&self, profile: &str, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {
+        Cmd::new(self.tenon(profile))
+            .args(arguments)
+            .cwd(&self.root)
+            .env("TENON_TOOLS", self.tools())
+            .env("TENON_DATA", self.data())
+    }
+}
