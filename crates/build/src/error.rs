@@ -68,10 +68,7 @@ impl BuildError {
                     "toolchain-missing",
                     format!("`{component}` is written in {language}, and its toolchain is not complete"),
                 )
-                .mend(format!(
-                    "tenon doctor --fix\nor, by hand:\n{}",
-                    checks.iter().map(|check| format!("  {}", check.mend)).collect::<Vec<_>>().join("\n")
-                )),
+                .mend(mends(checks)),
                 |diagnostic, check| diagnostic.note(check.what.clone(), check.state.to_string()),
             ),
             Self::Compile { component, language, source, mend } => {
@@ -94,6 +91,13 @@ impl BuildError {
         };
         one.into()
     }
+}
+
+/// The command that installs what can be installed, after what the person has to install.
+fn mends(checks: &[Check]) -> String {
+    let by_hand = checks.iter().filter(|check| !check.installable).map(|check| check.mend.as_str());
+    let installs = checks.iter().any(|check| check.installable).then_some("tenon doctor --fix");
+    by_hand.chain(installs).collect::<Vec<_>>().join("\n")
 }
 
 impl From<Diagnostic> for BuildError {

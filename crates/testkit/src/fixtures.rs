@@ -60,6 +60,8 @@ pub const RING_LEFT: &str = r#"
 
 /// A plain handler that imports `acme:thing/stuff` (`go: func(x: u32) -> u32`) and answers with what it gives.
 ///
+/// Its records are types of the world, which a component imports: that is how WIT is encoded.
+///
 /// Where nobody supplies the import it must be refused; with [`STUFF_PROVIDER`] it answers `B` (`A` and one).
 pub const STUFF_CONSUMER: &str = r#"
 (component
@@ -69,12 +71,12 @@ pub const STUFF_CONSUMER: &str = r#"
     (field "path" string)
     (field "headers" (list (tuple string string)))
     (field "body" (option (list u8)))))
-  (export $request "request" (type $request'))
+  (import "request" (type $request (eq $request')))
   (type $response' (record
     (field "status" u16)
     (field "headers" (list (tuple string string)))
     (field "body" (list u8))))
-  (export $response "response" (type $response'))
+  (import "response" (type $response (eq $response')))
 
   (core func $go (canon lower (func $stuff "go")))
   (core module $m

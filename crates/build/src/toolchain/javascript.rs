@@ -60,7 +60,7 @@ impl Toolchain for JavaScript {
     }
 
     fn recipe(&self) -> String {
-        format!("javascript 2 {} {TSCONFIG}{TSCONFIG_CHECK}{BUNDLE_CONFIG}", Kit::JavaScript.pins())
+        format!("javascript 4 {} {TSCONFIG}{TSCONFIG_CHECK}{BUNDLE_CONFIG}", Kit::JavaScript.pins())
     }
 
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
@@ -68,7 +68,7 @@ impl Toolchain for JavaScript {
         packages_are_there(site.source)?;
         let engine = engine_for(&site.contract.exports());
         let generated = site.source.join(".tenon");
-        write_types(site, &generated, engine)?;
+        write_types(site, &entry, &generated, engine)?;
         let also =
             if site.language == Language::TypeScript { type_check(site, &generated)? } else { Vec::new() };
         let bytes = componentize(site, &entry, &generated, engine)?;
@@ -118,7 +118,7 @@ const JCO: &str = "@bytecodealliance/jco/dist/jco.js";
 const TSC: &str = "typescript/bin/tsc";
 
 /// Writes the declarations of the world into `.tenon/types`, for the type checker and for the author's editor.
-fn write_types(site: &Site<'_>, generated: &Path, engine: Engine) -> Result<(), BuildError> {
+fn write_types(site: &Site<'_>, entry: &Path, generated: &Path, engine: Engine) -> Result<(), BuildError> {
     let folder = generated.join("types");
     let io = |action| BuildError::io(action, &folder);
     if folder.exists() {
@@ -137,7 +137,20 @@ fn write_types(site: &Site<'_>, generated: &Path, engine: Engine) -> Result<(), 
     if engine == Engine::QuickJs {
         adapt_to_quickjs(&folder)?;
     }
-    Ok(())
+    let exports =
+        exports_check(&site.contract.qualified_world(), entry.strip_prefix(site.source).unwrap_or(entry));
+    write_if_changed(&folder.join("exports.ts"), exports.as_bytes())
+}
+
+/// A module that type-checks when the component exports what its world does.
+fn exports_check(world: &str, entry: &Path) -> String {
+    let entry = entry.with_extension("").display().to_string();
+    format!(
+        "// What the component exports must fit its world.\n\
+         import * as component from {:?};\n\
+         component satisfies typeof import({world:?});\n",
+        format!("../../{entry}")
+    )
 }
 
 /// The declarations are those of the other engine. QuickJS has numbers for the 64-bit integers, and `null` for an
@@ -224,14 +237,14 @@ fn componentize(
 ) -> Result<Vec<u8>, BuildError> {
     let config = generated.join("bundle.config.mjs");
     write_if_changed(&config, BUNDLE_CONFIG.as_bytes())?;
-    let output = generated.join("component.wasm");
+    let output = generated.join(format!("{}.wasm", site.component));
     site.progress.step(site.component, "jco componentize");
     let program = node(site, JCO)
         .arg("componentize")
         .arg(entry)
         .arg("--wit")
         .arg(site.wit)
-        .args(["--world-name", &site.contract.qualified_world(), "--bundle-config"])
+        .args(["--world-name", &site.contract.qualified_world(), "--bundle", "--bundle-config"])
         .arg(&config)
         .arg("--out")
         .arg(&output);

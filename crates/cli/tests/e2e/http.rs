@@ -240,7 +240,6 @@ fn what_is_not_http_is_refused_and_the_server_lives() {
         (b"GET / HTTP/1.1\r\nhost: a\r\nbad name: x\r\n\r\n", &["400"]),
         (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: many\r\n\r\n", &["400"]),
         (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", &["400"]),
-        (b"GET / HTTP/1.1\r\n\r\n", &["400"]),
         (large.as_bytes(), &["400", "431"]),
     ] {
         let answer = String::from_utf8_lossy(&raw(server.address(), bytes, PATIENCE)).into_owned();
@@ -248,6 +247,22 @@ fn what_is_not_http_is_refused_and_the_server_lives() {
         let sent: String = String::from_utf8_lossy(bytes).chars().take(60).collect();
         assert!(statuses.contains(&status), "{sent:?} was answered {answer:?}");
         assert_eq!(call(server.address(), get("/")).expect(200), "plain-root GET /\n");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_request_that_names_no_host_is_refused() {
+    // RFC 9112, section 3.2: a server must answer 400 to an HTTP/1.1 request without a Host, or with several.
+    let server = serve("plain-root").start();
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"] {
+        let answer =
+            String::from_utf8_lossy(&raw(server.address(), bytes, Duration::from_secs(1))).into_owned();
+        assert!(
+            answer.starts_with("HTTP/1.1 400"),
+            "{:?} was answered {answer:?}",
+            String::from_utf8_lossy(bytes)
+        );
     }
     server.stop();
 }

@@ -108,8 +108,7 @@ impl Bindings {
     pub(super) fn stub(wit: &Path, world: &str, module: &str, export: &Export) -> Result<String, Diagnostic> {
         let (generated, exports) = generate(wit, world, true)?;
         let path = format!("{}/wit_bindings.go", export.generated);
-        let text =
-            generated.into_iter().find(|(file, _)| *file == path).map(|(_, text)| text).unwrap_or_default();
+        let text = generated.get(&path).cloned().unwrap_or_default();
         // Its heading is about another tool.
         let code = text.find("\npackage ").map_or("", |at| &text[at + 1..]);
         let code = code.replacen(&export.generated, &export.package, 1);
@@ -122,7 +121,7 @@ fn generate(
     wit: &Path,
     world: &str,
     stubs: bool,
-) -> Result<(Vec<(String, String)>, Vec<Export>), Diagnostic> {
+) -> Result<(BTreeMap<String, String>, Vec<Export>), Diagnostic> {
     // The contracts were read before, by another release of the same parser.
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_path(wit).map_err(unreadable(wit))?;

@@ -52,6 +52,16 @@ impl wasip2::exports::http::incoming_handler::Guest for Chaos {
                 stream.flush().expect("the first chunk is flushed");
                 faults::trap();
             }
+            "/trap-on-body" => {
+                let incoming = request.consume().expect("the body is taken once");
+                let mut input = reader(&incoming);
+                let (_body, mut stream) = start(out, 200, &[]);
+                stream.write_all(b"the first chunk\n").expect("the first chunk is written");
+                stream.flush().expect("the first chunk is flushed");
+                // The client sends this only after it has seen the first chunk.
+                input.read_exact(&mut [0]).expect("the client sends a byte");
+                faults::trap();
+            }
             "/big" => big(&target, out),
             "/drip" => drip(&target, out),
             "/length" => length(&target, out),
