@@ -1,4 +1,4 @@
-//! What a developer runs: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! What a developer runs: `cargo xtask demo`, `test`, `bench` and `reference`.
 
 mod bench;
 mod command;
@@ -6,6 +6,7 @@ mod counts;
 mod demo;
 mod failure;
 mod http;
+mod reference;
 mod rules;
 mod scan;
 mod signals;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
+        Task::Reference => reference::write(&workspace).map(|()| ExitCode::SUCCESS),
     });
     outcome.unwrap_or_else(|failure: Failure| {
         eprintln!("\n{failure}");

@@ -10,6 +10,7 @@ use crate::command::Cmd;
 use crate::counts::Counts;
 use crate::demo;
 use crate::failure::{Failure, Result};
+use crate::reference;
 use crate::rules;
 use crate::scan;
 use crate::steps::{Outcome, Steps};
@@ -76,14 +77,15 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
             demo::complete_toolchains(workspace, "release")
         }),
         steps.run("lint", || {
-            let lint = ["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+            let lint = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
             workspace.cargo(lint).run().map(|()| Outcome::Done)
         }),
-        // Shares what `lint` has checked of the dependencies. Whatever else must be fresh in docs/ belongs here.
+        // Shares what `lint` has checked of the dependencies.
         steps.run("documentation", || {
+            reference::check(workspace)?;
             not_quick(&|| {
                 let doc = workspace
-                    .cargo(["doc", "--release", "--workspace", "--no-deps"])
+                    .cargo(["doc", "--workspace", "--no-deps"])
                     .env("RUSTDOCFLAGS", "--deny warnings");
                 doc.run().map(|()| Outcome::Done)
             })

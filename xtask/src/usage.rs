@@ -18,7 +18,9 @@ usage: cargo xtask <task>
         --step runs one step alone, by a part of its name; FILTER runs the matching tests alone
   bench [http] [--seconds N] [--rounds N] [--connections N] [--json FILE] [--publish]
         run Tenon and its peer side by side on the same component; results go to benches/results,
-        with --publish to docs/benchmarks as well";
+        with --publish to docs/benchmarks as well
+  reference
+        write docs/reference.md anew, from the program";
 
 /// What to do.
 #[derive(Debug, PartialEq)]
@@ -31,6 +33,8 @@ pub(crate) enum Task {
     Test(Test),
     /// Measure.
     Bench(Bench),
+    /// Write the reference page.
+    Reference,
 }
 
 /// Options of `demo`.
@@ -132,6 +136,11 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             }
             Ok(Task::Bench(bench))
         }
+        "reference" => match parser.next()? {
+            None => Ok(Task::Reference),
+            Some(Long("help") | Short('h')) => Ok(Task::Help),
+            Some(other) => Err(other.unexpected()),
+        },
         other => Err(format!("no task is called {other:?}").into()),
     }
 }

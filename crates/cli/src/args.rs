@@ -104,16 +104,16 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) pool: u32,
     /// Time a request may take, from admission to the end of its response. Default: the manifest's, else 30s.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) wall: Option<Duration>,
     /// Processor time a request may use. Default: the manifest's, else 5s.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) cpu: Option<Duration>,
     /// Linear memory a request may use, all its components together. Default: the manifest's, else 128MiB.
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) memory: Option<u64>,
     /// The largest request body a plain handler is given. Default: the manifest's, else 8MiB.
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) request_body: Option<u64>,
     /// Requests that may run at once. Default: the manifest's, else 512.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -143,4 +143,17 @@ pub(crate) struct DoctorArgs {
     /// Install what is missing and can be installed without root.
     #[arg(long)]
     pub(crate) fix: bool,
+}
+
+/// A limit of nothing would refuse every request.
+const NOTHING: &str = "must be more than nothing";
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text).map_err(|error| error.to_string())?;
+    if time.is_zero() { Err(NOTHING.into()) } else { Ok(time) }
+}
+
+fn some_bytes(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
+    if bytes == 0 { Err(NOTHING.into()) } else { Ok(bytes) }
 }

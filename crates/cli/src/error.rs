@@ -47,7 +47,9 @@ impl CommandError {
 
 impl From<Diagnostics> for CommandError {
     fn from(diagnostics: Diagnostics) -> Self {
-        Self::Person(diagnostics)
+        // The code that the libraries give to what cannot happen.
+        let ours = diagnostics.iter().find(|one| one.code == "internal").cloned();
+        ours.map_or(Self::Person(diagnostics), Self::Ours)
     }
 }
 

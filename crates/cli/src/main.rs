@@ -17,7 +17,16 @@ use clap::Parser as _;
 use settings::Settings;
 use terminal::Terminal;
 
+/// A request makes and frees some hundred small allocations on one thread, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
+    // A panic has printed itself; what is left is to say that it was our fault.
+    std::panic::catch_unwind(run).unwrap_or(ExitCode::from(error::OURS))
+}
+
+fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {

@@ -27,7 +27,6 @@ impl Terminal {
         Self { json, quiet }
     }
 
-
     /// The result of the command: text for people, or a value.
     pub(crate) fn result(&self, text: impl Display, value: impl FnOnce() -> Value) {
         let mut out = anstream::stdout().lock();

@@ -12,9 +12,15 @@ pub struct Gate {
     limit: u32,
 }
 
-/// Permission to run one request; it counts as running until this is dropped.
-#[derive(Debug)]
+/// Permission to run one request. It counts as running until the last clone is dropped: one is held by the guest's
+/// run, one by the response until the client has taken it.
+#[derive(Clone, Debug)]
 pub struct Admitted {
+    _slot: Arc<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
     gate: Arc<Gate>,
 }
 
@@ -31,13 +37,18 @@ impl Gate {
     pub fn admit(self: &Arc<Self>) -> Result<Admitted, Refusal> {
         let within = |running: u32| (running < self.limit).then_some(running + 1);
         match self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) {
-            Ok(_) => Ok(Admitted { gate: Arc::clone(self) }),
+            Ok(_) => Ok(Admitted { _slot: Arc::new(Slot { gate: Arc::clone(self) }) }),
             Err(_) => Err(Refusal::Concurrency { limit: self.limit }),
         }
     }
+
+    /// Requests running now.
+    pub fn running(&self) -> u32 {
+        self.running.load(Ordering::Relaxed)
+    }
 }
 
-impl Drop for Admitted {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.gate.running.fetch_sub(1, Ordering::Relaxed);
     }
@@ -53,7 +64,10 @@ mod tests {
         let first = gate.admit().unwrap();
         let _second = gate.admit().unwrap();
         assert_eq!(gate.admit().unwrap_err(), Refusal::Concurrency { limit: 2 });
+        let held_by_the_response = first.clone();
         drop(first);
+        assert!(gate.admit().is_err());
+        drop(held_by_the_response);
         assert!(gate.admit().is_ok());
     }
 }

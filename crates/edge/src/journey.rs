@@ -1,14 +1,20 @@
 //! The life of a request.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming as Received;
 use tenon_engine::{Body, Failure, Incoming, Record, Service};
 
 use crate::admit::{Admitted, Gate};
+use crate::authority::settle;
 use crate::identify::{Ids, REQUEST_ID, RequestId};
-use crate::rescue::{Refusal, respond};
+use crate::rescue::{ERROR_CODE, Refusal, respond};
+use crate::wire::{Reply, Wire};
+
+/// After a request's time on the wall, its client has this long to take the rest of the response.
+pub(crate) const TAKE_GRACE: Duration = Duration::from_secs(5);
 
 /// What a request is served from: immutable, shared by all workers.
 pub struct Site {
@@ -23,33 +29,57 @@ impl Site {
         Self { service: Arc::new(service), gate }
     }
 
+    /// Requests running now.
+    pub fn running(&self) -> u32 {
+        self.gate.running()
+    }
+
+    /// The longest that a request and the taking of its response may last.
+    pub fn longest(&self) -> Duration {
+        self.service.limits().wall + TAKE_GRACE
+    }
+
     /// The app that a request is for.
     fn route(&self, _request: &Request<Received>) -> (&Arc<Service>, &Arc<Gate>) {
         (&self.service, &self.gate)
     }
 }
 
+/// What one worker has of its own.
+#[derive(Debug)]
+pub struct Worker {
+    /// Makes correlation ids.
+    pub ids: Ids,
+    /// Where it listens: the authority of a request that names none.
+    pub address: HeaderValue,
+}
+
 /// Serves one request: identify, route, admit, dispatch, respond. Recording is the last stage; it runs when the
 /// guest has ended, which may be after its response was sent, and it always runs.
-pub async fn serve_request(site: &Site, ids: &Ids, request: Request<Received>) -> Response<Body> {
-    let id = ids.identify(request.headers());
+pub async fn serve_request(
+    site: &Site,
+    worker: &Worker,
+    wire: &Arc<Wire>,
+    mut request: Request<Received>,
+) -> Response<Reply> {
+    let id = worker.ids.identify(request.headers());
     let (service, gate) = site.route(&request);
-    let seen = Seen {
-        id: id.clone(),
-        service: Arc::clone(service),
-        method: request.method().clone(),
-        path: request.uri().path().into(),
+    let seen = Seen::of(&request, &id, service);
+    let until = Instant::now() + site.longest();
+    let reply = |response: Response<Body>, admitted| {
+        response.map(|body| Reply::new(body, admitted, Arc::clone(wire), until))
     };
-    let admitted = match gate.admit() {
-        Ok(admitted) => admitted,
-        Err(refusal) => {
-            seen.refused(&refusal);
-            return respond(&refusal, &id);
-        }
-    };
-    match dispatch(service, admitted, seen, request).await {
-        Ok(response) => finish(response, &id),
-        Err(failure) => respond(&Refusal::Failed(failure), &id),
+    let admitted =
+        match settle(&mut request, &worker.address).map_err(Refusal::from).and_then(|()| gate.admit()) {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
+                seen.refused(&refusal);
+                return reply(respond(&refusal, &id), None);
+            }
+        };
+    match dispatch(service, admitted.clone(), seen, request).await {
+        Ok(response) => reply(finish(response, &id), Some(admitted)),
+        Err(failure) => reply(respond(&Refusal::Failed(failure), &id), Some(admitted)),
     }
 }
 
@@ -69,8 +99,11 @@ async fn dispatch(
     service.serve(Incoming { request, id, secure: false }, record).await
 }
 
+/// The host's own headers: a guest can neither take the id away nor claim one of the host's error codes.
 fn finish(mut response: Response<Body>, id: &RequestId) -> Response<Body> {
-    response.headers_mut().insert(REQUEST_ID, id.header());
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id.header());
+    headers.remove(ERROR_CODE);
     response
 }
 
@@ -83,6 +116,11 @@ struct Seen {
 }
 
 impl Seen {
+    fn of(request: &Request<Received>, id: &RequestId, service: &Arc<Service>) -> Self {
+        let (method, path) = (request.method().clone(), request.uri().path().into());
+        Self { id: id.clone(), service: Arc::clone(service), method, path }
+    }
+
     fn record(&self, Record { outcome, bill }: &Record) {
         match outcome {
             Ok(finished) => tracing::debug!(
@@ -128,8 +166,8 @@ impl Seen {
             app = self.service.name(),
             component = self.service.name(),
             function = %self.service.shape(),
-            limit = format!("concurrency {}", self.service.limits().concurrency),
-            cause = "the app is handling as many requests as it may",
+            limit = refusal.limit().as_deref().unwrap_or("none"),
+            cause = refusal.cause(),
             code = refusal.code(),
             method = %self.method,
             path = &*self.path,

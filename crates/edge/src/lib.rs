@@ -7,13 +7,16 @@
 //! an immutable [`Site`] and touches nothing that another tenant's request could be holding.
 
 mod admit;
+mod authority;
 mod identify;
 mod journey;
 mod rescue;
 mod server;
+mod wire;
 
 pub use admit::{Admitted, Gate};
 pub use identify::{Ids, RequestId};
-pub use journey::{Site, serve_request};
+pub use journey::{Site, Worker, serve_request};
 pub use rescue::{Refusal, TABLE, Told, respond};
 pub use server::{Drained, Listening, Server, ServerError};
+pub use wire::{Reply, Wire};

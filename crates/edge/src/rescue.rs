@@ -72,6 +72,22 @@ impl Refusal {
         }
     }
 
+    /// What happened, for the log.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Concurrency { .. } => "the app is handling as many requests as it may".into(),
+            Self::Failed(failure) => failure.cause(),
+        }
+    }
+
+    /// The limit that was hit, if one was.
+    pub(crate) fn limit(&self) -> Option<String> {
+        match self {
+            Self::Concurrency { limit } => Some(format!("concurrency {limit}")),
+            Self::Failed(failure) => failure.limit(),
+        }
+    }
+
     fn told(&self) -> &'static Told {
         let code = self.code();
         TABLE.iter().find(|row| row.code == code).unwrap_or(&INTERNAL)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -15,7 +16,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, watch};
 
 use crate::identify::Ids;
-use crate::journey::{Site, serve_request};
+use crate::journey::{Site, Worker, serve_request};
+use crate::wire::{Watched, Wire};
 
 /// Connections one worker holds open; further ones wait in the kernel's queue.
 const CONNECTIONS_PER_WORKER_MAX: usize = 10_000;
@@ -31,6 +33,9 @@ const HEADERS_MAX: usize = 128;
 const HTTP2_STREAMS_MAX: u32 = 200;
 /// After a failed accept, commonly because no file descriptor is left: wait before trying again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a drain looks whether guests still run.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -85,14 +90,17 @@ impl Server {
             .enumerate()
             .map(|(index, listener)| {
                 let (site, stopped) = (Arc::clone(&site), stopped.clone());
-                let ids = Arc::new(Ids::new().map_err(|error| ServerError::Worker(error.into()))?);
+                let ids = Ids::new().map_err(|error| ServerError::Worker(error.into()))?;
+                let authority = HeaderValue::from_str(&address.to_string())
+                    .map_err(|error| ServerError::Worker(io::Error::other(error)))?;
+                let worker = Arc::new(Worker { ids, address: authority });
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
                     .map_err(ServerError::Worker)?;
                 std::thread::Builder::new()
                     .name(format!("tenon-worker-{index}"))
-                    .spawn(move || runtime.block_on(work(listener, site, ids, stopped, self.drain)))
+                    .spawn(move || runtime.block_on(work(listener, site, worker, stopped, self.drain)))
                     .map_err(ServerError::Worker)
             })
             .collect::<Result<_, _>>()?;
@@ -150,7 +158,7 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
 async fn work(
     listener: TcpListener,
     site: Arc<Site>,
-    ids: Arc<Ids>,
+    worker: Arc<Worker>,
     mut stopped: watch::Receiver<bool>,
     drain: Duration,
 ) -> bool {
@@ -164,6 +172,9 @@ async fn work(
     let connections = Arc::new(Semaphore::new(CONNECTIONS_PER_WORKER_MAX));
     let graceful = GracefulShutdown::new();
     let http = protocol();
+    // A request may be waited for without a byte moving as long as it may last.
+    let idle = site.longest() + HEAD_TIMEOUT;
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &connections) => accepted,
@@ -172,27 +183,43 @@ async fn work(
         let (stream, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                // Said once: it goes on until somebody frees what is missing, commonly file descriptors.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "connections cannot be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let (site, ids) = (Arc::clone(&site), Arc::clone(&ids));
+        failing = false;
+        let (site, worker, wire) = (Arc::clone(&site), Arc::clone(&worker), Arc::new(Wire::default()));
+        let stream = TokioIo::new(Watched::new(stream, Arc::clone(&wire)));
+        let stalled = Arc::clone(&wire).stalled(idle);
         let serve = service_fn(move |request| {
-            let (site, ids) = (Arc::clone(&site), Arc::clone(&ids));
-            async move { Ok::<_, Infallible>(serve_request(&site, &ids, request).await) }
+            let (site, worker, wire) = (Arc::clone(&site), Arc::clone(&worker), Arc::clone(&wire));
+            async move { Ok::<_, Infallible>(serve_request(&site, &worker, &wire, request).await) }
         });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), serve).into_owned());
+        let connection = graceful.watch(http.serve_connection(stream, serve).into_owned());
         tokio::spawn(async move {
-            // A client that breaks off or sends what is not HTTP ends its own connection, and only that.
-            if let Err(error) = connection.await {
-                tracing::debug!(target: "tenon::connection", %error, "a connection ended early");
+            // A client that breaks off, stalls or sends what is not HTTP ends its own connection, and only that.
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(target: "tenon::connection", %error, "a connection ended early");
+                },
+                () = stalled => tracing::debug!(target: "tenon::connection", "a stalled connection was closed"),
             }
             drop(permit);
         });
     }
     drop(listener);
-    tokio::time::timeout(drain, graceful.shutdown()).await.is_ok()
+    let drained = async {
+        graceful.shutdown().await;
+        // Guests may run on after their response was taken.
+        while site.running() > 0 {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    };
+    tokio::time::timeout(drain, drained).await.is_ok()
 }
 
 async fn accept(

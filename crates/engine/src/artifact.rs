@@ -6,10 +6,10 @@
 //! mapped, so there is no moment in which it could be exchanged. Anything that does not verify is compiled again and
 //! replaced.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,12 @@ const MAGIC: &[u8; 8] = b"tenon\0\0\x01";
 const TRAILER_BYTES: u64 = 8 + 32 + 8;
 /// An artifact larger than this is not read: no component compiles to as much.
 const ARTIFACT_BYTES_MAX: u64 = 4 << 30;
+/// Bytes of artifacts that a store keeps; beyond it the ones written longest ago go.
+const STORE_BYTES_MAX: u64 = 8 << 30;
+/// How files begin that are being written.
+const WRITING: &str = ".writing-";
+/// A file still being written after this long is not: its process was killed.
+const ABANDONED_AFTER: Duration = Duration::from_secs(3_600);
 /// The names of a composition's parts.
 const NOTES_BYTES_MAX: u64 = 1 << 20;
 
@@ -86,6 +92,21 @@ pub struct Stored {
     pub bytes: u64,
 }
 
+/// Why an artifact that is there is not used.
+enum LoadError {
+    /// It is not this node's, or not for this component.
+    Untrusted(String),
+    /// It is, and the pool cannot hold such a component.
+    Unfit(wasmtime::Error),
+}
+
+fn unfit(name: &str, error: &wasmtime::Error) -> Diagnostic {
+    Diagnostic::new("exceeds-limits", format!("`{name}` does not fit the sandbox"))
+        .at(Location::file(name))
+        .note("the engine says", format!("{error:#}"))
+        .mend("raise `memory` in [limits] or with `--memory`, or build the component with less memory and fewer tables")
+}
+
 /// The store of one node: a folder only its user can reach, and the node's key beside it.
 pub struct Artifacts {
     folder: PathBuf,
@@ -99,7 +120,8 @@ impl Artifacts {
     /// When the folder or the key cannot be made, read, or kept to this user.
     pub fn open(data: &Path) -> Result<Self, ArtifactsError> {
         let folder = data.join("artifacts");
-        private_folder(data).and_then(|()| private_folder(&folder)).map_err(at(&folder))?;
+        private_folder(data).map_err(at(data))?;
+        private_folder(&folder).and_then(|()| tidy(&folder)).map_err(at(&folder))?;
         let key_path = data.join("key");
         let key = node_key(&key_path).map_err(at(&key_path))?;
         Ok(Self { folder, key })
@@ -117,7 +139,8 @@ impl Artifacts {
             match self.load(engine, lane, &digest) {
                 Ok(Some(stored)) => return Ok(Stored { took: began.elapsed(), ..stored }),
                 Ok(None) => {}
-                Err(why) => {
+                Err(LoadError::Unfit(error)) => return Err(unfit(source.name, &error)),
+                Err(LoadError::Untrusted(why)) => {
                     origin = Origin::Recompiled;
                     tracing::warn!(component = source.name, %digest, cause = %why, "an artifact was refused and is compiled again");
                 }
@@ -145,7 +168,8 @@ impl Artifacts {
         match self.load(engine, lane, &digest) {
             Ok(Some(stored)) => Ok(Stored { origin, took: began.elapsed(), ..stored }),
             Ok(None) => Err(unwritable(io::ErrorKind::NotFound.into())),
-            Err(why) => Err(unwritable(io::Error::other(why))),
+            Err(LoadError::Unfit(error)) => Err(unfit(source.name, &error)),
+            Err(LoadError::Untrusted(why)) => Err(unwritable(io::Error::other(why))),
         }
     }
 
@@ -175,7 +199,11 @@ impl Artifacts {
         let digest: Digest =
             verified.notes.digest.parse().map_err(|_| refused("its notes are damaged".into()))?;
         let path = self.path(&verified.notes.key);
-        let stored = self.map(engine, verified, path.clone(), &digest).map_err(refused)?;
+        let name = verified.notes.name.clone();
+        let stored = self.map(engine, verified, path.clone(), &digest).map_err(|error| match error {
+            LoadError::Unfit(error) => unfit(&name, &error),
+            LoadError::Untrusted(why) => refused(why),
+        })?;
         temporary.persist(&path).map_err(|error| refused(error.to_string()))?;
         Ok(Stored { took: began.elapsed(), ..stored })
     }
@@ -186,20 +214,20 @@ impl Artifacts {
 
     fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
         tempfile::Builder::new()
-            .prefix(".writing-")
+            .prefix(WRITING)
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(&self.folder)
     }
 
     /// `Ok(None)` when there is no such artifact, `Err` with the reason when there is one that must not be run.
-    fn load(&self, engine: &Engine, lane: Lane, digest: &Digest) -> Result<Option<Stored>, String> {
+    fn load(&self, engine: &Engine, lane: Lane, digest: &Digest) -> Result<Option<Stored>, LoadError> {
         let path = self.path(&engine.lane(lane).artifact_key(digest));
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(LoadError::Untrusted(error.to_string())),
         };
-        let verified = self.verify(file)?;
+        let verified = self.verify(file).map_err(LoadError::Untrusted)?;
         self.map(engine, verified, path, digest).map(Some)
     }
 
@@ -210,17 +238,18 @@ impl Artifacts {
         verified: Verified,
         path: PathBuf,
         digest: &Digest,
-    ) -> Result<Stored, String> {
+    ) -> Result<Stored, LoadError> {
         let Verified { file, notes: Notes { key, name, lane, parts, .. }, bytes } = verified;
         if key != engine.lane(lane).artifact_key(digest) {
-            return Err("it was made for another component, engine or processor".into());
+            let why = "it was made for another component, engine or processor";
+            return Err(LoadError::Untrusted(why.into()));
         }
         let opened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         // SAFETY: the seal was checked over this very open file, and only this node has the key, so this node wrote
         // it; the sealed key binds it to this component, this engine, its settings and this processor. Files in the
         // store are written once, under another name, and never changed afterwards, and the folder is this user's
         // alone.
-        let component = unsafe { engine.lane(lane).load(&opened) }.map_err(|error| format!("{error:#}"))?;
+        let component = unsafe { engine.lane(lane).load(&opened) }.map_err(LoadError::Unfit)?;
         let (digest, origin, took) = (*digest, Origin::Loaded, Duration::ZERO);
         Ok(Stored { component, lane, parts, name, digest, origin, took, path, bytes })
     }
@@ -289,10 +318,42 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> ArtifactsError {
     move |source| ArtifactsError { path, source }
 }
 
-/// Makes a folder that only its user can enter, and narrows one that was wider.
+/// Makes a folder that only its user can enter. One that is there already is left as it is, and refused when others
+/// may write into it: they could put a key there.
 fn private_folder(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    if fs::metadata(path)?.permissions().mode() & 0o022 != 0 {
+        let what = "others may write into this folder; make it this user's alone (chmod 700)";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    }
+    Ok(())
+}
+
+/// Removes what a killed process left half-written, and the artifacts written longest ago once there are more bytes of
+/// them than a store may hold. What is mapped stays usable: its name goes, not its pages.
+fn tidy(folder: &Path) -> io::Result<()> {
+    let mut artifacts = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        let age = meta.modified()?.elapsed().unwrap_or_default();
+        if entry.file_name().as_encoded_bytes().starts_with(WRITING.as_bytes()) {
+            if age > ABANDONED_AFTER {
+                fs::remove_file(entry.path())?;
+            }
+        } else {
+            artifacts.push((age, meta.len(), entry.path()));
+        }
+    }
+    artifacts.sort();
+    let mut kept = 0;
+    for (_, bytes, path) in artifacts {
+        kept += bytes;
+        if kept > STORE_BYTES_MAX {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the node's key, or makes it. Two processes that start at once agree: the key is linked into place whole,
@@ -381,6 +442,25 @@ mod tests {
         let (_data, _, path) = store();
         let (_other_data, other_node, _) = store();
         assert!(verify(&other_node, &path).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_into_is_refused_and_left_as_it_is() {
+        let data = tempfile::tempdir().unwrap();
+        fs::set_permissions(data.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Artifacts::open(data.path()).is_err());
+        assert_eq!(fs::metadata(data.path()).unwrap().permissions().mode() & 0o777, 0o777);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_half_written_is_removed_once_it_is_old() {
+        let (data, artifacts, path) = store();
+        let (new, old) = (artifacts.folder.join(".writing-new"), artifacts.folder.join(".writing-old"));
+        fs::write(&new, "").unwrap();
+        let abandoned = File::create(&old).unwrap();
+        abandoned.set_modified(std::time::SystemTime::now() - ABANDONED_AFTER * 2).unwrap();
+        Artifacts::open(data.path()).unwrap();
+        assert!(new.exists() && path.exists() && !old.exists());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::meter::TICK;
 use crate::pool::{Pool, PoolReport};
 
 /// The exact engine. An artifact of any other is not loaded, though the engine itself checks only the major version.
-const ENGINE_VERSION: &str = "wasmtime 48.0.8";
+const ENGINE_VERSION: &str = "wasmtime 48.0.8+tenon.1";
 /// Changes when what we put into an artifact changes.
 const ARTIFACT_FORMAT: u32 = 1;
 /// Stack of a guest, and of the host functions it calls on the same stack: an overflow in the latter would end the

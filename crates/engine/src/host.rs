@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use wasmtime_wasi_http::{
 use crate::meter::Meter;
 
 /// Resources (streams, bodies, header maps, pollables) one request may hold at once.
-const RESOURCES_MAX: usize = 10_000;
+const RESOURCES_MAX: usize = 2_000;
 /// Elements all tables of one request may hold together.
 const TABLE_ELEMENTS_MAX: usize = 200_000;
 /// Core instances, memories and tables one request may create: more than any pooled component can have.
@@ -26,7 +27,7 @@ const CORE_ITEMS_MAX: usize = 1_000;
 /// Random bytes one call may ask for.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// Bytes one set of header fields may take in memory, as the engine counts them.
-const FIELDS_BYTES_MAX: usize = 128 << 10;
+const FIELDS_BYTES_MAX: usize = 48 << 10;
 /// Bytes of a response body that the host takes from the guest in one write.
 const BODY_CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of standard output and error that one request may put into the log; the rest is dropped and counted.
@@ -42,7 +43,7 @@ pub(crate) struct Host {
     http: WasiHttpCtx,
     hooks: Hooks,
     pub(crate) allowance: Allowance,
-    request: Arc<str>,
+    output: Arc<Output>,
 }
 
 impl Host {
@@ -62,16 +63,16 @@ impl Host {
                 table_elements: 0,
                 meter,
             },
-            request,
+            output: Arc::new(Output { request, left: STDIO_BYTES_MAX.into(), dropped: 0.into() }),
         }
     }
 }
 
-fn inert_wasi(request: &Arc<str>) -> WasiCtx {
+fn inert_wasi(output: &Arc<Output>) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder
-        .stdout(Stdio { stream: "stdout", request: Arc::clone(request) })
-        .stderr(Stdio { stream: "stderr", request: Arc::clone(request) })
+        .stdout(Stdio { stream: "stdout", output: Arc::clone(output) })
+        .stderr(Stdio { stream: "stderr", output: Arc::clone(output) })
         .max_random_size(RANDOM_BYTES_MAX)
         .allow_tcp(false)
         .allow_udp(false)
@@ -81,10 +82,7 @@ fn inert_wasi(request: &Arc<str>) -> WasiCtx {
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| inert_wasi(&self.request)),
-            table: &mut self.table,
-        }
+        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| inert_wasi(&self.output)), table: &mut self.table }
     }
 }
 
@@ -127,7 +125,11 @@ pub(crate) struct Allowance {
 }
 
 impl ResourceLimiter for Allowance {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // Past what the guest itself declared: it fails, and costs it nothing.
+            return Ok(false);
+        }
         let asked = self.memory_bytes.saturating_add(desired.saturating_sub(current) as u64);
         if asked > self.memory_bytes_max {
             self.meter.memory_denied(asked);
@@ -135,10 +137,15 @@ impl ResourceLimiter for Allowance {
         }
         self.memory_bytes = asked;
         self.meter.memory_used(asked);
+        // A guest that was refused and then made do with less did not run out of memory.
+        self.meter.memory_denied(0);
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
         let asked = self.table_elements.saturating_add(desired.saturating_sub(current));
         if asked > TABLE_ELEMENTS_MAX {
             return Ok(false);
@@ -160,10 +167,33 @@ impl ResourceLimiter for Allowance {
     }
 }
 
+/// What all of one request's output streams share.
+struct Output {
+    request: Arc<str>,
+    /// Bytes the request may still log.
+    left: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let dropped = self.dropped.load(Relaxed);
+        if dropped > 0 {
+            tracing::warn!(
+                target: "tenon::guest",
+                request_id = &*self.request,
+                limit = STDIO_BYTES_MAX,
+                dropped,
+                "the guest wrote more than a request may log"
+            );
+        }
+    }
+}
+
 /// A guest's standard output or error: each line becomes a line of the node's log that carries the request's id.
 struct Stdio {
     stream: &'static str,
-    request: Arc<str>,
+    output: Arc<Output>,
 }
 
 impl IsTerminal for Stdio {
@@ -174,31 +204,30 @@ impl IsTerminal for Stdio {
 
 impl StdoutStream for Stdio {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        Box::new(Lines::new(self.stream, Arc::clone(&self.request)))
+        Box::new(Lines::new(self.stream, Arc::clone(&self.output)))
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Lines::new(self.stream, Arc::clone(&self.request)))
+        Box::new(Lines::new(self.stream, Arc::clone(&self.output)))
     }
 }
 
 struct Lines {
     stream: &'static str,
-    request: Arc<str>,
+    output: Arc<Output>,
     partial: Vec<u8>,
-    left: usize,
-    dropped: usize,
 }
 
 impl Lines {
-    fn new(stream: &'static str, request: Arc<str>) -> Self {
-        Self { stream, request, partial: Vec::new(), left: STDIO_BYTES_MAX, dropped: 0 }
+    fn new(stream: &'static str, output: Arc<Output>) -> Self {
+        Self { stream, output, partial: Vec::new() }
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        let kept = bytes.len().min(self.left);
-        self.left -= kept;
-        self.dropped += bytes.len() - kept;
+        let spend = |left: usize| Some(left.saturating_sub(bytes.len()));
+        let left = self.output.left.fetch_update(Relaxed, Relaxed, spend).unwrap_or(0);
+        let kept = bytes.len().min(left);
+        self.output.dropped.fetch_add(bytes.len() - kept, Relaxed);
         for piece in bytes[..kept].split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") || self.partial.len() >= STDIO_LINE_BYTES_MAX {
@@ -209,7 +238,8 @@ impl Lines {
 
     fn emit(&mut self) {
         let line = String::from_utf8_lossy(&self.partial);
-        tracing::info!(target: "tenon::guest", stream = self.stream, request_id = &*self.request, "{}", line.trim_end());
+        let request_id = &*self.output.request;
+        tracing::info!(target: "tenon::guest", stream = self.stream, request_id, "{}", line.trim_end());
         self.partial.clear();
     }
 }
@@ -218,16 +248,6 @@ impl Drop for Lines {
     fn drop(&mut self) {
         if !self.partial.is_empty() {
             self.emit();
-        }
-        if self.dropped > 0 {
-            tracing::warn!(
-                target: "tenon::guest",
-                stream = self.stream,
-                request_id = &*self.request,
-                limit = STDIO_BYTES_MAX,
-                dropped = self.dropped,
-                "the guest wrote more than a request may log"
-            );
         }
     }
 }

@@ -68,10 +68,11 @@ pub(crate) fn add_wasi03(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 pub(crate) fn link(
     linker: &Linker<Host>,
     name: &str,
+    file: &str,
     component: &Component,
 ) -> Result<InstancePre<Host>, Diagnostics> {
     let engine = linker.engine();
-    let at = || Location::file(name);
+    let at = || Location::file(file);
     let refused = component
         .component_type()
         .imports(engine)

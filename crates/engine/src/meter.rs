@@ -5,6 +5,7 @@
 //! that finds a guest running, its polls are timed by the thread's processor clock, so a guest is not billed for
 //! the time its thread was off the processor.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -93,6 +94,9 @@ impl Meter {
     /// Called on the guest's own thread, within a poll, when a tick finds it running.
     pub(crate) fn tick(&self) -> Result<(), CpuSpent> {
         let in_poll = self.now_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
+        // Until now the poll was timed by the wall: what is more than the guest can have run since the last tick is
+        // time its thread was off the processor.
+        let in_poll = if self.exact.load(Relaxed) { in_poll } else { in_poll.min(2 * nanos(TICK)) };
         let spent = self.spent_ns.fetch_add(in_poll, Relaxed) + in_poll;
         self.exact.store(true, Relaxed);
         self.poll_began_ns.store(self.now_ns(), Relaxed);
@@ -109,9 +113,14 @@ fn thread_cpu_ns() -> u64 {
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
-/// The guest's time on the wall ran out.
+/// Why a guest's future was not polled to its end.
 #[derive(Debug)]
-pub(crate) struct WallSpent;
+pub(crate) enum CutOff {
+    /// The guest's time on the wall ran out.
+    WallSpent,
+    /// The host panicked while it served the guest.
+    Panicked(String),
+}
 
 /// A guest's future under its meter and its deadline. The deadline stands outside the engine's own event loop,
 /// which a guest can keep from running.
@@ -130,21 +139,33 @@ impl<F: Future> Metered<F> {
 }
 
 impl<F: Future> Future for Metered<F> {
-    type Output = Result<F::Output, WallSpent>;
+    type Output = Result<F::Output, CutOff>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.meter.poll_begins();
-        let polled = this.future.as_mut().poll(context);
+        // A panic ends this request and no other. Nothing is used again that it could have left half-changed: the
+        // store goes with the request.
+        let polled = catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(context)));
         this.meter.poll_ends();
+        let polled = match polled {
+            Ok(polled) => polled,
+            Err(panic) => return Poll::Ready(Err(CutOff::Panicked(message(panic.as_ref())))),
+        };
         if let Poll::Ready(output) = polled {
             return Poll::Ready(Ok(output));
         }
         let deadline = this
             .deadline
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((this.meter.began + this.wall).into())));
-        deadline.as_mut().poll(context).map(|()| Err(WallSpent))
+        deadline.as_mut().poll(context).map(|()| Err(CutOff::WallSpent))
     }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the host panicked: {}", text.unwrap_or("no message"))
 }
 
 #[cfg(test)]

@@ -109,9 +109,12 @@ where
     }
 }
 
-/// Header values as text: UTF-8 where they are, else byte for byte as Latin-1 (RFC 9110, section 5.5).
+/// The headers a guest is given, without those of the connection. Their values are text: UTF-8 where they are, else
+/// byte for byte as Latin-1 (RFC 9110, section 5.5).
 fn header_texts(headers: &HeaderMap) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
-    headers.iter().map(|(name, value)| {
+    let of_the_message =
+        |(name, _): &(&HeaderName, &HeaderValue)| !OF_THE_CONNECTION.contains(&name.as_str());
+    headers.iter().filter(of_the_message).map(|(name, value)| {
         let text = match std::str::from_utf8(value.as_bytes()) {
             Ok(text) => Cow::Borrowed(text),
             Err(_) => Cow::Owned(value.as_bytes().iter().copied().map(char::from).collect()),
@@ -124,11 +127,17 @@ fn header_texts(headers: &HeaderMap) -> impl Iterator<Item = (&str, Cow<'_, str>
 const OF_THE_CONNECTION: [&str; 7] =
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
+/// Header fields one response may have: more than any client reads, fewer than the header map can hold.
+const RESPONSE_HEADERS_MAX: usize = 1_000;
+
 fn check(method: &Method, given: Given) -> Result<http::Response<Bytes>, String> {
     let status = StatusCode::from_u16(given.status)
         .ok()
         .filter(|status| (200..600).contains(&status.as_u16()))
         .ok_or_else(|| format!("{} is not a status of a final response (200 to 599)", given.status))?;
+    if given.headers.len() > RESPONSE_HEADERS_MAX {
+        return Err(format!("it has {} headers; the most is {RESPONSE_HEADERS_MAX}", given.headers.len()));
+    }
     let mut response = http::Response::new(Bytes::from(given.body));
     *response.status_mut() = status;
     response.headers_mut().reserve(given.headers.len());

@@ -31,54 +31,57 @@ const TABLE_ELEMENTS: usize = 20_000;
 const AVERAGE_CORE_INSTANCES: u32 = 24;
 const AVERAGE_MEMORIES: u32 = 4;
 const AVERAGE_TABLES: u32 = 12;
+/// Three mappings for each memory of an average instance, two for its stack.
+const MAPPINGS_PER_INSTANCE: u64 = 3 * AVERAGE_MEMORIES as u64 + 2;
 /// Slots of components that ran lately and may run again keep their memory image mapped.
 const WARM_SLOTS: u32 = 1_000;
 /// With page scanning, this much of a memory is reset in place instead of being given back and faulted in again.
 const KEEP_RESIDENT_BYTES: usize = 1 << 20;
-/// Four gibibytes of address space and a guard for each memory; user space has 2^47 bytes.
-const MEMORIES_IN_ADDRESS_SPACE: u32 = 24_000;
+/// Tables are small: clearing one in place costs less than giving its page back and faulting it in again.
+const TABLE_KEEP_RESIDENT_BYTES: usize = 16 << 10;
+/// Four gibibytes of address space and a guard for each memory; user space has 2^47 bytes, and two engines share it.
+const MEMORIES_IN_ADDRESS_SPACE: u32 = 12_000;
 
-/// Whether resetting memories by scanning for dirty pages is sound here, and if not, why not.
+/// Whether memories are reset by scanning for the pages that were written, and if not, why not.
 ///
-/// The engine skips a dirty page that is not present in memory, so a page that was swapped out or is being
-/// migrated would survive into the next instance. It is sound only where neither can happen.
+/// The kernel says which pages of a sandbox's memory were written, and only those are put back. That is sound if it
+/// names every page whose contents may differ from the pristine image. The engine is patched to count pages that are
+/// swapped out or being moved (`third_party/README.md`); what is left is the kernel replacing a written page behind
+/// the engine's back, which same-page merging may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageScan {
-    /// Sound: pages can neither be swapped nor moved.
+    /// Sound here, and used.
     Sound,
-    /// Not sound, or not known to be.
+    /// Not to be had, or not sound.
     Unsound(String),
 }
+
+/// The first kernel that has `PAGEMAP_SCAN`.
+const KERNEL_WITH_SCAN: (u32, u32) = (6, 7);
 
 impl PageScan {
     /// Looks at this machine.
     pub fn probe() -> Self {
-        if !cfg!(target_os = "linux") {
-            return Self::Unsound("not Linux".into());
-        }
         let read = |path: &str| std::fs::read_to_string(path).ok();
-        match read("/proc/swaps") {
-            Some(swaps) if swaps.lines().count() <= 1 => {}
-            Some(_) => return Self::Unsound("swap is on (/proc/swaps)".into()),
-            None => return Self::Unsound("/proc/swaps cannot be read".into()),
+        let Some(release) = read("/proc/sys/kernel/osrelease") else {
+            return Self::Unsound("not Linux".into());
+        };
+        if !kernel_version(&release).is_some_and(|version| version >= KERNEL_WITH_SCAN) {
+            let (major, minor) = KERNEL_WITH_SCAN;
+            return Self::Unsound(format!("the kernel is {}, and {major}.{minor} has it", release.trim()));
         }
-        // Direct compaction moves any page that is not locked, and the pool's cannot be: the engine gives pages back
-        // with MADV_DONTNEED, which locked memory refuses. So only a kernel built without compaction will do.
-        if std::path::Path::new("/proc/sys/vm/compact_memory").exists() {
-            return Self::Unsound("the kernel may move pages (it has memory compaction)".into());
-        }
-        for (path, mover) in [
-            ("/proc/sys/kernel/numa_balancing", "balancing between memory nodes"),
-            ("/sys/kernel/mm/ksm/run", "same-page merging"),
-        ] {
-            if let Some(value) = read(path)
-                && value.trim() != "0"
-            {
-                return Self::Unsound(format!("{mover} is on ({path} is {})", value.trim()));
+        match read("/sys/kernel/mm/ksm/run") {
+            Some(run) if run.trim() != "0" => {
+                Self::Unsound("same-page merging is on (/sys/kernel/mm/ksm/run)".into())
             }
+            _ => Self::Sound,
         }
-        Self::Sound
     }
+}
+
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 impl fmt::Display for PageScan {
@@ -113,14 +116,13 @@ impl PoolReport {
             pool,
             page_scan: PageScan::probe(),
             mappings_max,
-            // Three for an instance's memory, two for its stack.
-            mappings_needed: u64::from(pool.instances) * 5,
+            mappings_needed: u64::from(pool.instances) * MAPPINGS_PER_INSTANCE,
         }
     }
 
     /// The instances the kernel's limit on mappings leaves room for, when that is fewer than were asked for.
     pub fn instances_within_mappings(&self) -> Option<u64> {
-        self.mappings_max.filter(|max| *max < self.mappings_needed).map(|max| max / 5)
+        self.mappings_max.filter(|max| *max < self.mappings_needed).map(|max| max / MAPPINGS_PER_INSTANCE)
     }
 
     pub(crate) fn allocation(&self) -> PoolingAllocationConfig {
@@ -143,7 +145,8 @@ impl PoolReport {
             .max_tables_per_component(TABLES_PER_COMPONENT)
             .table_elements(TABLE_ELEMENTS)
             .max_memory_size(usize::try_from(self.pool.memory_bytes).unwrap_or(usize::MAX))
-            .max_unused_warm_slots(WARM_SLOTS);
+            .max_unused_warm_slots(WARM_SLOTS)
+            .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES);
         if self.page_scan == PageScan::Sound {
             config.pagemap_scan(Enabled::Auto).linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
         }
@@ -156,11 +159,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn kernels_are_told_apart() {
+        for (release, has_scan) in
+            [("6.7.0", true), ("6.18.44-x\n", true), ("6.6.9", false), ("5.15", false), ("?", false)]
+        {
+            let has = kernel_version(release).is_some_and(|version| version >= KERNEL_WITH_SCAN);
+            assert_eq!(has, has_scan, "{release}");
+        }
+    }
+
+    #[test]
     fn a_pool_larger_than_the_mappings_says_what_fits() {
         let pool = Pool { instances: 1_000, ..Pool::default() };
         let mut report = PoolReport::probe(pool);
-        report.mappings_max = Some(4_000);
-        assert_eq!(report.instances_within_mappings(), Some(800));
+        report.mappings_max = Some(7_000);
+        assert_eq!(report.instances_within_mappings(), Some(500));
         report.mappings_max = Some(65_530);
         assert_eq!(report.instances_within_mappings(), None);
     }

@@ -1,12 +1,13 @@
 //! What comes back from a guest, and what it cost.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::Full;
 
 use crate::failure::Failure;
 
@@ -14,9 +15,13 @@ use crate::failure::Failure;
 pub struct Body(Inner);
 
 enum Inner {
-    Whole(Full<Bytes>),
-    Guest(wasmtime_wasi_http::WasiBody),
+    Whole(Bytes),
+    /// The flag says that the guest failed: the engine's own bodies end alike, whether it did or not.
+    Guest(wasmtime_wasi_http::WasiBody, Arc<AtomicBool>),
 }
+
+/// A whole body goes out in pieces of this size, so that what a client does not read is counted as unread.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// The guest's body ended early: the guest failed, or broke its own content-length.
 #[derive(Debug, thiserror::Error)]
@@ -26,11 +31,11 @@ pub struct BodyError(String);
 impl Body {
     /// A body that is all there.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self(Inner::Whole(Full::new(bytes.into())))
+        Self(Inner::Whole(bytes.into()))
     }
 
-    pub(crate) fn guest(body: wasmtime_wasi_http::WasiBody) -> Self {
-        Self(Inner::Guest(body))
+    pub(crate) fn guest(body: wasmtime_wasi_http::WasiBody, failed: Arc<AtomicBool>) -> Self {
+        Self(Inner::Guest(body, failed))
     }
 }
 
@@ -43,24 +48,29 @@ impl HttpBody for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
-            Inner::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Inner::Guest(body) => {
-                Pin::new(body).poll_frame(context).map_err(|error| BodyError(error.to_string()))
+            Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Inner::Whole(bytes) => {
+                let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
+                Poll::Ready(Some(Ok(Frame::data(piece))))
             }
+            Inner::Guest(body, failed) => match ready!(Pin::new(body).poll_frame(context)) {
+                None if failed.load(Relaxed) => Poll::Ready(Some(Err(BodyError("the guest failed".into())))),
+                frame => Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError(error.to_string())))),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Inner::Whole(body) => body.is_end_stream(),
-            Inner::Guest(body) => body.is_end_stream(),
+            Inner::Whole(bytes) => bytes.is_empty(),
+            Inner::Guest(body, failed) => !failed.load(Relaxed) && body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Inner::Whole(body) => body.size_hint(),
-            Inner::Guest(body) => body.size_hint(),
+            Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Guest(body, _) => body.size_hint(),
         }
     }
 }

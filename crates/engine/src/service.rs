@@ -1,16 +1,21 @@
 //! One component, ready to serve: the life of a request inside the engine.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use bytes::Bytes;
-use http::Response;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{Response, Uri};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use hyper::body::Incoming as Received;
-use tenon_model::{Diagnostic, Diagnostics, Digest, Limits};
+use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, format_bytes};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
-use wasmtime::{Error, Store, UpdateDeadline};
+use wasmtime::{Error, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -21,13 +26,17 @@ use crate::engine::{Engine, Part};
 use crate::failure::{Failure, Limit, Place};
 use crate::host::Host;
 use crate::link::link;
-use crate::meter::{Meter, Metered, WallSpent};
+use crate::meter::{CpuSpent, CutOff, Meter, Metered};
 use crate::plain;
 use crate::respond::{Bill, Body, Record, Recorder};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
 
 /// Bytes a plain handler may hand over in one response, all fields together.
 const PLAIN_RESPONSE_BYTES_MAX: usize = 64 << 20;
+/// Bytes past the limit on request bodies that are read and thrown away, so that the client can read its refusal.
+const LINGER_BYTES: u64 = 16 << 20;
+/// Handles of resources that the components of one request may hold.
+const COMPONENT_HANDLES_MAX: usize = 10_000;
 
 /// A component that is compiled, linked and ready: serving a request needs nothing that is not here.
 pub struct Service {
@@ -58,15 +67,21 @@ pub struct Incoming {
 }
 
 impl Service {
-    /// Links a compiled component and finds what it serves.
+    /// Links a compiled component and finds what it serves. `name` is what people call it, `file` where they find it.
     ///
     /// # Errors
     /// All imports that are not granted or not satisfied; or what was found where a handler was expected.
-    pub fn new(engine: &Engine, name: &str, stored: Stored, limits: Limits) -> Result<Self, Diagnostics> {
+    pub fn new(
+        engine: &Engine,
+        name: &str,
+        file: &str,
+        stored: Stored,
+        limits: Limits,
+    ) -> Result<Self, Diagnostics> {
         let lane = engine.lane(stored.lane);
         let component = &stored.component;
-        let instance = link(&lane.linker, name, component)?;
-        let shape = detect(&lane.engine, name, component)?;
+        let instance = link(&lane.linker, name, file, component)?;
+        let shape = detect(&lane.engine, name, file, component)?;
         let unfit = |error: Error| {
             Diagnostic::new(
                 "not-a-handler",
@@ -122,34 +137,40 @@ impl Service {
     ) -> Result<Response<Body>, Failure> {
         let meter = Meter::new(self.limits.cpu);
         let answer = Answer::default();
-        let ending =
-            Ending { service: Arc::clone(self), meter: Arc::clone(&meter), recorder: Some(recorder) };
-        let run = Arc::clone(self).run(incoming, Arc::clone(&meter), Arc::clone(&answer));
+        let failed = Arc::clone(&answer.failed);
+        let mut ending =
+            Ending { service: Arc::clone(self), meter: Arc::clone(&meter), recorder: Some(recorder), failed };
+        let run = Arc::clone(self).run(incoming, Arc::clone(&meter), answer.clone());
         let mut run = Metered::new(run, meter, self.limits.wall);
 
         let ended = std::future::poll_fn(|context| match Pin::new(&mut run).poll(context) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if has_answer(&answer) => Poll::Ready(None),
+            Poll::Pending if answer.is_given() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
         .await;
-        let failure = match ended {
-            Some(ended) => ending.end(ended).err(),
-            None => {
-                tokio::spawn(async move {
-                    let ended = run.await;
-                    // Nobody is left to tell but the recorder, which `end` does.
-                    let _ = ending.end(ended);
-                });
-                None
-            }
+        let Some(ended) = ended else {
+            // There is an answer, and the guest goes on: as a task, if the answer is a response whose body it writes.
+            return match answer.take().unwrap_or_else(no_response) {
+                Ok(response) => {
+                    tokio::spawn(async move {
+                        let ended = run.await;
+                        let outcome = ending.judge(ended);
+                        ending.record(outcome.map(|()| true));
+                    });
+                    Ok(response)
+                }
+                Err(failure) => {
+                    ending.record(Err(failure.clone()));
+                    Err(failure)
+                }
+            };
         };
-        match failure {
-            Some(failure) => Err(failure),
-            None => take_answer(&answer).unwrap_or_else(|| {
-                Err(Failure::NoResponse { cause: "the guest returned without a response".into() })
-            }),
-        }
+        // The sandbox goes back to the pool before the request stops counting as running.
+        drop(run);
+        let outcome = ending.judge(ended).and_then(|()| answer.take().unwrap_or_else(no_response));
+        ending.record(outcome.as_ref().map(|_| true).map_err(Failure::clone));
+        outcome
     }
 
     /// Runs the guest to its end, leaving the response in `answer` as soon as there is one.
@@ -159,20 +180,29 @@ impl Service {
             Entry::Http02(entry) => {
                 self.run_http02(entry, request, secure, self.store(meter, id), answer).await
             }
-            Entry::Http03(entry) => self.run_http03(entry, request, self.store(meter, id), answer).await,
+            Entry::Http03(entry) => {
+                self.run_http03(entry, request, secure, self.store(meter, id), answer).await
+            }
             Entry::Plain { instance, handler, export } => {
                 let (parts, body) = request.into_parts();
                 let body = self.collect(body).await?;
                 let mut store = self.store(meter, id);
-                let instance = instance.instantiate_async(&mut store).await?;
-                let response = plain::call(&mut store, &instance, handler, export, &parts, body).await?;
-                give_answer(
-                    &answer,
-                    match response {
-                        Ok(response) => Ok(response.map(Body::whole)),
-                        Err(cause) => Err(Failure::InvalidResponse { cause }),
-                    },
-                );
+                let instance = instance.instantiate_async(&mut store).await.map_err(Stop::Start)?;
+                let called = plain::call(&mut store, &instance, handler, export, &parts, body).await;
+                let response = match called {
+                    Ok(response) => response,
+                    // The guest ended well, and what it returned cannot be taken over.
+                    Err(error) if is_lift_error(&error) => Err(format!(
+                        "it cannot be read: {:#} (a response may have {})",
+                        error,
+                        format_bytes(PLAIN_RESPONSE_BYTES_MAX as u64)
+                    )),
+                    Err(error) => return Err(error.into()),
+                };
+                answer.give(match response {
+                    Ok(response) => Ok(response.map(Body::whole)),
+                    Err(cause) => Err(Failure::InvalidResponse { cause }),
+                });
                 Ok(())
             }
         }
@@ -189,17 +219,12 @@ impl Service {
         let scheme = if secure { Scheme::Https } else { Scheme::Http };
         let request = store.data_mut().http().new_incoming_request(scheme, request).map_err(bad_request)?;
         let outparam = store.data_mut().http().new_response_outparam_from_callback(move |response| {
-            give_answer(
-                &answer,
-                match response {
-                    Ok(response) => Ok(response.map(Body::guest)),
-                    Err(code) => Err(Failure::NoResponse {
-                        cause: format!("the guest answered with the error {code:?}"),
-                    }),
-                },
-            );
+            answer.give(match response {
+                Ok(response) => Ok(response.map(|body| Body::guest(body, Arc::clone(&answer.failed)))),
+                Err(code) => Err(answered_with(&code)),
+            });
         })?;
-        let proxy = entry.instantiate_async(&mut store).await?;
+        let proxy = entry.instantiate_async(&mut store).await.map_err(Stop::Start)?;
         proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await?;
         Ok(())
     }
@@ -207,11 +232,13 @@ impl Service {
     async fn run_http03(
         &self,
         entry: &ServicePre<Host>,
-        request: http::Request<Received>,
+        mut request: http::Request<Received>,
+        secure: bool,
         mut store: Store<Host>,
         answer: Answer,
     ) -> Result<(), Stop> {
-        let service = entry.instantiate_async(&mut store).await?;
+        complete_uri(&mut request, secure).map_err(bad_request)?;
+        let service = entry.instantiate_async(&mut store).await.map_err(Stop::Start)?;
         let (request, received) =
             wasmtime_wasi_http::p3::Request::from_http(store.data_mut().http().hooks, request);
         store
@@ -220,14 +247,9 @@ impl Service {
                     Ok(response) => {
                         let response: Response<WasiBody> =
                             accessor.with(|access| response.into_http(access, received))?;
-                        give_answer(&answer, Ok(response.map(Body::guest)));
+                        answer.give(Ok(response.map(|body| Body::guest(body, Arc::clone(&answer.failed)))));
                     }
-                    Err(code) => give_answer(
-                        &answer,
-                        Err(Failure::NoResponse {
-                            cause: format!("the guest answered with the error {code:?}"),
-                        }),
-                    ),
+                    Err(code) => answer.give(Err(answered_with(&code))),
                 }
                 // The guest goes on after its response: it streams the body.
                 std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
@@ -249,6 +271,7 @@ impl Service {
         let mut store = Store::new(engine, Host::new(&self.limits, meter, id));
         store.limiter(|host| &mut host.allowance);
         store.set_hostcall_fuel(PLAIN_RESPONSE_BYTES_MAX);
+        store.set_max_component_handles(COMPONENT_HANDLES_MAX);
         store.set_epoch_deadline(1);
         // Past the budget: stop. Within it: let other requests of this thread run, then go on.
         store.epoch_deadline_callback(move |_| {
@@ -259,45 +282,92 @@ impl Service {
     }
 
     /// A plain handler gets its body whole; `None` when the request has none.
-    async fn collect(&self, body: Received) -> Result<Option<Bytes>, Stop> {
-        use http_body::Body as _;
+    ///
+    /// Of a body that is too large, the rest is read and thrown away, within bounds: a client that is still sending
+    /// when its connection closes loses the answer that tells it why (RFC 9112, section 9.6).
+    async fn collect(&self, mut body: Received) -> Result<Option<Bytes>, Stop> {
         if body.is_end_stream() {
             return Ok(None);
         }
         let limit_bytes = self.limits.request_body_bytes;
         let too_large = || Stop::Refused(Failure::RequestTooLarge { limit_bytes });
-        if body.size_hint().lower() > limit_bytes {
+        let drained_bytes_max = limit_bytes.saturating_add(LINGER_BYTES);
+        if body.size_hint().lower() > drained_bytes_max {
             return Err(too_large());
         }
-        match Limited::new(body, usize::try_from(limit_bytes).unwrap_or(usize::MAX)).collect().await {
-            Ok(collected) => Ok(Some(collected.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-            Err(error) => Err(Stop::Refused(Failure::BadRequest {
-                cause: format!("the body could not be read: {error}"),
-            })),
+        let mut whole = BytesMut::new();
+        let mut received: u64 = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                Stop::Refused(Failure::BadRequest { cause: format!("the body could not be read: {error}") })
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            received += data.len() as u64;
+            if received > drained_bytes_max {
+                break;
+            }
+            if received <= limit_bytes {
+                whole.extend_from_slice(&data);
+            }
         }
+        if received > limit_bytes { Err(too_large()) } else { Ok(Some(whole.freeze())) }
     }
 }
 
 /// The response, once there is one. The guest leaves it here in the middle of a poll and is polled by the same
 /// task that looks for it, so the lock is never waited for.
-type Answer = Arc<Mutex<Option<Result<Response<Body>, Failure>>>>;
-
-fn give_answer(answer: &Answer, response: Result<Response<Body>, Failure>) {
-    *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+#[derive(Clone, Default)]
+struct Answer {
+    given: Arc<Mutex<Option<Result<Response<Body>, Failure>>>>,
+    /// Set when the guest fails after its response was given: its body must not end as if it were whole.
+    failed: Arc<AtomicBool>,
 }
 
-fn has_answer(answer: &Answer) -> bool {
-    answer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+impl Answer {
+    fn give(&self, response: Result<Response<Body>, Failure>) {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+    }
+
+    fn is_given(&self) -> bool {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn take(&self) -> Option<Result<Response<Body>, Failure>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
-fn take_answer(answer: &Answer) -> Option<Result<Response<Body>, Failure>> {
-    answer.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn no_response() -> Result<Response<Body>, Failure> {
+    Err(Failure::NoResponse { cause: "the guest returned without a response".into() })
+}
+
+fn answered_with(code: &dyn std::fmt::Debug) -> Failure {
+    Failure::NoResponse { cause: format!("the guest answered with the error {code:?}") }
+}
+
+/// Whether an error came from reading what the guest returned, not from running it.
+fn is_lift_error(error: &Error) -> bool {
+    !(error.is::<WasmBacktrace>() || error.is::<Trap>() || error.is::<CpuSpent>() || error.is::<I32Exit>())
+}
+
+/// Writes the scheme and the authority into the URI, which is where WASI 0.3 reads them; the edge has made sure that
+/// there is one `host`.
+fn complete_uri(request: &mut http::Request<Received>, secure: bool) -> Result<(), Error> {
+    let host = request.headers().get(HOST).map(|host| host.as_bytes().to_vec()).unwrap_or_default();
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::builder()
+        .scheme(if secure { "https" } else { "http" })
+        .authority(host.as_slice())
+        .path_and_query(path)
+        .build()?;
+    Ok(())
 }
 
 /// Why a guest did not run to its end.
 enum Stop {
-    /// The engine's word.
+    /// The engine's word while the guest was made.
+    Start(Error),
+    /// The engine's word while it ran.
     Engine(Error),
     /// We said no before it ran.
     Refused(Failure),
@@ -318,27 +388,36 @@ struct Ending<R: Recorder> {
     service: Arc<Service>,
     meter: Arc<Meter>,
     recorder: Option<R>,
+    failed: Arc<AtomicBool>,
 }
 
 impl<R: Recorder> Ending<R> {
-    fn end(mut self, ended: Result<Result<(), Stop>, WallSpent>) -> Result<(), Failure> {
-        let outcome = match ended {
+    /// What a guest's end means.
+    fn judge(&self, ended: Result<Result<(), Stop>, CutOff>) -> Result<(), Failure> {
+        let Service { limits, pool, parts, .. } = &*self.service;
+        let sort = |error: &Error| Failure::sort(error, limits, *pool, self.meter.denied_bytes(), parts);
+        match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Stop::Refused(failure))) => Err(failure),
-            Ok(Err(Stop::Engine(error))) => {
-                let Service { limits, pool, parts, .. } = &*self.service;
-                Err(Failure::sort(&error, limits, *pool, self.meter.denied_bytes(), parts))
-            }
-            Err(WallSpent) => Err(Failure::Deadline {
-                limit: Limit::Wall(self.service.limits.wall),
-                place: Place::default(),
+            Ok(Err(Stop::Engine(error))) => Err(sort(&error)),
+            // Making an instance runs little or nothing of the guest: what fails there without a trap is the host's.
+            Ok(Err(Stop::Start(error))) => Err(match sort(&error) {
+                Failure::Trap { .. } if !error.is::<WasmBacktrace>() && !error.is::<Trap>() => {
+                    Failure::Internal { cause: format!("{error:#}") }
+                }
+                failure => failure,
             }),
-        };
-        self.record(outcome.clone().map(|()| true));
-        outcome
+            Err(CutOff::WallSpent) => {
+                Err(Failure::Deadline { limit: Limit::Wall(limits.wall), place: Place::default() })
+            }
+            Err(CutOff::Panicked(cause)) => Err(Failure::Internal { cause }),
+        }
     }
 
     fn record(&mut self, outcome: Result<bool, Failure>) {
+        if outcome != Ok(true) {
+            self.failed.store(true, Relaxed);
+        }
         if let Some(recorder) = self.recorder.take() {
             let bill = Bill {
                 wall: self.meter.wall(),
@@ -352,6 +431,8 @@ impl<R: Recorder> Ending<R> {
 
 impl<R: Recorder> Drop for Ending<R> {
     fn drop(&mut self) {
-        self.record(Ok(false));
+        if self.recorder.is_some() {
+            self.record(Ok(false));
+        }
     }
 }

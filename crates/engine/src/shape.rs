@@ -57,7 +57,12 @@ one of
 ///
 /// # Errors
 /// When it exports none, or more than one plain handler.
-pub(crate) fn detect(engine: &Engine, name: &str, component: &Component) -> Result<Shape, Diagnostic> {
+pub(crate) fn detect(
+    engine: &Engine,
+    name: &str,
+    file: &str,
+    component: &Component,
+) -> Result<Shape, Diagnostic> {
     let component_type = component.component_type();
     let mut plain = Vec::new();
     let mut found = Vec::new();
@@ -88,12 +93,12 @@ pub(crate) fn detect(engine: &Engine, name: &str, component: &Component) -> Resu
     match plain.len() {
         1 => Ok(Shape::Plain(plain.remove(0))),
         0 => Err(Diagnostic::new("not-a-handler", format!("`{name}` exports nothing that can be served"))
-            .at(Location::file(name))
+            .at(Location::file(file))
             .note("found", if found.is_empty() { "no exports".to_owned() } else { found.join("\n") })
             .note("expected", EXPECTED)
             .mend("export a handler of one of these shapes, or compose the component behind one that does")),
         _ => Err(Diagnostic::new("ambiguous-handler", format!("`{name}` exports more than one handler"))
-            .at(Location::file(name))
+            .at(Location::file(file))
             .note(
                 "found",
                 plain

@@ -317,15 +317,18 @@ impl Serving {
         status.unwrap_or_else(|| panic!("still running after {deadline:?}; its log:\n{}", self.log()))
     }
 
-    /// Asks it to stop and expects exit code 0.
+    /// Asks it to stop, expects exit code 0, and gives back all it ever said.
+    ///
+    /// While it runs, [`log`](Self::log) may lack a line that was written a moment ago; this has every one.
     ///
     /// # Panics
     /// When it ends otherwise, or not at all.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub fn stop(mut self) -> Finished {
         self.terminate();
         let status = self.wait(DEADLINE);
-        assert_eq!(status.code(), Some(0), "ended with {status}; its log:\n{}", self.log());
+        let (stdout, stderr) = (self.process.stdout.finish(), self.process.stderr.finish());
+        Finished { command: "tenon serve".to_owned(), status, stdout, stderr }.expect_code(0)
     }
 }
 

@@ -14,9 +14,10 @@ use crate::terminal::Terminal;
 
 pub(crate) fn run(args: &CompileArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     let bytes = read(&args.file, COMPONENT_BYTES_MAX)?;
+    tenon_wit::require_component(&args.file.display().to_string(), &bytes)?;
     let artifacts = open_store(args.data.data.as_deref().unwrap_or(&settings.data))?;
     // Compiling needs the engine's settings, not its pool.
-    let engine = Engine::new(Pool { instances: 1, ..Pool::default() })
+    let engine = Engine::new(Pool { instances: 1, memory_bytes: 4 << 30 })
         .map_err(|error| CommandError::ours("the engine could not be set up", &error))?;
     let stored = compiled(&engine, &artifacts, &args.file.display().to_string(), &bytes, terminal)?;
     if let Some(output) = &args.output {
@@ -56,16 +57,17 @@ pub(crate) fn compiled(
     bytes: &[u8],
     terminal: &Terminal,
 ) -> Result<Stored, CommandError> {
-    let inspection = tenon_wit::inspect(name, bytes)?;
-    let parts: Vec<Part> = inspection
-        .component
-        .components
-        .iter()
-        .filter_map(|part| {
-            let range = usize::try_from(part.range.start).ok()?..usize::try_from(part.range.end).ok()?;
-            Some(Part { name: part.name.clone()?, range })
-        })
-        .collect();
+    // A component whose types WIT cannot say still runs; its parts then have no names in the log.
+    let parts: Vec<Part> = tenon_wit::inspect(name, bytes).map_or_else(
+        |_| Vec::new(),
+        |inspection| {
+            let named = |part: &tenon_wit::Nested| {
+                let range = usize::try_from(part.range.start).ok()?..usize::try_from(part.range.end).ok()?;
+                Some(Part { name: part.name.clone()?, range })
+            };
+            inspection.component.components.iter().filter_map(named).collect()
+        },
+    );
     let stored = artifacts.get(engine, &Source { name, bytes, parts: &parts })?;
     terminal.step(origin(stored.origin), format_args!("{name} in {}", format_duration(stored.took)));
     Ok(stored)

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tenon_edge::{Server, ServerError, Site};
-use tenon_engine::{Artifacts, Engine, Pool, Service, Stored};
+use tenon_engine::{Artifacts, Engine, EngineError, Pool, Service, Stored};
 use tenon_model::{Diagnostic, Limits, Location};
 use tracing_subscriber::EnvFilter;
 
@@ -19,19 +18,28 @@ use crate::project::{COMPONENT_BYTES_MAX, Project, read};
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 
-/// After the wall-clock limit of a request, its connection has this long to take the end of the response.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// A linear memory has 32-bit addresses.
+const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
 pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     start_log(args);
+    allow_open_files();
     let app = App::find(args, settings, terminal)?;
     let limits = limits(args, app.limits);
+    if limits.memory_bytes > MEMORY_BYTES_MAX {
+        return Err(Diagnostic::new(
+            "exceeds-limits",
+            "the memory limit is larger than a component can address",
+        )
+        .mend("choose at most 4GiB")
+        .into());
+    }
     let engine = Engine::new(Pool { instances: args.pool, memory_bytes: limits.memory_bytes })
-        .map_err(|error| CommandError::ours("the engine could not be set up", &error))?;
+        .map_err(pool_refused)?;
     say_pool(&engine);
     let artifacts = compile::open_store(args.data.data.as_deref().unwrap_or(&settings.data))?;
     let stored = app.stored(&engine, &artifacts, terminal)?;
-    let service = Service::new(&engine, &app.name, stored, limits)?;
+    let service = Service::new(&engine, &app.name, &args.target.display().to_string(), stored, limits)?;
     let shape = service.shape().to_string();
     let digest = service.digest().to_string();
 
@@ -39,8 +47,9 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
     let workers = args.workers.map_or_else(cores, usize::from);
-    let server = Server { listen: args.listen, workers, drain: limits.wall + DRAIN_GRACE };
-    let listening = server.start(Arc::new(Site::new(service))).map_err(refused)?;
+    let site = Arc::new(Site::new(service));
+    let server = Server { listen: args.listen, workers, drain: site.longest() };
+    let listening = server.start(site).map_err(refused)?;
     let address = listening.address();
     terminal.step("handler", &shape);
     terminal.result(format_args!("serving {} on http://{address}", app.name), || {
@@ -95,7 +104,7 @@ impl App {
         let name =
             target.file_stem().map_or_else(|| "app".into(), |name| name.to_string_lossy().into_owned());
         let code = match extension {
-            Some("cwasm") => Code::Artifact(target.clone()),
+            Some("cwasm") if target.is_file() => Code::Artifact(target.clone()),
             _ => {
                 let bytes = read(target, COMPONENT_BYTES_MAX)?;
                 tenon_wit::require_component(&target.display().to_string(), &bytes)?;
@@ -134,12 +143,23 @@ fn cores() -> usize {
 }
 
 fn start_log(args: &ServeArgs) {
-    let level =
-        if args.access_log { "warn,tenon::guest=info,tenon::request=debug" } else { "warn,tenon=info" };
+    let level = if args.access_log { "warn,tenon=info,tenon::request=debug" } else { "warn,tenon=info" };
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::new(level));
     match args.log_format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
+}
+
+/// Every connection is an open file, and the usual soft limit is far below the hard one.
+fn allow_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit on open files could not be raised");
+        }
     }
 }
 
@@ -153,7 +173,14 @@ fn say_pool(engine: &Engine) {
             "the kernel's limit on mappings leaves room for fewer sandboxes than the pool holds"
         );
     }
-    tracing::debug!(page_scan = %report.page_scan, "pool");
+    tracing::info!(instances = report.pool.instances, page_scan = %report.page_scan, "the pool is ready");
+}
+
+fn pool_refused(error: EngineError) -> CommandError {
+    Diagnostic::new("pool-too-large", "the pool cannot be reserved")
+        .note("cause", error.to_string())
+        .mend("choose a smaller `--pool`, or raise the limit on address space (`ulimit -v unlimited`)")
+        .into()
 }
 
 fn refused(error: ServerError) -> CommandError {

@@ -22,9 +22,8 @@ fn start(tenon: &Tenon) -> Serving {
 fn answers(tenon: &Tenon) -> String {
     let server = start(tenon);
     assert_eq!(call(server.address(), get("/x")).expect(200), ANSWER);
-    let said = server.stdout() + &server.log();
-    server.stop();
-    said
+    let ended = server.stop();
+    ended.stdout + &ended.stderr
 }
 
 /// The artifacts in a data directory.

@@ -4,9 +4,9 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::token::{self, Claims, Refusal};
 use demo::auth::types;
 use exports::demo::auth::{issue, verify};
-use crate::token::{self, Claims, Refusal};
 use wasi::clocks::wall_clock;
 
 wit_bindgen::generate!({ path: "../wit", world: "auth", generate_all });

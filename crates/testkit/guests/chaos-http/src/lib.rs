@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use faults::Target;
 use wasip2::clocks::monotonic_clock::subscribe_duration;
-use wasip2::http::types::{Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::http::types::{
+    Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
 
 wasip2::http::proxy::export!(Chaos);
 
@@ -40,6 +42,8 @@ impl wasip2::exports::http::incoming_handler::Guest for Chaos {
                 answer(out, "spun\n");
             }
             "/sleep" => {
+                // In the log, this tells a test that the request has begun.
+                println!("sleeping");
                 sleep(target.number("ms", 100));
                 answer(out, "slept\n");
             }
@@ -231,7 +235,12 @@ fn length(target: &Target, out: ResponseOutparam) {
 
 fn environment() -> String {
     use wasip2::cli::environment::{get_arguments, get_environment, initial_cwd};
-    format!("environment: {:?}\narguments: {:?}\ndirectory: {:?}\n", get_environment(), get_arguments(), initial_cwd())
+    format!(
+        "environment: {:?}\narguments: {:?}\ndirectory: {:?}\n",
+        get_environment(),
+        get_arguments(),
+        initial_cwd()
+    )
 }
 
 fn files() -> String {

@@ -24,8 +24,7 @@ impl<'a> Target<'a> {
         let mut rest = raw.as_bytes();
         while let Some((&byte, tail)) = rest.split_first() {
             let escaped = (byte == b'%').then(|| tail.get(..2)).flatten();
-            let decoded =
-                escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+            let decoded = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
             match decoded {
                 Some(decoded) => {
                     bytes.push(decoded);

@@ -29,7 +29,11 @@ impl wasip3::exports::http::handler::Guest for Service {
                 Ok(text(200, &count.to_string()))
             }
             "/echo" => Ok(echo(request)),
+            "/trap-on-body" => Ok(trap_on_body(request)),
+            "/drip" => Ok(drip(target.number("chunks", 10), target.number("ms", 10))),
             "/sleep" => {
+                // In the log, this tells a test that the request has begun.
+                println!("sleeping");
                 wasip3::clocks::monotonic_clock::wait_for(target.number("ms", 100) * 1_000_000).await;
                 Ok(text(200, "slept\n"))
             }
@@ -73,6 +77,36 @@ fn echo(request: Request) -> Response {
             if !matches!(status, wasip3::wit_bindgen::StreamResult::Complete(_)) {
                 break;
             }
+        }
+    });
+    response
+}
+
+/// Sends a first chunk and traps once the client, which has seen it, sends something.
+fn trap_on_body(request: Request) -> Response {
+    let (_, done) = wit_future::new(|| Ok(()));
+    let (mut input, _trailers) = Request::consume_body(request, done);
+    let (mut writer, reader) = wit_stream::new();
+    let (_, trailers) = wit_future::new(|| Ok(None));
+    let (response, _sent) = Response::new(Fields::new(), Some(reader), trailers);
+    spawn_local(async move {
+        writer.write_all(b"the first chunk\n".to_vec()).await;
+        input.next().await;
+        faults::trap();
+    });
+    response
+}
+
+fn drip(chunks: u64, ms: u64) -> Response {
+    let (mut writer, reader) = wit_stream::new();
+    let (_, trailers) = wit_future::new(|| Ok(None));
+    let (response, _sent) = Response::new(Fields::new(), Some(reader), trailers);
+    spawn_local(async move {
+        for _ in 0..chunks {
+            if !writer.write_all(b"drop\n".to_vec()).await.is_empty() {
+                break;
+            }
+            wasip3::clocks::monotonic_clock::wait_for(ms * 1_000_000).await;
         }
     });
     response
