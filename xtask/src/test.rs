@@ -51,7 +51,7 @@ fn matching(workspace: &Workspace, filter: &str) -> Steps {
 }
 
 fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
-    let mut steps = Steps::new(11).only(options.step.as_deref());
+    let mut steps = Steps::new(12).only(options.step.as_deref());
     let quick = options.quick;
     let not_quick = |step: &dyn Fn() -> Result<Outcome>| {
         if quick { Ok(Outcome::Skipped("--quick".into())) } else { step() }
@@ -71,9 +71,12 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
             let sources = scan::check(workspace);
             Ok(Outcome::Said(format!("{}; {}", metadata?, sources?)))
         }),
-        // Before everything that tests: it builds the engine once, in the profile that the tests share.
+        // Before everything that tests: it builds the engine once, as the tests want it. Building the program by itself
+        // would leave out what the tests need of shared dependencies, and so build those twice.
+        steps.run("build", || {
+            workspace.cargo(["test", "--release", "--workspace", "--no-run"]).run().map(|()| Outcome::Done)
+        }),
         steps.run("set up toolchains", || {
-            workspace.cargo(["build", "--release", "--package", "tenon-cli"]).run()?;
             demo::complete_toolchains(workspace, "release")
         }),
         steps.run("lint", || {
