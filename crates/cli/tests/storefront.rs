@@ -2,6 +2,8 @@
 //!
 //! Needs the guest toolchains in the project's tool folder, where `cargo xtask` puts them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -189,7 +191,7 @@ fn the_composed_file_holds_three_named_components() {
     let shown = built.tenon.run(&built.folder, args).expect_code(0).json();
     let mut names: Vec<_> =
         shown["components"].as_array().unwrap().iter().map(|part| &part["name"]).collect();
-    names.sort_by_key(|name| name.to_string());
+    names.sort_by_key(ToString::to_string);
     assert_eq!(names, PARTS, "{shown:#}");
 
     let artifact = built.tenon.data().join("composed.cwasm");

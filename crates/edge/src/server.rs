@@ -117,11 +117,10 @@ impl Listening {
     /// Stops accepting, lets what is running finish within the drain's time, and waits for it.
     pub fn drain(self) -> Drained {
         self.stop.send_replace(true);
-        let complete = self
-            .workers
-            .into_iter()
-            .fold(true, |complete, worker| worker.join().unwrap_or(false) && complete);
-        Drained { complete }
+        // Every worker is waited for, also after one that was cut off.
+        let drained: Vec<bool> =
+            self.workers.into_iter().map(|worker| worker.join().unwrap_or(false)).collect();
+        Drained { complete: drained.into_iter().all(|complete| complete) }
     }
 }
 

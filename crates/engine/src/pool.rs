@@ -66,7 +66,7 @@ impl PageScan {
         let Some(release) = read("/proc/sys/kernel/osrelease") else {
             return Self::Unsound("not Linux".into());
         };
-        if !kernel_version(&release).is_some_and(|version| version >= KERNEL_WITH_SCAN) {
+        if kernel_version(&release).is_none_or(|version| version < KERNEL_WITH_SCAN) {
             let (major, minor) = KERNEL_WITH_SCAN;
             return Self::Unsound(format!("the kernel is {}, and {major}.{minor} has it", release.trim()));
         }

@@ -314,17 +314,20 @@ impl Service {
     }
 }
 
+/// What a guest answered.
+type Given = Result<Response<Body>, Failure>;
+
 /// The response, once there is one. The guest leaves it here in the middle of a poll and is polled by the same
 /// task that looks for it, so the lock is never waited for.
 #[derive(Clone, Default)]
 struct Answer {
-    given: Arc<Mutex<Option<Result<Response<Body>, Failure>>>>,
+    given: Arc<Mutex<Option<Given>>>,
     /// Set when the guest fails after its response was given: its body must not end as if it were whole.
     failed: Arc<AtomicBool>,
 }
 
 impl Answer {
-    fn give(&self, response: Result<Response<Body>, Failure>) {
+    fn give(&self, response: Given) {
         *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
     }
 
@@ -332,12 +335,12 @@ impl Answer {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    fn take(&self) -> Option<Result<Response<Body>, Failure>> {
+    fn take(&self) -> Option<Given> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-fn no_response() -> Result<Response<Body>, Failure> {
+fn no_response() -> Given {
     Err(Failure::NoResponse { cause: "the guest returned without a response".into() })
 }
 

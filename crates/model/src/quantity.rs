@@ -71,7 +71,9 @@ pub fn format_duration(duration: Duration) -> String {
     let micros = duration.as_micros();
     match micros {
         0..1_000 => format!("{micros}us"),
-        1_000..10_000_000 if micros % 1_000 != 0 => format!("{:.1}ms", duration.as_secs_f64() * 1e3),
+        1_000..10_000_000 if !micros.is_multiple_of(1_000) => {
+            format!("{:.1}ms", duration.as_secs_f64() * 1e3)
+        }
         1_000..1_000_000 => format!("{}ms", micros / 1_000),
         _ if micros.is_multiple_of(1_000_000) => format!("{}s", micros / 1_000_000),
         _ => format!("{:.1}s", duration.as_secs_f64()),
