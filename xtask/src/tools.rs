@@ -35,13 +35,13 @@ pub(crate) const CARGO_DENY: Tool = Tool {
 pub(crate) const WASMTIME: Tool =
     Tool { package: "wasmtime-cli", version: "48.0.8", binary: "wasmtime", options: &[], profile: &[] };
 
-/// The load generator. No TLS: all loads are on the loopback.
+/// The load generator. Without its default feature, TLS, it does not compile.
 pub(crate) const OHA: Tool = Tool {
     package: "oha",
     version: "1.16.0",
     binary: "oha",
-    options: &["--no-default-features"],
-    profile: &[],
+    options: &[],
+    profile: &[("CARGO_PROFILE_RELEASE_LTO", "off")],
 };
 
 impl Tool {
