@@ -38,7 +38,7 @@ const WARM_SLOTS: u32 = 1_000;
 /// With page scanning, this much of a memory is reset in place instead of being given back and faulted in again.
 const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 /// Tables are small: clearing one in place costs less than giving its page back and faulting it in again.
-const TABLE_KEEP_RESIDENT_BYTES: usize = 16 << 10;
+const TABLE_KEEP_RESIDENT_BYTES: usize = 4 << 10;
 /// Four gibibytes of address space and a guard for each memory; user space has 2^47 bytes, and two engines share it.
 const MEMORIES_IN_ADDRESS_SPACE: u32 = 12_000;
 

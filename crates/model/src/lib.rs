@@ -5,6 +5,7 @@
 
 mod diagnostic;
 mod digest;
+mod grants;
 mod language;
 mod limits;
 mod quantity;
@@ -12,7 +13,11 @@ mod wasi;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Note, Position};
 pub use digest::{Digest, InvalidDigest};
+pub use grants::{
+    Access, BucketGrant, ContainerGrant, DirectoryGrant, Grants, HostPattern, HttpGrant, HttpScheme,
+    MessagingGrant, SocketDirection, SocketGrant, SocketProtocol, StoreName,
+};
 pub use language::Language;
-pub use limits::Limits;
+pub use limits::{Authorities, Authority, Limits, OutsideLimits};
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
 pub use wasi::{InterfaceName, Standing, standing};

@@ -1,6 +1,9 @@
 //! What one request may use up.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::Grants;
 
 /// The limits of one invocation. Each is enforced; none is advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,10 +14,30 @@ pub struct Limits {
     pub cpu: Duration,
     /// All linear memories of the request together, in bytes.
     pub memory_bytes: u64,
-    /// A request body handed to a plain handler whole, in bytes.
+    /// Elements of all tables of the request together.
+    pub table_elements: u64,
+    /// Core instances that a request's components may consist of.
+    pub instances: u32,
+    /// Stack of the guest, in bytes.
+    pub stack_bytes: u64,
+    /// Resources (streams, files, connections, handles between components) held at once.
+    pub handles: u32,
+    /// What one call between the guest and the host may copy, in bytes.
+    pub host_call_bytes: u64,
+    /// A request's body, in bytes.
     pub request_body_bytes: u64,
-    /// Requests of one app that may run at once; what comes on top is refused.
+    /// A response's body, in bytes.
+    pub response_body_bytes: u64,
+    /// The header fields of a request, and those of a response, in bytes.
+    pub header_bytes: u64,
+    /// Requests of one app that may run at once.
     pub concurrency: u32,
+    /// Requests of one app that may wait for their turn; what comes on top is refused.
+    pub queue: u32,
+    /// How long a request waits for its turn before it is refused.
+    pub queue_wait: Duration,
+    /// What each component may use up through the host.
+    pub outside: OutsideLimits,
 }
 
 impl Default for Limits {
@@ -23,8 +46,65 @@ impl Default for Limits {
             wall: Duration::from_secs(30),
             cpu: Duration::from_secs(5),
             memory_bytes: 128 << 20,
+            table_elements: 200_000,
+            instances: 96,
+            stack_bytes: 512 << 10,
+            handles: 10_000,
+            host_call_bytes: 64 << 20,
             request_body_bytes: 8 << 20,
+            response_body_bytes: 64 << 20,
+            header_bytes: 48 << 10,
             concurrency: 512,
+            queue: 512,
+            queue_wait: Duration::from_secs(1),
+            outside: OutsideLimits::default(),
         }
     }
+}
+
+/// What a component may use up through the host, a request: each part of a composition has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutsideLimits {
+    /// HTTP requests it may send.
+    pub outbound_requests: u32,
+    /// Connections and sockets it may hold at once.
+    pub outbound_connections: u32,
+    /// Files and directories it may hold open at once.
+    pub open_files: u32,
+    /// Bytes of keys and values it may read and write.
+    pub key_value_bytes: u64,
+    /// Bytes it may write to the log in a second: standard output, standard error and `wasi:logging` together.
+    pub log_bytes: u64,
+}
+
+impl Default for OutsideLimits {
+    fn default() -> Self {
+        Self {
+            outbound_requests: 64,
+            outbound_connections: 16,
+            open_files: 64,
+            key_value_bytes: 64 << 20,
+            log_bytes: 16 << 10,
+        }
+    }
+}
+
+/// What one component may do: its grants, and its limits where they differ from the request's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authority {
+    /// What it may touch.
+    pub grants: Grants,
+    /// What it may use up through the host.
+    pub outside: OutsideLimits,
+    /// What its own linear memories may hold, in bytes; the request's memory limit where there is none.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Who may do what: the component served, and each part of a composition by its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authorities {
+    /// A component served alone, and what a composition imports without saying for which part.
+    pub whole: Authority,
+    /// The parts of a composition.
+    pub parts: BTreeMap<String, Authority>,
 }

@@ -83,7 +83,7 @@ fn exit_codes(page: &mut String) {
 }
 
 fn limits(page: &mut String) {
-    let Limits { wall, cpu, memory_bytes, request_body_bytes, concurrency } = Limits::default();
+    let Limits { wall, cpu, memory_bytes, request_body_bytes, concurrency, .. } = Limits::default();
     let _ = writeln!(
         page,
         "\n## Limits of a request\n\n| manifest key (`[limits]`) | `tenon serve` | default | what it bounds |\n| --- | --- | --- | --- |\n\

@@ -135,6 +135,7 @@ fn limits(args: &ServeArgs, manifest: Limits) -> Limits {
         memory_bytes: args.memory.unwrap_or(manifest.memory_bytes),
         request_body_bytes: args.request_body.unwrap_or(manifest.request_body_bytes),
         concurrency: args.concurrency.unwrap_or(manifest.concurrency),
+        ..manifest
     }
 }
 
