@@ -184,6 +184,7 @@ mod tests {
                 memory_bytes: 64 << 20,
                 request_body_bytes: 1_000_000,
                 concurrency: 16,
+                ..Limits::default()
             }
         );
     }
