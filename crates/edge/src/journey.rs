@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming as Received;
-use tenon_engine::{Body, Failure, Incoming, Record, Service};
+use tenon_engine::{Body, Failure, Incoming, Record, Service, head_bytes};
 
 use crate::admit::{Admitted, Gate};
 use crate::authority::settle;
@@ -25,7 +25,7 @@ pub struct Site {
 impl Site {
     /// A site of one app, which gets every request.
     pub fn new(service: Service) -> Self {
-        let gate = Gate::new(service.limits().concurrency);
+        let gate = Gate::new(service.limits());
         Self { service: Arc::new(service), gate }
     }
 
@@ -37,6 +37,11 @@ impl Site {
     /// The longest that a request and the taking of its response may last.
     pub fn longest(&self) -> Duration {
         self.service.limits().wall + TAKE_GRACE
+    }
+
+    /// What the header fields of a request may take, in bytes.
+    pub fn header_bytes(&self) -> u64 {
+        self.service.limits().header_bytes
     }
 
     /// The app that a request is for.
@@ -65,22 +70,36 @@ pub async fn serve_request(
     let id = worker.ids.identify(request.headers());
     let (service, gate) = site.route(&request);
     let seen = Seen::of(&request, &id, service);
-    let until = Instant::now() + site.longest();
     let reply = |response: Response<Body>, admitted| {
+        let until = Instant::now() + site.longest();
         response.map(|body| Reply::new(body, admitted, Arc::clone(wire), until))
     };
-    let admitted =
-        match settle(&mut request, &worker.address).map_err(Refusal::from).and_then(|()| gate.admit()) {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                seen.refused(&refusal);
-                return reply(respond(&refusal, &id), None);
-            }
-        };
+    let admitted = match admit(&mut request, worker, service, gate).await {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            seen.refused(&refusal);
+            return reply(respond(&refusal, &id), None);
+        }
+    };
     match dispatch(service, admitted.clone(), seen, request).await {
         Ok(response) => reply(finish(response, &id), Some(admitted)),
         Err(failure) => reply(respond(&Refusal::Failed(failure), &id), Some(admitted)),
     }
+}
+
+/// Says yes or no to a request before anything runs for it; it may wait for its turn.
+async fn admit(
+    request: &mut Request<Received>,
+    worker: &Worker,
+    service: &Service,
+    gate: &Arc<Gate>,
+) -> Result<Admitted, Refusal> {
+    settle(request, &worker.address)?;
+    let limit_bytes = service.limits().header_bytes;
+    if head_bytes(request.headers()) > limit_bytes {
+        return Err(Refusal::Headers { limit_bytes });
+    }
+    gate.admit().await
 }
 
 /// Runs the guest. Only an admitted request gets here; it counts as running until it is recorded.

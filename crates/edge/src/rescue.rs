@@ -1,8 +1,11 @@
 //! The one table from a refusal or a failure to what the client is told.
 
+use std::time::Duration;
+
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tenon_engine::{Body, Failure};
+use tenon_model::{format_bytes, format_duration};
 
 use crate::identify::{REQUEST_ID, RequestId};
 
@@ -14,10 +17,22 @@ const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 /// Why there is no response from a guest: we said no, or it failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The app runs as many requests as it may.
+    /// The app runs as many requests as it may, and as many wait as may wait.
     Concurrency {
-        /// The limit.
+        /// How many may run.
         limit: u32,
+        /// How many may wait.
+        queue: u32,
+    },
+    /// The app runs as many requests as it may, and none of them ended while this one waited.
+    Waited {
+        /// How long it waited.
+        limit: Duration,
+    },
+    /// The request's header fields are larger than they may be.
+    Headers {
+        /// The limit, in bytes.
+        limit_bytes: u64,
     },
     /// The guest, or the engine, failed.
     Failed(Failure),
@@ -49,9 +64,15 @@ const fn told(code: &'static str, status: u16, title: &'static str, again: bool)
 const INTERNAL: Told = told("internal", 500, "The node failed.", false);
 
 /// Every refusal and failure there is.
-pub const TABLE: [Told; 11] = [
+pub const TABLE: [Told; 19] = [
     told("guest-trap", 500, "The app failed.", false),
     told("out-of-memory", 500, "The app ran out of memory.", false),
+    told("stack-limit", 500, "The app used up its stack.", false),
+    told("table-limit", 500, "The app used up its tables.", false),
+    told("handle-limit", 500, "The app holds too many resources.", false),
+    told("host-call-limit", 500, "The app copied too much at once.", false),
+    told("response-body-limit", 500, "The app's response is too large.", false),
+    told("response-headers-limit", 500, "The app's response is too large.", false),
     told("guest-no-response", 500, "The app did not respond.", false),
     told("invalid-response", 500, "The app's response cannot be sent.", false),
     INTERNAL,
@@ -59,6 +80,8 @@ pub const TABLE: [Told; 11] = [
     told("wall-deadline", 504, "The app took too long.", false),
     told("pool-exhausted", 503, "The node has no free sandbox.", true),
     told("concurrency-limit", 503, "The app is handling as many requests as it may.", true),
+    told("queue-wait", 503, "The app is handling as many requests as it may.", true),
+    told("headers-too-large", 431, "The request's header fields are too large.", false),
     told("bad-request", 400, "The request cannot be handled.", false),
     told("request-too-large", 413, "The request's body is too large.", false),
 ];
@@ -68,6 +91,8 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Concurrency { .. } => "concurrency-limit",
+            Self::Waited { .. } => "queue-wait",
+            Self::Headers { .. } => "headers-too-large",
             Self::Failed(failure) => failure.code(),
         }
     }
@@ -75,7 +100,11 @@ impl Refusal {
     /// What happened, for the log.
     pub(crate) fn cause(&self) -> String {
         match self {
-            Self::Concurrency { .. } => "the app is handling as many requests as it may".into(),
+            Self::Concurrency { .. } => {
+                "the app is handling as many requests as it may, and as many wait as may wait".into()
+            }
+            Self::Waited { .. } => "no running request ended in time".into(),
+            Self::Headers { .. } => "the request's header fields are larger than they may be".into(),
             Self::Failed(failure) => failure.cause(),
         }
     }
@@ -83,7 +112,9 @@ impl Refusal {
     /// The limit that was hit, if one was.
     pub(crate) fn limit(&self) -> Option<String> {
         match self {
-            Self::Concurrency { limit } => Some(format!("concurrency {limit}")),
+            Self::Concurrency { limit, queue } => Some(format!("concurrency {limit}, queue {queue}")),
+            Self::Waited { limit } => Some(format!("queue-wait {}", format_duration(*limit))),
+            Self::Headers { limit_bytes } => Some(format!("header-bytes {}", format_bytes(*limit_bytes))),
             Self::Failed(failure) => failure.limit(),
         }
     }
@@ -122,12 +153,19 @@ mod tests {
         use tenon_engine::{Limit, Place};
         let place = Place::default;
         let cause = String::new;
+        let exceeded = |limit| Failure::Exceeded { limit, cause: cause(), place: place() };
         let (wall, cpu) = (Limit::Wall(std::time::Duration::ZERO), Limit::Cpu(std::time::Duration::ZERO));
         for failure in [
             Failure::Trap { cause: cause(), place: place() },
             Failure::Deadline { limit: wall, place: place() },
             Failure::Deadline { limit: cpu, place: place() },
             Failure::OutOfMemory { limit: Limit::Memory(0), asked_bytes: 0, place: place() },
+            exceeded(Limit::Stack(0)),
+            exceeded(Limit::Tables(0)),
+            exceeded(Limit::Handles(0)),
+            exceeded(Limit::HostCall(0)),
+            exceeded(Limit::ResponseBody(0)),
+            exceeded(Limit::ResponseHeaders(0)),
             Failure::PoolExhausted { limit: Limit::Pool(0), cause: cause() },
             Failure::NoResponse { cause: cause() },
             Failure::InvalidResponse { cause: cause() },
@@ -138,7 +176,12 @@ mod tests {
             let refusal = Refusal::Failed(failure);
             assert_eq!(refusal.told().code, refusal.code());
         }
-        let concurrency = Refusal::Concurrency { limit: 1 };
-        assert_eq!(concurrency.told().code, concurrency.code());
+        for refusal in [
+            Refusal::Concurrency { limit: 1, queue: 0 },
+            Refusal::Waited { limit: Duration::ZERO },
+            Refusal::Headers { limit_bytes: 0 },
+        ] {
+            assert_eq!(refusal.told().code, refusal.code());
+        }
     }
 }

@@ -25,8 +25,9 @@ const CONNECTIONS_PER_WORKER_MAX: usize = 10_000;
 const BACKLOG: i32 = 4_096;
 /// A client has this long to send a request's head, and to begin the next one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The head of a request, and what is read ahead of its body.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Beyond the limit on header fields: the request line, and what separates the fields. A head larger than that ends
+/// its connection; one within it that is over the limit gets an answer.
+const HEAD_BYTES_BESIDE_FIELDS: u64 = 16 << 10;
 /// Header fields of a request.
 const HEADERS_MAX: usize = 128;
 /// Requests one HTTP/2 connection may have open.
@@ -170,7 +171,7 @@ async fn work(
     };
     let connections = Arc::new(Semaphore::new(CONNECTIONS_PER_WORKER_MAX));
     let graceful = GracefulShutdown::new();
-    let http = protocol();
+    let http = protocol(site.header_bytes());
     // A request may be waited for without a byte moving as long as it may last.
     let idle = site.longest() + HEAD_TIMEOUT;
     let mut failing = false;
@@ -231,17 +232,18 @@ async fn accept(
     Ok((stream, permit))
 }
 
-fn protocol() -> auto::Builder<TokioExecutor> {
+fn protocol(header_bytes: u64) -> auto::Builder<TokioExecutor> {
+    let head_bytes = header_bytes.saturating_add(HEAD_BYTES_BESIDE_FIELDS);
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(usize::try_from(head_bytes).unwrap_or(usize::MAX))
         .max_headers(HEADERS_MAX);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(HEAD_TIMEOUT);
     http
 }

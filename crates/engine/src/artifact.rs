@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tenon_model::{Diagnostic, Digest, Location};
 use wasmtime::component::Component;
 
-use crate::engine::{Engine, Lane, Part, Source};
+use crate::engine::{Engine, EngineError, Lane, Part, Source};
 
 /// The last bytes of a sealed artifact.
 const MAGIC: &[u8; 8] = b"tenon\0\0\x01";
@@ -98,6 +98,14 @@ enum LoadError {
     Untrusted(String),
     /// It is, and the pool cannot hold such a component.
     Unfit(wasmtime::Error),
+    /// The engine it is for cannot be set up.
+    NoEngine(EngineError),
+}
+
+impl From<EngineError> for LoadError {
+    fn from(error: EngineError) -> Self {
+        Self::NoEngine(error)
+    }
 }
 
 fn unfit(name: &str, error: &wasmtime::Error) -> Diagnostic {
@@ -140,6 +148,7 @@ impl Artifacts {
                 Ok(Some(stored)) => return Ok(Stored { took: began.elapsed(), ..stored }),
                 Ok(None) => {}
                 Err(LoadError::Unfit(error)) => return Err(unfit(source.name, &error)),
+                Err(LoadError::NoEngine(error)) => return Err(error.into()),
                 Err(LoadError::Untrusted(why)) => {
                     origin = Origin::Recompiled;
                     tracing::warn!(component = source.name, %digest, cause = %why, "an artifact was refused and is compiled again");
@@ -147,14 +156,14 @@ impl Artifacts {
             }
         }
         let (lane, code) = engine.compile(source)?;
-        let key = engine.lane(lane).artifact_key(&digest);
+        let key = engine.lane(lane)?.artifact_key(&digest);
         let path = self.path(&key);
         let notes = Notes {
             key,
             name: source.name.to_owned(),
             digest: digest.to_string(),
             lane,
-            parts: source.parts.to_vec(),
+            parts: (source.parts)(),
         };
         let unwritable = |error: io::Error| {
             Diagnostic::new(
@@ -169,6 +178,7 @@ impl Artifacts {
             Ok(Some(stored)) => Ok(Stored { origin, took: began.elapsed(), ..stored }),
             Ok(None) => Err(unwritable(io::ErrorKind::NotFound.into())),
             Err(LoadError::Unfit(error)) => Err(unfit(source.name, &error)),
+            Err(LoadError::NoEngine(error)) => Err(error.into()),
             Err(LoadError::Untrusted(why)) => Err(unwritable(io::Error::other(why))),
         }
     }
@@ -202,6 +212,7 @@ impl Artifacts {
         let name = verified.notes.name.clone();
         let stored = self.map(engine, verified, path.clone(), &digest).map_err(|error| match error {
             LoadError::Unfit(error) => unfit(&name, &error),
+            LoadError::NoEngine(error) => error.into(),
             LoadError::Untrusted(why) => refused(why),
         })?;
         temporary.persist(&path).map_err(|error| refused(error.to_string()))?;
@@ -221,7 +232,7 @@ impl Artifacts {
 
     /// `Ok(None)` when there is no such artifact, `Err` with the reason when there is one that must not be run.
     fn load(&self, engine: &Engine, lane: Lane, digest: &Digest) -> Result<Option<Stored>, LoadError> {
-        let path = self.path(&engine.lane(lane).artifact_key(digest));
+        let path = self.path(&engine.lane(lane)?.artifact_key(digest));
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -240,7 +251,8 @@ impl Artifacts {
         digest: &Digest,
     ) -> Result<Stored, LoadError> {
         let Verified { file, notes: Notes { key, name, lane, parts, .. }, bytes } = verified;
-        if key != engine.lane(lane).artifact_key(digest) {
+        let lane_engine = engine.lane(lane)?;
+        if key != lane_engine.artifact_key(digest) {
             let why = "it was made for another component, engine or processor";
             return Err(LoadError::Untrusted(why.into()));
         }
@@ -249,7 +261,7 @@ impl Artifacts {
         // it; the sealed key binds it to this component, this engine, its settings and this processor. Files in the
         // store are written once, under another name, and never changed afterwards, and the folder is this user's
         // alone.
-        let component = unsafe { engine.lane(lane).load(&opened) }.map_err(LoadError::Unfit)?;
+        let component = unsafe { lane_engine.load(&opened) }.map_err(LoadError::Unfit)?;
         let (digest, origin, took) = (*digest, Origin::Loaded, Duration::ZERO);
         Ok(Stored { component, lane, parts, name, digest, origin, took, path, bytes })
     }

@@ -2,8 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock, Weak};
 
 use tenon_model::{Diagnostic, Digest, Location};
 use wasmtime::component::{Component, Linker};
@@ -18,15 +18,24 @@ use crate::pool::{Pool, PoolReport};
 const ENGINE_VERSION: &str = "wasmtime 48.0.8+tenon.1";
 /// Changes when what we put into an artifact changes.
 const ARTIFACT_FORMAT: u32 = 1;
-/// Stack of a guest, and of the host functions it calls on the same stack: an overflow in the latter would end the
-/// process, so they get more room than the guest.
-const GUEST_STACK_BYTES: usize = 512 << 10;
-const STACK_BYTES: usize = GUEST_STACK_BYTES + (512 << 10);
+/// Host functions run on the guest's stack, and an overflow there would end the process: this much room is left for
+/// them beyond what the guest may use.
+const HOST_STACK_BYTES: usize = 512 << 10;
+/// More stack than this is not given: the pool holds one for each sandbox.
+const GUEST_STACK_BYTES_MAX: u64 = 64 << 20;
 
 /// The engine could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("the WebAssembly engine could not be set up: {0:#}")]
 pub struct EngineError(wasmtime::Error);
+
+impl From<EngineError> for Diagnostic {
+    fn from(error: EngineError) -> Self {
+        Self::new("pool-too-large", "the pool of sandboxes cannot be reserved")
+            .note("cause", format!("{:#}", error.0))
+            .mend("choose a smaller `--pool`, or raise the limit on address space (`ulimit -v unlimited`)")
+    }
+}
 
 /// A part of a composition: the bytes of the composed file that are one component.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -38,14 +47,15 @@ pub struct Part {
 }
 
 /// A component to compile.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Source<'a> {
     /// What people call it.
     pub name: &'a str,
     /// The component binary.
     pub bytes: &'a [u8],
-    /// The parts it is composed of, if it is a composition.
-    pub parts: &'a [Part],
+    /// Finds the parts it is composed of, if it is a composition: asked for when it is compiled, for that means
+    /// reading it.
+    pub parts: &'a dyn Fn() -> Vec<Part>,
 }
 
 /// Which of the two engines a component runs on.
@@ -79,25 +89,41 @@ pub struct Engine {
 }
 
 struct Inner {
-    sequential: LaneEngine,
-    concurrent: LaneEngine,
+    lanes: Arc<Lanes>,
     report: PoolReport,
     /// Dropped with the last clone, which ends the ticker.
     _ticker: SyncSender<()>,
 }
 
+/// Each is set up when a component first needs it: a node that serves one app has use for one.
+#[derive(Default)]
+struct Lanes {
+    sequential: OnceLock<LaneEngine>,
+    concurrent: OnceLock<LaneEngine>,
+}
+
+impl Lanes {
+    fn place(&self, lane: Lane) -> &OnceLock<LaneEngine> {
+        match lane {
+            Lane::Sequential => &self.sequential,
+            Lane::Concurrent => &self.concurrent,
+        }
+    }
+}
+
 impl Engine {
-    /// Sets up both engines, reserves their pools and starts the ticker.
+    /// Looks at the machine, sets up the engine that most components run on with its pool, and starts the ticker.
     ///
     /// # Errors
     /// When the machine refuses the address space, or lacks a feature the engine needs.
     pub fn new(pool: Pool) -> Result<Self, EngineError> {
         let report = PoolReport::probe(pool);
-        let sequential = LaneEngine::new(Lane::Sequential, &report).map_err(EngineError)?;
-        let concurrent = LaneEngine::new(Lane::Concurrent, &report).map_err(EngineError)?;
-        let ticker = start_ticker([sequential.engine.weak(), concurrent.engine.weak()])
+        let lanes = Arc::new(Lanes::default());
+        let ticker = start_ticker(Arc::downgrade(&lanes))
             .map_err(|error| EngineError(wasmtime::Error::from(error)))?;
-        Ok(Self { inner: Arc::new(Inner { sequential, concurrent, report, _ticker: ticker }) })
+        let engine = Self { inner: Arc::new(Inner { lanes, report, _ticker: ticker }) };
+        engine.lane(Lane::Sequential)?;
+        Ok(engine)
     }
 
     /// What the pool was set to, and why.
@@ -105,10 +131,19 @@ impl Engine {
         &self.inner.report
     }
 
-    pub(crate) fn lane(&self, lane: Lane) -> &LaneEngine {
-        match lane {
-            Lane::Sequential => &self.inner.sequential,
-            Lane::Concurrent => &self.inner.concurrent,
+    /// The engine of a lane, set up when it is first asked for.
+    ///
+    /// # Errors
+    /// See [`Engine::new`].
+    pub(crate) fn lane(&self, lane: Lane) -> Result<&LaneEngine, EngineError> {
+        let place = self.inner.lanes.place(lane);
+        match place.get() {
+            Some(engine) => Ok(engine),
+            None => {
+                // Two that come at once both make one, and one of them is dropped.
+                let made = LaneEngine::new(lane, &self.inner.report).map_err(EngineError)?;
+                Ok(place.get_or_init(|| made))
+            }
         }
     }
 
@@ -118,7 +153,7 @@ impl Engine {
     /// When the engine refuses the component.
     pub(crate) fn compile(&self, source: &Source<'_>) -> Result<(Lane, Vec<u8>), Diagnostic> {
         let lane = lane_of(source.bytes);
-        let code = self.lane(lane).engine.precompile_component(source.bytes).map_err(|error| {
+        let code = self.lane(lane)?.engine.precompile_component(source.bytes).map_err(|error| {
             Diagnostic::new("cannot-compile", format!("`{}` cannot be compiled", source.name))
                 .at(Location::file(source.name))
                 .note("the engine says", format!("{error:#}"))
@@ -130,6 +165,8 @@ impl Engine {
 
 impl LaneEngine {
     fn new(lane: Lane, report: &PoolReport) -> wasmtime::Result<Self> {
+        let guest_stack_bytes =
+            usize::try_from(report.pool.stack_bytes.min(GUEST_STACK_BYTES_MAX)).unwrap_or(usize::MAX);
         let mut config = Config::new();
         config
             .concurrency_support(lane == Lane::Concurrent)
@@ -137,8 +174,8 @@ impl LaneEngine {
             .compiler_inlining(Inlining::InterModule)
             .cranelift_opt_level(OptLevel::Speed)
             .epoch_interruption(true)
-            .max_wasm_stack(GUEST_STACK_BYTES)
-            .async_stack_size(STACK_BYTES)
+            .max_wasm_stack(guest_stack_bytes)
+            .async_stack_size(guest_stack_bytes.saturating_add(HOST_STACK_BYTES))
             .native_unwind_info(false)
             .module_version(ModuleVersionStrategy::Custom(ENGINE_VERSION.into()))?;
         let engine = wasmtime::Engine::new(&config)?;
@@ -210,13 +247,14 @@ impl Hasher for Fingerprint {
     }
 }
 
-/// Ticks both engines from a thread of its own, so that a guest which keeps a worker busy is still looked at.
-fn start_ticker(engines: [wasmtime::EngineWeak; 2]) -> std::io::Result<SyncSender<()>> {
+/// Ticks the engines from a thread of its own, so that a guest which keeps a worker busy is still looked at.
+fn start_ticker(lanes: Weak<Lanes>) -> std::io::Result<SyncSender<()>> {
     let (alive, ended) = sync_channel::<()>(1);
     std::thread::Builder::new().name("tenon-ticker".into()).spawn(move || {
         while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            for engine in engines.iter().filter_map(wasmtime::EngineWeak::upgrade) {
-                engine.increment_epoch();
+            let Some(lanes) = lanes.upgrade() else { return };
+            for lane in Lane::ALL.iter().filter_map(|lane| lanes.place(*lane).get()) {
+                lane.engine.increment_epoch();
             }
         }
     })?;

@@ -18,16 +18,10 @@ use wasmtime_wasi_http::{
 
 use crate::meter::Meter;
 
-/// Resources (streams, bodies, header maps, pollables) one request may hold at once.
-const RESOURCES_MAX: usize = 2_000;
-/// Elements all tables of one request may hold together.
-const TABLE_ELEMENTS_MAX: usize = 200_000;
 /// Core instances, memories and tables one request may create: more than any pooled component can have.
 const CORE_ITEMS_MAX: usize = 1_000;
 /// Random bytes one call may ask for.
 const RANDOM_BYTES_MAX: u64 = 1 << 20;
-/// Bytes one set of header fields may take in memory, as the engine counts them.
-const FIELDS_BYTES_MAX: usize = 48 << 10;
 /// Bytes of a response body that the host takes from the guest in one write.
 const BODY_CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of standard output and error that one request may put into the log; the rest is dropped and counted.
@@ -49,9 +43,9 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(limits: &Limits, meter: Arc<Meter>, request: Arc<str>) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
+        table.set_max_capacity(limits.handles as usize);
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(FIELDS_BYTES_MAX);
+        http.set_field_size_limit(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX));
         Self {
             table,
             wasi: None,
@@ -60,6 +54,7 @@ impl Host {
             allowance: Allowance {
                 memory_bytes_max: limits.memory_bytes,
                 memory_bytes: 0,
+                table_elements_max: limits.table_elements,
                 table_elements: 0,
                 meter,
             },
@@ -116,11 +111,12 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-/// What is left of a request's memory.
+/// What is left of a request's memory and tables.
 pub(crate) struct Allowance {
     memory_bytes_max: u64,
     memory_bytes: u64,
-    table_elements: usize,
+    table_elements_max: u64,
+    table_elements: u64,
     meter: Arc<Meter>,
 }
 
@@ -146,8 +142,10 @@ impl ResourceLimiter for Allowance {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        let asked = self.table_elements.saturating_add(desired.saturating_sub(current));
-        if asked > TABLE_ELEMENTS_MAX {
+        let asked = self.table_elements.saturating_add(desired.saturating_sub(current) as u64);
+        let denied = asked > self.table_elements_max;
+        self.meter.set_table_denied(denied);
+        if denied {
             return Ok(false);
         }
         self.table_elements = asked;

@@ -35,6 +35,8 @@ pub(crate) struct Meter {
     memory_bytes: AtomicU64,
     /// What the guest asked for when it was last refused memory; zero when it never was.
     memory_denied_bytes: AtomicU64,
+    /// Whether the guest was refused elements of a table and has not been given any since.
+    table_denied: AtomicBool,
 }
 
 impl Meter {
@@ -47,6 +49,7 @@ impl Meter {
             began: Instant::now(),
             memory_bytes: AtomicU64::new(0),
             memory_denied_bytes: AtomicU64::new(0),
+            table_denied: AtomicBool::new(false),
         })
     }
 
@@ -76,6 +79,15 @@ impl Meter {
     /// What the guest asked for when it was last refused memory, if it was.
     pub(crate) fn denied_bytes(&self) -> Option<u64> {
         Some(self.memory_denied_bytes.load(Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    pub(crate) fn set_table_denied(&self, denied: bool) {
+        self.table_denied.store(denied, Relaxed);
+    }
+
+    /// Whether the guest was last refused elements of a table.
+    pub(crate) fn table_denied(&self) -> bool {
+        self.table_denied.load(Relaxed)
     }
 
     fn now_ns(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use tenon_model::Limits;
 use wasmtime::{Enabled, PoolingAllocationConfig};
 
 /// How much the pool holds. Address space is reserved for all of it at start; memory is used as requests use it.
@@ -11,16 +12,33 @@ pub struct Pool {
     pub instances: u32,
     /// The most one linear memory may grow to, in bytes.
     pub memory_bytes: u64,
+    /// Stack of one guest, in bytes.
+    pub stack_bytes: u64,
+    /// Core instances one component may consist of; one that consists of more is refused when it is loaded.
+    pub core_instances: u32,
+}
+
+impl Pool {
+    /// The most one linear memory can hold: its addresses have 32 bits.
+    pub const MEMORY_BYTES_MAX: u64 = 4 << 30;
+
+    /// A pool of `instances` sandboxes, each within `limits`.
+    pub fn of(instances: u32, limits: &Limits) -> Self {
+        Self {
+            instances,
+            memory_bytes: limits.memory_bytes.min(Self::MEMORY_BYTES_MAX),
+            stack_bytes: limits.stack_bytes,
+            core_instances: limits.instances,
+        }
+    }
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { instances: 1_000, memory_bytes: 128 << 20 }
+        Self::of(1_000, &Limits::default())
     }
 }
 
-/// Core instances one component may consist of: a composed component of 16 parts at four to six each.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 96;
 /// Linear memories one component may have: one for each part of a composition.
 const MEMORIES_PER_COMPONENT: u32 = 16;
 /// Tables one component may have.
@@ -132,7 +150,7 @@ impl PoolReport {
             .total_component_instances(instances)
             .total_stacks(instances)
             .total_core_instances(
-                instances.saturating_mul(AVERAGE_CORE_INSTANCES).max(CORE_INSTANCES_PER_COMPONENT),
+                instances.saturating_mul(AVERAGE_CORE_INSTANCES).max(self.pool.core_instances),
             )
             .total_memories(
                 instances
@@ -140,7 +158,7 @@ impl PoolReport {
                     .clamp(MEMORIES_PER_COMPONENT, MEMORIES_IN_ADDRESS_SPACE),
             )
             .total_tables(instances.saturating_mul(AVERAGE_TABLES).max(TABLES_PER_COMPONENT))
-            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+            .max_core_instances_per_component(self.pool.core_instances)
             .max_memories_per_component(MEMORIES_PER_COMPONENT)
             .max_tables_per_component(TABLES_PER_COMPONENT)
             .table_elements(TABLE_ELEMENTS)

@@ -16,8 +16,19 @@ pub struct Body(Inner);
 
 enum Inner {
     Whole(Bytes),
-    /// The flag says that the guest failed: the engine's own bodies end alike, whether it did or not.
-    Guest(wasmtime_wasi_http::WasiBody, Arc<AtomicBool>),
+    Guest { body: wasmtime_wasi_http::WasiBody, left_bytes: u64, watch: Arc<Watch> },
+}
+
+/// What the bodies of a request and the run of its guest tell one another.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// The guest failed after its response was given: its body must not end as if it were whole, and the engine's own
+    /// bodies end alike, whether it did or not.
+    pub(crate) failed: AtomicBool,
+    /// More of the response came than a response may have.
+    pub(crate) response_too_large: AtomicBool,
+    /// More of the request came than a request may have.
+    pub(crate) request_too_large: AtomicBool,
 }
 
 /// A whole body goes out in pieces of this size, so that what a client does not read is counted as unread.
@@ -34,8 +45,8 @@ impl Body {
         Self(Inner::Whole(bytes.into()))
     }
 
-    pub(crate) fn guest(body: wasmtime_wasi_http::WasiBody, failed: Arc<AtomicBool>) -> Self {
-        Self(Inner::Guest(body, failed))
+    pub(crate) fn guest(body: wasmtime_wasi_http::WasiBody, bytes_max: u64, watch: Arc<Watch>) -> Self {
+        Self(Inner::Guest { body, left_bytes: bytes_max, watch })
     }
 }
 
@@ -53,24 +64,35 @@ impl HttpBody for Body {
                 let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }
-            Inner::Guest(body, failed) => match ready!(Pin::new(body).poll_frame(context)) {
-                None if failed.load(Relaxed) => Poll::Ready(Some(Err(BodyError("the guest failed".into())))),
-                frame => Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError(error.to_string())))),
-            },
+            Inner::Guest { body, left_bytes, watch } => {
+                let frame = match ready!(Pin::new(body).poll_frame(context)) {
+                    None if watch.failed.load(Relaxed) => Some(Err(BodyError("the guest failed".into()))),
+                    frame => frame.map(|frame| frame.map_err(|error| BodyError(error.to_string()))),
+                };
+                if let Some(Ok(frame)) = &frame {
+                    let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    let Some(left) = left_bytes.checked_sub(bytes) else {
+                        watch.response_too_large.store(true, Relaxed);
+                        return Poll::Ready(Some(Err(BodyError("it is larger than it may be".into()))));
+                    };
+                    *left_bytes = left;
+                }
+                Poll::Ready(frame)
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Whole(bytes) => bytes.is_empty(),
-            Inner::Guest(body, failed) => !failed.load(Relaxed) && body.is_end_stream(),
+            Inner::Guest { body, watch, .. } => !watch.failed.load(Relaxed) && body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Guest(body, _) => body.size_hint(),
+            Inner::Guest { body, .. } => body.size_hint(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One component, ready to serve: the life of a request inside the engine.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
@@ -28,15 +28,12 @@ use crate::host::Host;
 use crate::link::link;
 use crate::meter::{CpuSpent, CutOff, Meter, Metered};
 use crate::plain;
-use crate::respond::{Bill, Body, Record, Recorder};
+use crate::received::Counted;
+use crate::respond::{Bill, Body, Record, Recorder, Watch};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
 
-/// Bytes a plain handler may hand over in one response, all fields together.
-const PLAIN_RESPONSE_BYTES_MAX: usize = 64 << 20;
 /// Bytes past the limit on request bodies that are read and thrown away, so that the client can read its refusal.
 const LINGER_BYTES: u64 = 16 << 20;
-/// Handles of resources that the components of one request may hold.
-const COMPONENT_HANDLES_MAX: usize = 10_000;
 
 /// A component that is compiled, linked and ready: serving a request needs nothing that is not here.
 pub struct Service {
@@ -78,7 +75,7 @@ impl Service {
         stored: Stored,
         limits: Limits,
     ) -> Result<Self, Diagnostics> {
-        let lane = engine.lane(stored.lane);
+        let lane = engine.lane(stored.lane).map_err(Diagnostic::from)?;
         let component = &stored.component;
         let instance = link(&lane.linker, name, file, component)?;
         let shape = detect(&lane.engine, name, file, component)?;
@@ -137,9 +134,9 @@ impl Service {
     ) -> Result<Response<Body>, Failure> {
         let meter = Meter::new(self.limits.cpu);
         let answer = Answer::default();
-        let failed = Arc::clone(&answer.failed);
+        let watch = Arc::clone(&answer.watch);
         let mut ending =
-            Ending { service: Arc::clone(self), meter: Arc::clone(&meter), recorder: Some(recorder), failed };
+            Ending { service: Arc::clone(self), meter: Arc::clone(&meter), recorder: Some(recorder), watch };
         let run = Arc::clone(self).run(incoming, Arc::clone(&meter), answer.clone());
         let mut run = Metered::new(run, meter, self.limits.wall);
 
@@ -192,15 +189,13 @@ impl Service {
                 let response = match called {
                     Ok(response) => response,
                     // The guest ended well, and what it returned cannot be taken over.
-                    Err(error) if is_lift_error(&error) => Err(format!(
-                        "it cannot be read: {:#} (a response may have {})",
-                        error,
-                        format_bytes(PLAIN_RESPONSE_BYTES_MAX as u64)
-                    )),
+                    Err(error) if is_lift_error(&error) && !is_host_call_error(&error) => {
+                        Err(format!("it cannot be read: {error:#}"))
+                    }
                     Err(error) => return Err(error.into()),
                 };
                 answer.give(match response {
-                    Ok(response) => Ok(response.map(Body::whole)),
+                    Ok(response) => self.within_limits(response.map(Body::whole)),
                     Err(cause) => Err(Failure::InvalidResponse { cause }),
                 });
                 Ok(())
@@ -209,7 +204,7 @@ impl Service {
     }
 
     async fn run_http02(
-        &self,
+        self: &Arc<Self>,
         entry: &ProxyPre<Host>,
         request: http::Request<Received>,
         secure: bool,
@@ -217,10 +212,12 @@ impl Service {
         answer: Answer,
     ) -> Result<(), Stop> {
         let scheme = if secure { Scheme::Https } else { Scheme::Http };
+        let request = self.counted(request, &answer).await?;
         let request = store.data_mut().http().new_incoming_request(scheme, request).map_err(bad_request)?;
+        let service = Arc::clone(self);
         let outparam = store.data_mut().http().new_response_outparam_from_callback(move |response| {
             answer.give(match response {
-                Ok(response) => Ok(response.map(|body| Body::guest(body, Arc::clone(&answer.failed)))),
+                Ok(response) => service.streamed(response, &answer),
                 Err(code) => Err(answered_with(&code)),
             });
         })?;
@@ -238,6 +235,7 @@ impl Service {
         answer: Answer,
     ) -> Result<(), Stop> {
         complete_uri(&mut request, secure).map_err(bad_request)?;
+        let request = self.counted(request, &answer).await?;
         let service = entry.instantiate_async(&mut store).await.map_err(Stop::Start)?;
         let (request, received) =
             wasmtime_wasi_http::p3::Request::from_http(store.data_mut().http().hooks, request);
@@ -247,7 +245,7 @@ impl Service {
                     Ok(response) => {
                         let response: Response<WasiBody> =
                             accessor.with(|access| response.into_http(access, received))?;
-                        answer.give(Ok(response.map(|body| Body::guest(body, Arc::clone(&answer.failed)))));
+                        answer.give(self.streamed(response, &answer));
                     }
                     Err(code) => answer.give(Err(answered_with(&code))),
                 }
@@ -270,8 +268,8 @@ impl Service {
         let ticked = Arc::clone(&meter);
         let mut store = Store::new(engine, Host::new(&self.limits, meter, id));
         store.limiter(|host| &mut host.allowance);
-        store.set_hostcall_fuel(PLAIN_RESPONSE_BYTES_MAX);
-        store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+        store.set_hostcall_fuel(usize::try_from(self.limits.host_call_bytes).unwrap_or(usize::MAX));
+        store.set_max_component_handles(self.limits.handles as usize);
         store.set_epoch_deadline(1);
         // Past the budget: stop. Within it: let other requests of this thread run, then go on.
         store.epoch_deadline_callback(move |_| {
@@ -281,7 +279,48 @@ impl Service {
         store
     }
 
-    /// A plain handler gets its body whole; `None` when the request has none.
+    /// A request whose body the guest streams. One that announces more than it may have is refused before the guest
+    /// runs; one that turns out to have more ends in an error.
+    async fn counted(
+        &self,
+        request: http::Request<Received>,
+        answer: &Answer,
+    ) -> Result<http::Request<Counted>, Stop> {
+        let limit_bytes = self.limits.request_body_bytes;
+        if request.body().size_hint().lower() > limit_bytes {
+            self.collect(request.into_body()).await?;
+            return Err(Stop::Refused(Failure::RequestTooLarge { limit_bytes }));
+        }
+        Ok(request.map(|body| Counted::new(body, limit_bytes, Arc::clone(&answer.watch))))
+    }
+
+    /// A response whose body the guest streams.
+    fn streamed(&self, response: Response<WasiBody>, answer: &Answer) -> Given {
+        if answer.watch.request_too_large.load(Relaxed) {
+            return Err(Failure::RequestTooLarge { limit_bytes: self.limits.request_body_bytes });
+        }
+        let bytes_max = self.limits.response_body_bytes;
+        self.within_limits(response.map(|body| Body::guest(body, bytes_max, Arc::clone(&answer.watch))))
+    }
+
+    /// Refuses a response whose head says that it is larger than it may be.
+    fn within_limits(&self, response: Response<Body>) -> Given {
+        let exceeded = |limit, cause: String| Failure::Exceeded { limit, cause, place: Place::default() };
+        let Limits { response_body_bytes, header_bytes, .. } = self.limits;
+        let head = head_bytes(response.headers());
+        if head > header_bytes {
+            let cause = format!("the response has {} of header fields", format_bytes(head));
+            return Err(exceeded(Limit::ResponseHeaders(header_bytes), cause));
+        }
+        let body = response.body().size_hint().lower();
+        if body > response_body_bytes {
+            let cause = format!("the response's body has {}", format_bytes(body));
+            return Err(exceeded(Limit::ResponseBody(response_body_bytes), cause));
+        }
+        Ok(response)
+    }
+
+    /// A body that is handed over whole; `None` when the request has none.
     ///
     /// Of a body that is too large, the rest is read and thrown away, within bounds: a client that is still sending
     /// when its connection closes loses the answer that tells it why (RFC 9112, section 9.6).
@@ -322,8 +361,7 @@ type Given = Result<Response<Body>, Failure>;
 #[derive(Clone, Default)]
 struct Answer {
     given: Arc<Mutex<Option<Given>>>,
-    /// Set when the guest fails after its response was given: its body must not end as if it were whole.
-    failed: Arc<AtomicBool>,
+    watch: Arc<Watch>,
 }
 
 impl Answer {
@@ -340,6 +378,11 @@ impl Answer {
     }
 }
 
+/// What header fields take, as HTTP/2 counts them (RFC 9113, section 6.5.2).
+pub fn head_bytes(headers: &http::HeaderMap) -> u64 {
+    headers.iter().map(|(name, value)| (name.as_str().len() + value.len() + 32) as u64).sum()
+}
+
 fn no_response() -> Given {
     Err(Failure::NoResponse { cause: "the guest returned without a response".into() })
 }
@@ -351,6 +394,11 @@ fn answered_with(code: &dyn std::fmt::Debug) -> Failure {
 /// Whether an error came from reading what the guest returned, not from running it.
 fn is_lift_error(error: &Error) -> bool {
     !(error.is::<WasmBacktrace>() || error.is::<Trap>() || error.is::<CpuSpent>() || error.is::<I32Exit>())
+}
+
+/// Whether what the guest returned is more than one call may copy.
+fn is_host_call_error(error: &Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls")
 }
 
 /// Writes the scheme and the authority into the URI, which is where WASI 0.3 reads them; the edge has made sure that
@@ -391,17 +439,27 @@ struct Ending<R: Recorder> {
     service: Arc<Service>,
     meter: Arc<Meter>,
     recorder: Option<R>,
-    failed: Arc<AtomicBool>,
+    watch: Arc<Watch>,
 }
 
 impl<R: Recorder> Ending<R> {
     /// What a guest's end means.
     fn judge(&self, ended: Result<Result<(), Stop>, CutOff>) -> Result<(), Failure> {
         let Service { limits, pool, parts, .. } = &*self.service;
-        let sort = |error: &Error| Failure::sort(error, limits, *pool, self.meter.denied_bytes(), parts);
+        let sort = |error: &Error| Failure::sort(error, limits, *pool, &self.meter, parts);
+        if self.watch.response_too_large.load(Relaxed) {
+            return Err(Failure::Exceeded {
+                limit: Limit::ResponseBody(limits.response_body_bytes),
+                cause: "the response's body grew larger than it may; it was cut off".into(),
+                place: Place::default(),
+            });
+        }
         match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Stop::Refused(failure))) => Err(failure),
+            Ok(Err(_)) if self.watch.request_too_large.load(Relaxed) => {
+                Err(Failure::RequestTooLarge { limit_bytes: limits.request_body_bytes })
+            }
             Ok(Err(Stop::Engine(error))) => Err(sort(&error)),
             // Making an instance runs little or nothing of the guest: what fails there without a trap is the host's.
             Ok(Err(Stop::Start(error))) => Err(match sort(&error) {
@@ -419,7 +477,7 @@ impl<R: Recorder> Ending<R> {
 
     fn record(&mut self, outcome: Result<bool, Failure>) {
         if outcome != Ok(true) {
-            self.failed.store(true, Relaxed);
+            self.watch.failed.store(true, Relaxed);
         }
         if let Some(recorder) = self.recorder.take() {
             let bill = Bill {

@@ -105,6 +105,37 @@ pub const STUFF_CONSUMER: &str = r#"
   (export "handle" (func $handle)))
 "#;
 
+/// A plain handler that grows its table by a thousand elements and fails if it may not.
+pub const TABLE_GROWER: &str = r#"
+(component
+  (type $request' (record
+    (field "method" string)
+    (field "path" string)
+    (field "body" (option (list u8)))))
+  (import "request" (type $request (eq $request')))
+  (type $response' (record (field "status" u16) (field "body" (list u8))))
+  (import "response" (type $response (eq $response')))
+  (core module $m
+    (memory (export "memory") 1)
+    (table $table 1 funcref)
+    (global $free (mut i32) (i32.const 4096))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (local $at i32)
+      (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+      (global.set $free (i32.add (local.get $at) (local.get 3)))
+      (local.get $at))
+    (func $grow_table (export "handle") (param i32 i32 i32 i32 i32 i32 i32) (result i32)
+      (if (i32.eq (table.grow $table (ref.null func) (i32.const 1000)) (i32.const -1)) (then unreachable))
+      (i32.store16 (i32.const 512) (i32.const 200))
+      (i32.store (i32.const 516) (i32.const 1024))
+      (i32.store (i32.const 520) (i32.const 0))
+      (i32.const 512)))
+  (core instance $i (instantiate $m))
+  (func $handle (param "req" $request) (result $response)
+    (canon lift (core func $i "handle") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+  (export "handle" (func $handle)))
+"#;
+
 /// The binary of a text fixture.
 ///
 /// # Panics

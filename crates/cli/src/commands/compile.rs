@@ -17,8 +17,8 @@ pub(crate) fn run(args: &CompileArgs, settings: &Settings, terminal: &Terminal) 
     tenon_wit::require_component(&args.file.display().to_string(), &bytes)?;
     let artifacts = open_store(args.data.data.as_deref().unwrap_or(&settings.data))?;
     // Compiling needs the engine's settings, not its pool.
-    let engine = Engine::new(Pool { instances: 1, memory_bytes: 4 << 30 })
-        .map_err(|error| CommandError::ours("the engine could not be set up", &error))?;
+    let engine = Engine::new(Pool { instances: 1, memory_bytes: Pool::MEMORY_BYTES_MAX, ..Pool::default() })
+        .map_err(Diagnostic::from)?;
     let stored = compiled(&engine, &artifacts, &args.file.display().to_string(), &bytes, terminal)?;
     if let Some(output) = &args.output {
         let artifact = read(&stored.path, u64::MAX)?;
@@ -57,20 +57,20 @@ pub(crate) fn compiled(
     bytes: &[u8],
     terminal: &Terminal,
 ) -> Result<Stored, CommandError> {
-    // A component whose types WIT cannot say still runs; its parts then have no names in the log.
-    let parts: Vec<Part> = tenon_wit::inspect(name, bytes).map_or_else(
-        |_| Vec::new(),
-        |inspection| {
-            let named = |part: &tenon_wit::Nested| {
-                let range = usize::try_from(part.range.start).ok()?..usize::try_from(part.range.end).ok()?;
-                Some(Part { name: part.name.clone()?, range })
-            };
-            inspection.component.components.iter().filter_map(named).collect()
-        },
-    );
-    let stored = artifacts.get(engine, &Source { name, bytes, parts: &parts })?;
+    let stored = artifacts.get(engine, &Source { name, bytes, parts: &|| parts(name, bytes) })?;
     terminal.step(origin(stored.origin), format_args!("{name} in {}", format_duration(stored.took)));
     Ok(stored)
+}
+
+/// The parts of a composition. A component whose types WIT cannot say still runs; its parts then have no names in
+/// the log.
+fn parts(name: &str, bytes: &[u8]) -> Vec<Part> {
+    let Ok(inspection) = tenon_wit::inspect(name, bytes) else { return Vec::new() };
+    let named = |part: &tenon_wit::Nested| {
+        let range = usize::try_from(part.range.start).ok()?..usize::try_from(part.range.end).ok()?;
+        Some(Part { name: part.name.clone()?, range })
+    };
+    inspection.component.components.iter().filter_map(named).collect()
 }
 
 fn origin(origin: Origin) -> &'static str {

@@ -83,20 +83,78 @@ fn exit_codes(page: &mut String) {
 }
 
 fn limits(page: &mut String) {
-    let Limits { wall, cpu, memory_bytes, request_body_bytes, concurrency, .. } = Limits::default();
+    let limits = Limits::default();
+    let outside = limits.outside;
+    let row = |key: &str, default: String, meaning: &str| {
+        format!("| `{key}` | `--{key}` | {default} | {meaning} |\n")
+    };
     let _ = writeln!(
         page,
-        "\n## Limits of a request\n\n| manifest key (`[limits]`) | `tenon serve` | default | what it bounds |\n| --- | --- | --- | --- |\n\
-         | `wall` | `--wall` | {} | time from admission to the end of the response |\n\
-         | `cpu` | `--cpu` | {} | time on the processor; waiting is free |\n\
-         | `memory` | `--memory` | {} | all linear memories of the request together |\n\
-         | `request-body` | `--request-body` | {} | the body a plain handler is given whole; streamed bodies are not bounded by it |\n\
-         | `concurrency` | `--concurrency` | {concurrency} | requests running at once; one more is refused |",
-        format_duration(wall),
-        format_duration(cpu),
-        format_bytes(memory_bytes),
-        format_bytes(request_body_bytes),
+        "\n## Limits of a request\n\n| manifest key (`[limits]`) | `tenon serve` | default | what it bounds |\n| --- | --- | --- | --- |"
     );
+    for (key, default, meaning) in [
+        ("wall", format_duration(limits.wall), "time from admission to the end of the response"),
+        ("cpu", format_duration(limits.cpu), "time on the processor; waiting is free"),
+        ("memory", format_bytes(limits.memory_bytes), "all linear memories of the request together"),
+        (
+            "table-elements",
+            limits.table_elements.to_string(),
+            "elements of all tables of the request together",
+        ),
+        (
+            "instances",
+            limits.instances.to_string(),
+            "core instances the components may consist of; more are refused before serving",
+        ),
+        ("stack", format_bytes(limits.stack_bytes), "the guest's stack"),
+        (
+            "handles",
+            limits.handles.to_string(),
+            "resources (streams, files, connections, handles between components) held at once",
+        ),
+        (
+            "host-call-bytes",
+            format_bytes(limits.host_call_bytes),
+            "what one call between guest and host may copy",
+        ),
+        ("request-body", format_bytes(limits.request_body_bytes), "the request's body, streamed or whole"),
+        (
+            "response-body",
+            format_bytes(limits.response_body_bytes),
+            "the response's body; one that grows larger while it is streamed is cut off",
+        ),
+        (
+            "header-bytes",
+            format_bytes(limits.header_bytes),
+            "the header fields of a request, and those of a response, counted as HTTP/2 counts them",
+        ),
+        ("concurrency", limits.concurrency.to_string(), "requests running at once"),
+        ("queue", limits.queue.to_string(), "requests waiting for their turn; one more is refused"),
+        ("queue-wait", format_duration(limits.queue_wait), "how long a request waits for its turn"),
+        (
+            "outbound-requests",
+            outside.outbound_requests.to_string(),
+            "HTTP requests a component may send, a request",
+        ),
+        (
+            "outbound-connections",
+            outside.outbound_connections.to_string(),
+            "connections and sockets a component may hold at once",
+        ),
+        (
+            "open-files",
+            outside.open_files.to_string(),
+            "files and directories a component may hold open at once",
+        ),
+        (
+            "key-value-bytes",
+            format_bytes(outside.key_value_bytes),
+            "bytes of keys and values a component may read and write, a request",
+        ),
+        ("log-bytes", format_bytes(outside.log_bytes), "bytes a component may write to the log, a second"),
+    ] {
+        page.push_str(&row(key, default, meaning));
+    }
 }
 
 fn manifest(page: &mut String) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tenon_edge::{Server, ServerError, Site};
-use tenon_engine::{Artifacts, Engine, EngineError, Pool, Service, Stored};
+use tenon_engine::{Artifacts, Engine, Pool, Service, Stored};
 use tenon_model::{Diagnostic, Limits, Location};
 use tracing_subscriber::EnvFilter;
 
@@ -18,15 +18,12 @@ use crate::project::{COMPONENT_BYTES_MAX, Project, read};
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 
-/// A linear memory has 32-bit addresses.
-const MEMORY_BYTES_MAX: u64 = 4 << 30;
-
 pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     start_log(args);
     allow_open_files();
     let app = App::find(args, settings, terminal)?;
-    let limits = limits(args, app.limits);
-    if limits.memory_bytes > MEMORY_BYTES_MAX {
+    let limits = args.limits.over(app.limits);
+    if limits.memory_bytes > Pool::MEMORY_BYTES_MAX {
         return Err(Diagnostic::new(
             "exceeds-limits",
             "the memory limit is larger than a component can address",
@@ -34,8 +31,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
         .mend("choose at most 4GiB")
         .into());
     }
-    let engine = Engine::new(Pool { instances: args.pool, memory_bytes: limits.memory_bytes })
-        .map_err(pool_refused)?;
+    let engine = Engine::new(Pool::of(args.pool, &limits)).map_err(Diagnostic::from)?;
     say_pool(&engine);
     let artifacts = compile::open_store(args.data.data.as_deref().unwrap_or(&settings.data))?;
     let stored = app.stored(&engine, &artifacts, terminal)?;
@@ -127,18 +123,6 @@ impl App {
     }
 }
 
-/// The manifest's limits, and over them what the command line says.
-fn limits(args: &ServeArgs, manifest: Limits) -> Limits {
-    Limits {
-        wall: args.wall.unwrap_or(manifest.wall),
-        cpu: args.cpu.unwrap_or(manifest.cpu),
-        memory_bytes: args.memory.unwrap_or(manifest.memory_bytes),
-        request_body_bytes: args.request_body.unwrap_or(manifest.request_body_bytes),
-        concurrency: args.concurrency.unwrap_or(manifest.concurrency),
-        ..manifest
-    }
-}
-
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -175,13 +159,6 @@ fn say_pool(engine: &Engine) {
         );
     }
     tracing::info!(instances = report.pool.instances, page_scan = %report.page_scan, "the pool is ready");
-}
-
-fn pool_refused(error: EngineError) -> CommandError {
-    Diagnostic::new("pool-too-large", "the pool cannot be reserved")
-        .note("cause", error.to_string())
-        .mend("choose a smaller `--pool`, or raise the limit on address space (`ulimit -v unlimited`)")
-        .into()
 }
 
 fn refused(error: ServerError) -> CommandError {

@@ -13,7 +13,7 @@ use tenon_testkit::{DEADLINE, Serving, until};
 use crate::support::serve;
 
 /// A request with a correlation id of its own.
-fn tagged(target: &str, id: &str) -> http::Request<Body> {
+pub(crate) fn tagged(target: &str, id: &str) -> http::Request<Body> {
     let mut request = get(target);
     request.headers_mut().insert("x-request-id", id.parse().unwrap());
     request
@@ -21,7 +21,7 @@ fn tagged(target: &str, id: &str) -> http::Request<Body> {
 
 /// Sends a request that must fail so, and checks its one log line.
 #[track_caller]
-fn fails(server: &Serving, target: &str, status: u16, code: &str, logged: &[&str]) -> Reply {
+pub(crate) fn fails(server: &Serving, target: &str, status: u16, code: &str, logged: &[&str]) -> Reply {
     // Nothing of the code in it, or every line with the id would seem to name the code.
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let id = format!("id.{}", NEXT.fetch_add(1, Ordering::Relaxed) + 1_000_000);
@@ -38,7 +38,7 @@ fn a_trap_is_told_apart() {
         let server = serve(guest).start();
         fails(&server, "/trap", 500, "guest-trap", &[guest, "faults::trap", "unreachable"]);
         fails(&server, "/panic", 500, "guest-trap", &[guest]);
-        fails(&server, "/stack", 500, "guest-trap", &[guest, "recurse", "stack"]);
+        fails(&server, "/stack", 500, "guest-trap", &[guest, "recurse", "wasm trap"]);
         assert_eq!(call(server.address(), get("/ok")).expect(200), "ok\n");
         server.stop();
     }
@@ -222,7 +222,7 @@ async fn call_async(server: &Serving, target: &str) -> String {
 
 /// Starts a response that goes on until the connection is dropped, and waits for its first bytes: from then on
 /// its instance is taken.
-async fn hold(server: &Serving) -> (Connection, Streaming) {
+pub(crate) async fn hold(server: &Serving) -> (Connection, Streaming) {
     let mut connection = Connection::open(server.address()).await.unwrap();
     let mut response = connection.send(get("/drip?chunks=1000000&ms=20")).await.unwrap();
     assert_eq!(response.status, 200);
@@ -260,8 +260,8 @@ async fn an_exhausted_pool_refuses_for_a_while() {
 
 #[tokio::test]
 async fn too_many_at_once_are_refused_for_a_while() {
-    let server = serve("chaos-http").args(["--concurrency", "2"]).start();
-    refuses_what_comes_on_top(server, "concurrency-limit", "concurrency 2").await;
+    let server = serve("chaos-http").args(["--concurrency", "2", "--queue", "0"]).start();
+    refuses_what_comes_on_top(server, "concurrency-limit", "concurrency 2, queue 0").await;
 }
 
 #[test]

@@ -39,6 +39,9 @@ async fn head_has_no_body_and_leaves_the_connection_usable() {
     }
 }
 
+/// Room for what streams through these tests.
+const LARGE: [&str; 4] = ["--request-body", "1GiB", "--response-body", "1GiB"];
+
 #[tokio::test]
 async fn a_large_body_streams_both_ways_in_bounded_memory() {
     for guest in ["chaos-http", "service-p3"] {
@@ -50,7 +53,7 @@ async fn streams_in_bounded_memory(guest: &str) {
     const CHUNK: usize = 64 << 10;
     const CHUNKS: usize = 1024;
     const ALLOWED_GROWTH: u64 = 40 << 20;
-    let server = serve(guest).args(["--cpu", "60s", "--wall", "120s"]).start();
+    let server = serve(guest).args(["--cpu", "60s", "--wall", "120s"]).args(LARGE).start();
     fetch(server.address(), post("/echo", vec![1; CHUNK])).await.unwrap().expect(200);
     let before = server.peak_resident_bytes();
 
@@ -81,7 +84,7 @@ async fn streams_in_bounded_memory(guest: &str) {
 #[tokio::test]
 async fn a_guest_waits_for_a_client_that_does_not_read() {
     const BYTES: usize = 256 << 20;
-    let server = serve("chaos-http").args(["--cpu", "60s", "--wall", "120s"]).start();
+    let server = serve("chaos-http").args(["--cpu", "60s", "--wall", "120s"]).args(LARGE).start();
     fetch(server.address(), get("/big?bytes=100000")).await.unwrap().expect(200);
     let before = server.peak_resident_bytes();
     let mut connection = Connection::open(server.address()).await.unwrap();
@@ -104,7 +107,7 @@ async fn a_guest_waits_for_a_client_that_does_not_read() {
 // request would be refused.
 #[tokio::test]
 async fn a_client_that_goes_away_frees_its_place() {
-    let server = serve("chaos-http").args(["--concurrency", "1", "--wall", "600s"]).start();
+    let server = serve("chaos-http").args(["--concurrency", "1", "--queue", "0", "--wall", "600s"]).start();
     let mut connection = Connection::open(server.address()).await.unwrap();
     let mut response = connection.send(get("/drip?chunks=1000000&ms=5")).await.unwrap();
     assert_eq!(response.status, 200);
@@ -117,7 +120,7 @@ async fn a_client_that_goes_away_frees_its_place() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_before_the_answer_frees_its_place() {
-    let server = serve("chaos-http").args(["--concurrency", "1", "--wall", "600s"]).start();
+    let server = serve("chaos-http").args(["--concurrency", "1", "--queue", "0", "--wall", "600s"]).start();
     let mut stream = TcpStream::connect(server.address()).unwrap();
     stream.write_all(b"GET /sleep?ms=500000 HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     server.logged(&["sleeping"]);

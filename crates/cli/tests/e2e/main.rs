@@ -11,5 +11,6 @@ mod granted;
 mod http;
 mod input;
 mod kinds;
+mod limits;
 mod stop;
 mod support;

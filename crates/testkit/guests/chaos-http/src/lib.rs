@@ -97,6 +97,10 @@ impl wasip2::exports::http::incoming_handler::Guest for Chaos {
                 let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 answer(out, &hex);
             }
+            "/fields" => {
+                let held: Vec<Fields> = (0..target.number("n", 1)).map(|_| Fields::new()).collect();
+                answer(out, &held.len().to_string());
+            }
             "/bad-header" => answer(out, &bad_headers()),
             _ => {
                 let (body, stream) = start(out, 404, &[]);

@@ -61,6 +61,11 @@ impl Guest for Chaos {
             "/secret-write" => faults::secret::plant(target.number("key", 1)).to_string().into_bytes(),
             "/secret-read" => faults::secret::find(target.number("key", 1)).to_string().into_bytes(),
             "/length" => req.body.as_ref().map_or(0, Vec::len).to_string().into_bytes(),
+            "/headers" => {
+                let value = "x".repeat(100);
+                headers.extend((0..target.number("n", 1)).map(|n| (format!("x-{n}"), value.clone())));
+                Vec::new()
+            }
             // Answers whatever status and whatever header the query says, valid or not.
             "/respond" => {
                 status = u16::try_from(target.number("status", 200)).unwrap_or(u16::MAX);

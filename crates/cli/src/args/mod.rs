@@ -1,11 +1,13 @@
 //! The command line.
 
+mod limits;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tenon_model::{parse_bytes, parse_duration};
+
+pub(crate) use limits::LimitArgs;
 
 /// Compose WebAssembly components written in different languages into one typed service, and serve it, each
 /// request in a fresh sandbox.
@@ -103,21 +105,8 @@ pub(crate) struct ServeArgs {
     /// Sandboxes alive at once, over all requests.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) pool: u32,
-    /// Time a request may take, from admission to the end of its response. Default: the manifest's, else 30s.
-    #[arg(long, value_name = "TIME", value_parser = some_time)]
-    pub(crate) wall: Option<Duration>,
-    /// Processor time a request may use. Default: the manifest's, else 5s.
-    #[arg(long, value_name = "TIME", value_parser = some_time)]
-    pub(crate) cpu: Option<Duration>,
-    /// Linear memory a request may use, all its components together. Default: the manifest's, else 128MiB.
-    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
-    pub(crate) memory: Option<u64>,
-    /// The largest request body a plain handler is given. Default: the manifest's, else 8MiB.
-    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
-    pub(crate) request_body: Option<u64>,
-    /// Requests that may run at once. Default: the manifest's, else 512.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) concurrency: Option<u32>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// The form of the log, which goes to standard error.
     #[arg(long, value_name = "FORM", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
@@ -143,17 +132,4 @@ pub(crate) struct DoctorArgs {
     /// Install what is missing and can be installed without root.
     #[arg(long)]
     pub(crate) fix: bool,
-}
-
-/// A limit of nothing would refuse every request.
-const NOTHING: &str = "must be more than nothing";
-
-fn some_time(text: &str) -> Result<Duration, String> {
-    let time = parse_duration(text).map_err(|error| error.to_string())?;
-    if time.is_zero() { Err(NOTHING.into()) } else { Ok(time) }
-}
-
-fn some_bytes(text: &str) -> Result<u64, String> {
-    let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
-    if bytes == 0 { Err(NOTHING.into()) } else { Ok(bytes) }
 }
