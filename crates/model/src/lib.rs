@@ -20,4 +20,4 @@ pub use grants::{
 pub use language::Language;
 pub use limits::{Authorities, Authority, Limits, OutsideLimits};
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
-pub use wasi::{InterfaceName, Standing, standing};
+pub use wasi::{Capability, InterfaceName, PartImport, Standing, standing};
