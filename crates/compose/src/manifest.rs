@@ -7,7 +7,7 @@ mod reference;
 
 pub use reference::{TABLES, Table};
 
-use tenon_model::{Diagnostics, InterfaceName, Language, Limits, Location};
+use tenon_model::{Authorities, Diagnostics, InterfaceName, Language, Limits, Location};
 
 /// A composition: named components, how they are joined, and the limits of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Manifest {
     pub components: Vec<Component>,
     /// The limits of one request, with defaults where the file says nothing.
     pub limits: Limits,
+    /// What each component was granted, and what of the host it may use up. Directories are as written.
+    pub authorities: Authorities,
 }
 
 impl Manifest {
@@ -62,6 +64,8 @@ pub struct Component {
     pub exports: Exports,
     /// How its imports are satisfied, in order of the names written.
     pub wires: Vec<Wire>,
+    /// Where its own memory limit was written, when it has one.
+    pub memory_at: Option<Location>,
 }
 
 /// Which exports of a component the composition exports.
@@ -223,6 +227,205 @@ mod tests {
         for line in ["concurrency = 0", "concurrency = -1", "concurrency = 4294967296", "wall = 30"] {
             assert_eq!(codes(&format!("[limits]\n{line}")), ["manifest-type"], "{line}");
         }
+    }
+
+    #[test]
+    fn reads_every_grant() {
+        use tenon_model::*;
+
+        let manifest = parse(
+            r#"
+            [component.shop]
+            path = "shop.wasm"
+            [component.shop.grants]
+            "wasi:http" = [
+                { host = "API.example.com" },
+                { host = "*.internal", scheme = "http", port = 8080, path = "/v1//x/", private = true },
+            ]
+            "wasi:filesystem" = [{ directory = "../data", at = "/data/", access = "write" }]
+            "wasi:sockets" = [
+                { protocol = "tcp", direction = "connect", host = "127.0.0.1", port = 5432 },
+                { protocol = "udp", direction = "listen", host = "::1", port = "1000-2000" },
+            ]
+            "wasi:keyvalue" = [{ bucket = "" }, { bucket = "a", access = "write", store = "redis://127.0.0.1:6379/0" }]
+            "wasi:blobstore" = [{ container = "images", access = "write" }]
+            "wasi:messaging" = { publish = ["orders.*"], subscribe = ["orders.new"] }
+            "wasi:config" = { greeting = "hello" }
+            "wasi:logging" = true
+            "wasi:cli" = { environment = { A = "b" }, arguments = ["x"] }
+            "wasi:clocks" = { now = 2026-01-01T00:00:00Z }
+            "wasi:random" = { seed = 42 }
+            [component.shop.limits]
+            memory = "16MiB"
+            open-files = 0
+
+            [component.quiet]
+            path = "quiet.wasm"
+
+            [limits]
+            open-files = 8
+            queue-wait = "0s"
+            response-body = "1MiB"
+            "#,
+        );
+        let shop = &manifest.authorities.parts["shop"];
+        let bucket = |bucket: &str, store, access| BucketGrant { bucket: bucket.into(), store, access };
+        let wanted = Grants {
+            http: vec![
+                HttpGrant {
+                    scheme: HttpScheme::Https,
+                    host: HostPattern::Exactly("api.example.com".into()),
+                    port: 443,
+                    path: "/".into(),
+                    private: false,
+                },
+                HttpGrant {
+                    scheme: HttpScheme::Http,
+                    host: HostPattern::Below("internal".into()),
+                    port: 8080,
+                    path: "/v1/x/".into(),
+                    private: true,
+                },
+            ],
+            filesystem: vec![DirectoryGrant {
+                directory: "../data".into(),
+                at: "/data".into(),
+                access: Access::Write,
+            }],
+            sockets: vec![
+                SocketGrant {
+                    protocol: SocketProtocol::Tcp,
+                    direction: SocketDirection::Connect,
+                    host: "127.0.0.1".into(),
+                    ports: (5432, 5432),
+                },
+                SocketGrant {
+                    protocol: SocketProtocol::Udp,
+                    direction: SocketDirection::Listen,
+                    host: "::1".into(),
+                    ports: (1000, 2000),
+                },
+            ],
+            keyvalue: vec![
+                bucket("", StoreName::Embedded, Access::Read),
+                bucket("a", StoreName::Redis("redis://127.0.0.1:6379/0".into()), Access::Write),
+            ],
+            blobstore: vec![ContainerGrant { container: "images".into(), access: Access::Write }],
+            messaging: Some(MessagingGrant {
+                publish: ["orders.*".to_owned()].into(),
+                subscribe: ["orders.new".to_owned()].into(),
+            }),
+            config: Some([("greeting".to_owned(), "hello".to_owned())].into()),
+            logging: true,
+            environment: [("A".to_owned(), "b".to_owned())].into(),
+            arguments: vec!["x".into()],
+            clock: Some(parse_time("2026-01-01T00:00:00Z").unwrap()),
+            seed: Some(42),
+        };
+        assert_eq!(shop.grants, wanted);
+        assert_eq!((shop.memory_bytes, shop.outside.open_files), (Some(16 << 20), 0));
+        let quiet = &manifest.authorities.parts["quiet"];
+        assert_eq!(quiet.grants, Grants::default());
+        assert_eq!(
+            (quiet.memory_bytes, quiet.outside.open_files),
+            (None, 8),
+            "the request's where it says nothing"
+        );
+        assert_eq!(manifest.authorities.whole.outside.open_files, 8);
+        assert_eq!(manifest.limits.queue_wait, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_grant_that_means_nothing_is_refused() {
+        let wrong = |line: &str| codes(&format!("[grants]\n{line}"));
+        for line in [
+            r#""wasi:http" = [{ host = "a.com", path = "/../x" }]"#,
+            r#""wasi:http" = [{ host = "a.com", path = "/%2e" }]"#,
+            r#""wasi:http" = [{ host = "https://a.com" }]"#,
+            r#""wasi:http" = [{ host = "a.com", scheme = "ftp" }]"#,
+            r#""wasi:http" = []"#,
+            r#""wasi:filesystem" = [{ directory = "data", at = "/../etc" }]"#,
+            r#""wasi:filesystem" = [{ directory = "~/data", at = "/data" }]"#,
+            r#""wasi:filesystem" = [{ directory = "data", at = "/data", access = "admin" }]"#,
+            r#""wasi:sockets" = [{ protocol = "tcp", direction = "listen", host = "localhost", port = 1 }]"#,
+            r#""wasi:sockets" = [{ protocol = "tcp", direction = "connect", host = "a", port = "2-1" }]"#,
+            r#""wasi:keyvalue" = [{ bucket = "a", store = "memcached://b" }]"#,
+            r#""wasi:blobstore" = [{ container = "" }]"#,
+            r#""wasi:messaging" = { publish = ["*"] }"#,
+            r#""wasi:messaging" = {}"#,
+            r#""wasi:cli" = { environment = { "A=B" = "c" } }"#,
+            r#""wasi:cli" = {}"#,
+            r#""wasi:clocks" = { now = "soon" }"#,
+            r#""wasi:clocks" = { now = 2026-01-01 }"#,
+            r#""wasi:random" = {}"#,
+        ] {
+            assert_eq!(wrong(line), ["manifest-value"], "{line}");
+        }
+        for line in [
+            r#""wasi:http" = { host = "a.com" }"#,
+            r#""wasi:http" = true"#,
+            r#""wasi:http" = ["a.com"]"#,
+            r#""wasi:http" = [{ host = 1 }]"#,
+            r#""wasi:http" = [{ host = "a.com", port = 0 }]"#,
+            r#""wasi:http" = [{ host = "a.com", port = 65536 }]"#,
+            r#""wasi:http" = [{ host = "a.com", private = "yes" }]"#,
+            r#""wasi:config" = { a = 1 }"#,
+            r#""wasi:logging" = "yes""#,
+            r#""wasi:random" = { seed = -1 }"#,
+            r#""wasi:random" = { seed = 18446744073709551616 }"#,
+            r#""wasi:cli" = { arguments = [1] }"#,
+        ] {
+            assert_eq!(wrong(line), ["manifest-type"], "{line}");
+        }
+        for line in [
+            r#""wasi:http" = [{}]"#,
+            r#""wasi:filesystem" = [{ directory = "data" }]"#,
+            r#""wasi:keyvalue" = [{ access = "read" }]"#,
+        ] {
+            assert_eq!(wrong(line), ["missing-key"], "{line}");
+        }
+        for line in [
+            r#""wasi:nn" = true"#,
+            r#""wasi:http/outgoing-handler" = [{ host = "a.com" }]"#,
+            r#""wasi:http" = [{ host = "a.com", hots = "b" }]"#,
+            r#""wasi:cli" = { environment = { A = "b" }, stdin = "x" }"#,
+        ] {
+            assert_eq!(wrong(line), ["unknown-key"], "{line}");
+        }
+        for line in [
+            r#""wasi:http" = [{ host = "a.com" }, { host = "A.com", port = 443 }]"#,
+            r#""wasi:filesystem" = [{ directory = "a", at = "/a" }, { directory = "b", at = "/a/" }]"#,
+            r#""wasi:keyvalue" = [{ bucket = "a" }, { bucket = "a", access = "write" }]"#,
+            r#""wasi:messaging" = { publish = ["a", "a"] }"#,
+        ] {
+            assert_eq!(wrong(line), ["duplicate-grant"], "{line}");
+        }
+        parse("[grants]\n\"wasi:logging\" = false");
+    }
+
+    #[test]
+    fn grants_at_the_top_are_for_a_component_alone() {
+        let (a, b) = ("[component.a]\npath = \"a.wasm\"\n", "[component.b]\npath = \"b.wasm\"\n");
+        let top = "[grants]\n\"wasi:logging\" = true\n";
+        assert!(parse(top).authorities.whole.grants.logging);
+        let one = parse(&format!("{top}{a}")).authorities;
+        assert!(one.parts["a"].grants.logging && !one.whole.grants.logging);
+        assert_eq!(codes(&format!("{top}{a}{b}")), ["grants-unclear"]);
+        let own = "[component.a.grants]\n\"wasi:random\" = { seed = 1 }\n";
+        assert_eq!(codes(&format!("{top}{a}{own}")), ["grants-unclear"]);
+    }
+
+    #[test]
+    fn a_component_has_limits_of_its_own() {
+        let with = |line: &str| format!("[component.a]\npath = \"a.wasm\"\n[component.a.limits]\n{line}");
+        for line in ["cpu = \"1s\"", "memroy = \"1MiB\""] {
+            assert_eq!(codes(&with(line)), ["unknown-key"], "{line}");
+        }
+        assert_eq!(codes(&with("memory = \"129MiB\"")), ["manifest-value"], "more than the request has");
+        assert_eq!(codes(&with("memory = \"0B\"")), ["manifest-value"]);
+        assert_eq!(codes(&with("memory = 1")), ["manifest-type"]);
+        assert_eq!(codes(&with("open-files = -1")), ["manifest-type"]);
+        assert_eq!(parse(&with("log-bytes = \"0B\"")).authorities.parts["a"].outside.log_bytes, 0);
     }
 
     #[test]

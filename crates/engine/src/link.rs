@@ -79,7 +79,7 @@ pub(crate) fn link(
         .filter_map(|(import, item)| match standing(import) {
             Standing::Inert => None,
             Standing::Foreign if is_types_only(engine, &item.ty) => None,
-            Standing::Withheld => Some(
+            Standing::Grantable(_) | Standing::Withheld => Some(
                 Diagnostic::new("import-not-granted", format!("`{name}` imports `{import}`, which it was not granted"))
                     .at(at())
                     .note("granted to every component", "an empty environment, captured standard streams, clocks, random numbers, no directories, HTTP types")

@@ -9,6 +9,7 @@ mod grants;
 mod language;
 mod limits;
 mod quantity;
+mod time;
 mod wasi;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Note, Position};
@@ -20,4 +21,5 @@ pub use grants::{
 pub use language::Language;
 pub use limits::{Authorities, Authority, Limits, OutsideLimits};
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
-pub use wasi::{InterfaceName, Standing, standing};
+pub use time::{InvalidTime, format_time, parse_time};
+pub use wasi::{Capability, InterfaceName, PartImport, Standing, standing};

@@ -22,7 +22,7 @@ impl Graph<'_> {
                 match standing(name) {
                     _ if open_on_purpose || item.is_data_only() => {}
                     Standing::Inert => {}
-                    Standing::Withheld => {
+                    Standing::Grantable(_) | Standing::Withheld => {
                         withheld.push(name.to_owned());
                         continue;
                     }

@@ -1,7 +1,7 @@
 //! What every key of a manifest means, beside the reader that knows the keys.
 
 /// Tables of the manifest and their keys, in the order in which the reference page shows them.
-pub const TABLES: [Table; 4] = [
+pub const TABLES: [Table; 15] = [
     Table {
         name: "top of the file",
         keys: &[
@@ -12,6 +12,11 @@ pub const TABLES: [Table; 4] = [
                  instantiates the result must supply them; `tenon serve` refuses what it does not offer",
             ),
             ("component", "one table a component"),
+            (
+                "grants",
+                "what a component served alone may touch: the keys of `[component.NAME.grants]`. With several \
+                 components, each has its own",
+            ),
             ("limits", "what one request may use up"),
         ],
     },
@@ -38,6 +43,8 @@ pub const TABLES: [Table; 4] = [
                  everything, unless another component imports from it",
             ),
             ("imports", "one entry for each import that another component supplies"),
+            ("grants", "what it may touch outside its sandbox; without it, nothing"),
+            ("limits", "its own limits, below those of the request"),
         ],
     },
     Table {
@@ -48,13 +55,137 @@ pub const TABLES: [Table; 4] = [
         ],
     },
     Table {
+        name: "[component.NAME.grants] and [grants]: a WASI package each, in every version",
+        keys: &[
+            ("wasi:http", "a list of the requests it may send"),
+            ("wasi:filesystem", "a list of directories that it finds opened"),
+            ("wasi:sockets", "a list of whom it may connect to and where it may listen"),
+            ("wasi:keyvalue", "a list of buckets"),
+            ("wasi:blobstore", "a list of containers"),
+            ("wasi:messaging", "the topics it may publish to and is given messages of"),
+            ("wasi:config", "a table of the values it may read: `{ greeting = \"hello\" }`"),
+            ("wasi:logging", "`true`: it may write lines with a level into the node's log"),
+            ("wasi:cli", "its environment variables and arguments"),
+            ("wasi:clocks", "a wall clock that stands still; the true time needs no grant"),
+            ("wasi:random", "randomness from a seed; the system's needs no grant"),
+        ],
+    },
+    Table {
+        name: "an entry of \"wasi:http\" = [{ … }]",
+        keys: &[
+            (
+                "host",
+                "the host: a name, `*.` and a name for every name below it, an address, or `*` for every host",
+            ),
+            ("scheme", "`https` (the default) or `http`"),
+            ("port", "the port; default: the scheme's own"),
+            (
+                "path",
+                "what the path has to begin with, as in `/v1/`; default `/`. Without `..`, and without `%`",
+            ),
+            (
+                "private",
+                "`true`: the host may have a private, loopback or link-local address; default `false`",
+            ),
+        ],
+    },
+    Table {
+        name: "an entry of \"wasi:filesystem\" = [{ … }]",
+        keys: &[
+            ("directory", "the directory on the host, relative to the manifest"),
+            ("at", "where the component sees it: `/data`"),
+            ("access", "`read` (the default) or `write`, which is both"),
+        ],
+    },
+    Table {
+        name: "an entry of \"wasi:sockets\" = [{ … }]",
+        keys: &[
+            ("protocol", "`tcp` or `udp`"),
+            ("direction", "`connect` or `listen`"),
+            (
+                "host",
+                "the other end: an address, a network (`10.0.0.0/8`) or a name; for listening, the address to bind",
+            ),
+            ("port", "a port, or a range: `\"1000-2000\"`"),
+        ],
+    },
+    Table {
+        name: "an entry of \"wasi:keyvalue\" = [{ … }]",
+        keys: &[
+            ("bucket", "the name that the component opens; `\"\"` is its default bucket"),
+            ("access", "`read` (the default) or `write`, which is both"),
+            (
+                "store",
+                "`embedded` (the default: in the node's data directory), or `redis://HOST:PORT/DATABASE`",
+            ),
+        ],
+    },
+    Table {
+        name: "an entry of \"wasi:blobstore\" = [{ … }]",
+        keys: &[
+            ("container", "the name that the component opens"),
+            ("access", "`read` (the default) or `write`, which is both"),
+        ],
+    },
+    Table {
+        name: "\"wasi:messaging\" = { … }",
+        keys: &[
+            ("publish", "topics it may publish to; a trailing `.*` stands for everything below"),
+            ("subscribe", "topics whose messages it is given, likewise"),
+        ],
+    },
+    Table {
+        name: "\"wasi:cli\" = { … }",
+        keys: &[
+            ("environment", "a table of variables: `{ NAME = \"value\" }`"),
+            ("arguments", "a list of arguments"),
+        ],
+    },
+    Table {
+        name: "\"wasi:clocks\" = { … }",
+        keys: &[("now", "where the wall clock stands: `\"2026-01-01T00:00:00Z\"`")],
+    },
+    Table {
+        name: "\"wasi:random\" = { … }",
+        keys: &[("seed", "a whole number: all randomness of a request comes from it")],
+    },
+    Table {
         name: "[limits]",
         keys: &[
             ("wall", "time from admission to the end of the response, as in `30s` or `500ms`"),
             ("cpu", "time on the processor, as in `5s`; waiting is free"),
             ("memory", "all linear memories of a request together, as in `128MiB`"),
-            ("request-body", "the largest body a plain handler is given, as in `8MiB`"),
+            ("table-elements", "elements of all tables of a request together"),
+            ("instances", "core instances that the components of a request may consist of"),
+            ("stack", "the guest's stack, as in `512KiB`"),
+            ("handles", "resources (streams, files, connections, handles between components) held at once"),
+            ("host-call-bytes", "what one call between the guest and the host may copy, as in `64MiB`"),
+            ("request-body", "the body of a request, as in `8MiB`"),
+            ("response-body", "the body of a response, as in `64MiB`"),
+            ("header-bytes", "the header fields of a request, and those of a response, as in `48KiB`"),
             ("concurrency", "requests that may run at once"),
+            ("queue", "requests that may wait for their turn; one more is refused"),
+            ("queue-wait", "how long a request waits for its turn before it is refused, as in `1s`"),
+            ("outbound-requests", "HTTP requests that each component may send in a request"),
+            ("outbound-connections", "connections and sockets that each component may hold at once"),
+            ("open-files", "files and directories that each component may hold open at once"),
+            ("key-value-bytes", "keys and values that each component may read and write in a request"),
+            ("log-bytes", "what each component may write to the log in a second, as in `16KiB`"),
+        ],
+    },
+    Table {
+        name: "[component.NAME.limits]",
+        keys: &[
+            (
+                "memory",
+                "what each of its linear memories may hold; written into the composed component. Default: no cap but \
+                 the request's",
+            ),
+            ("outbound-requests", "instead of the one in [limits], and so are those below"),
+            ("outbound-connections", "connections and sockets it may hold at once"),
+            ("open-files", "files and directories it may hold open at once"),
+            ("key-value-bytes", "keys and values it may read and write in a request"),
+            ("log-bytes", "what it may write to the log in a second"),
         ],
     },
 ];
@@ -70,12 +201,34 @@ pub struct Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::reader::{COMPONENT_KEYS, LIMIT_KEYS, TOP_KEYS, WIRE_KEYS};
+    use tenon_model::Capability;
+
+    use super::super::reader::{
+        BLOBSTORE_KEYS, CLI_KEYS, CLOCK_KEYS, COMPONENT_KEYS, COMPONENT_LIMIT_KEYS, FILESYSTEM_KEYS,
+        HTTP_KEYS, KEYVALUE_KEYS, LIMIT_KEYS, MESSAGING_KEYS, RANDOM_KEYS, SOCKET_KEYS, TOP_KEYS, WIRE_KEYS,
+    };
     use super::TABLES;
 
     #[test]
     fn every_key_that_is_read_is_described_and_no_other() {
-        let known: [&[&str]; 4] = [&TOP_KEYS, &COMPONENT_KEYS, &WIRE_KEYS, &LIMIT_KEYS];
+        let capabilities = Capability::ALL.map(Capability::key);
+        let known: [&[&str]; 15] = [
+            &TOP_KEYS,
+            &COMPONENT_KEYS,
+            &WIRE_KEYS,
+            &capabilities,
+            &HTTP_KEYS,
+            &FILESYSTEM_KEYS,
+            &SOCKET_KEYS,
+            &KEYVALUE_KEYS,
+            &BLOBSTORE_KEYS,
+            &MESSAGING_KEYS,
+            &CLI_KEYS,
+            &CLOCK_KEYS,
+            &RANDOM_KEYS,
+            &LIMIT_KEYS,
+            &COMPONENT_LIMIT_KEYS,
+        ];
         for (table, known) in TABLES.iter().zip(known) {
             let described: Vec<&str> = table.keys.iter().map(|(key, _)| *key).collect();
             assert_eq!(described, known, "{}", table.name);

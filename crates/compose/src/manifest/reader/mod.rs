@@ -1,10 +1,13 @@
 //! From TOML text to a [`Manifest`], collecting everything that is wrong on the way.
 
+mod grants;
+mod limits;
+mod network;
+mod pieces;
+
 use std::ops::Range;
 
-use tenon_model::{
-    Diagnostic, Diagnostics, InterfaceName, Language, Limits, Location, parse_bytes, parse_duration,
-};
+use tenon_model::{Authorities, Authority, Diagnostic, Diagnostics, InterfaceName, Language, Limits};
 use tenon_wit::most_similar;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -14,11 +17,16 @@ use super::{Component, Exports, Manifest, Named, OpenPattern, Wire};
 /// The most components a composition may have.
 pub(super) const COMPONENTS_MAX: usize = 1_000;
 
-pub(super) const TOP_KEYS: [&str; 4] = ["name", "open", "component", "limits"];
-pub(super) const COMPONENT_KEYS: [&str; 7] =
-    ["path", "source", "wit", "world", "language", "export", "imports"];
+pub(super) const TOP_KEYS: [&str; 5] = ["name", "open", "component", "grants", "limits"];
+pub(super) const COMPONENT_KEYS: [&str; 9] =
+    ["path", "source", "wit", "world", "language", "export", "imports", "grants", "limits"];
 pub(super) const WIRE_KEYS: [&str; 2] = ["component", "export"];
-pub(super) const LIMIT_KEYS: [&str; 5] = ["wall", "cpu", "memory", "request-body", "concurrency"];
+#[cfg(test)]
+pub(super) use grants::{
+    BLOBSTORE_KEYS, CLI_KEYS, CLOCK_KEYS, FILESYSTEM_KEYS, HTTP_KEYS, KEYVALUE_KEYS, MESSAGING_KEYS,
+    RANDOM_KEYS, SOCKET_KEYS,
+};
+pub(super) use limits::{COMPONENT_LIMIT_KEYS, LIMIT_KEYS};
 
 pub(super) fn read(file: &str, text: &str) -> Result<Manifest, Diagnostics> {
     let (document, syntax) = DeTable::parse_recoverable(text);
@@ -61,13 +69,19 @@ type Value<'a> = Spanned<DeValue<'a>>;
 impl Reader<'_> {
     fn manifest(&mut self, top: &Table<'_>) -> Manifest {
         self.known_keys(top, &TOP_KEYS, "at the top of the manifest");
-        let mut components: Vec<_> = match self.table(top, "component") {
-            Some(tables) => tables
-                .iter()
-                .map(|(name, value)| self.component(name.get_ref(), name.span(), value))
-                .collect(),
-            None => Vec::new(),
+        let limits = self.limits(top);
+        let mut authorities = Authorities {
+            whole: Authority { outside: limits.outside, ..Authority::default() },
+            ..Authorities::default()
         };
+        let mut components = Vec::new();
+        for (name, value) in self.table(top, "component").into_iter().flatten() {
+            let component = self.component(name.get_ref(), name.span(), value);
+            let authority = self.authority(&component.name, value.get_ref(), &limits);
+            authorities.parts.insert(component.name.clone(), authority);
+            components.push(component);
+        }
+        self.whole_grants(top, &mut authorities);
         if components.len() > COMPONENTS_MAX {
             self.report(
                 0..0,
@@ -83,7 +97,8 @@ impl Reader<'_> {
             name: self.name(top),
             open: self.open(top),
             components,
-            limits: self.limits(top),
+            limits,
+            authorities,
         }
     }
 
@@ -139,6 +154,7 @@ impl Reader<'_> {
             language: None,
             exports: Exports::Unsaid,
             wires: Vec::new(),
+            memory_at: None,
         };
         let DeValue::Table(table) = value.get_ref() else {
             self.wrong_type(&format!("component.{name}"), "a table", value);
@@ -155,6 +171,10 @@ impl Reader<'_> {
         component.language = self.language(table);
         component.exports = self.exports(table);
         component.wires = self.wires(name, table);
+        component.memory_at = table
+            .get("limits")
+            .and_then(|limits| limits.get_ref().get("memory"))
+            .map(|memory| self.location(memory.span()));
         // An unknown key may be a misspelt `path`; one finding for one fault.
         if all_known && !table.contains_key("path") && !table.contains_key("source") {
             self.report(
@@ -165,6 +185,49 @@ impl Reader<'_> {
             );
         }
         component
+    }
+
+    /// What the component `name` was granted, and its own limits.
+    fn authority(&mut self, name: &str, component: &DeValue<'_>, limits: &Limits) -> Authority {
+        let DeValue::Table(table) = component else { return Authority::default() };
+        let grants = self.grants(table, &format!("[component.{name}.grants]"));
+        let mut authority = Authority { grants, outside: limits.outside, memory_bytes: None };
+        self.component_limits(name, table, limits, &mut authority);
+        authority
+    }
+
+    /// `[grants]` is for a component served alone: among several, a grant to all would be one that nobody decided
+    /// on.
+    fn whole_grants(&mut self, top: &Table<'_>, authorities: &mut Authorities) {
+        let grants = self.grants(top, "[grants]");
+        let Some((key, _)) = top.get_key_value("grants") else { return };
+        let granted: Vec<&str> = authorities.parts.keys().map(String::as_str).collect();
+        match granted.as_slice() {
+            [] => authorities.whole.grants = grants,
+            [one] => {
+                let one = (*one).to_owned();
+                let own = authorities.parts.entry(one.clone()).or_default();
+                if own.grants == tenon_model::Grants::default() {
+                    own.grants = grants;
+                } else {
+                    self.report(
+                        key.span(),
+                        "grants-unclear",
+                        format!("`{one}` has grants in [grants] and in [component.{one}.grants]"),
+                        format!("Move them all to [component.{one}.grants]."),
+                    );
+                }
+            }
+            [first, ..] => {
+                let mend = format!("Grant to the component that needs it: [component.{first}.grants].");
+                self.report(
+                    key.span(),
+                    "grants-unclear",
+                    "[grants] does not say which of the components it is for",
+                    mend,
+                );
+            }
+        }
     }
 
     fn language(&mut self, table: &Table<'_>) -> Option<Language> {
@@ -256,61 +319,6 @@ impl Reader<'_> {
         }
     }
 
-    fn limits(&mut self, top: &Table<'_>) -> Limits {
-        let mut limits = Limits::default();
-        let Some(table) = self.table(top, "limits") else {
-            return limits;
-        };
-        self.known_keys(table, &LIMIT_KEYS, "in [limits]");
-        let mut quantity = |key: &str, example: &str, set: &mut dyn FnMut(&str) -> Result<(), String>| {
-            let Some(value) = table.get(key) else { return };
-            let DeValue::String(text) = value.get_ref() else {
-                let diagnostic =
-                    self.type_diagnostic(&format!("`{key}`"), "a string with a number and a unit", value);
-                self.found
-                    .push(diagnostic.mend(format!("Write the unit, in quotes: `{key} = \"{example}\"`.")));
-                return;
-            };
-            if let Err(message) = set(text) {
-                let diagnostic = Diagnostic::new("manifest-value", format!("`{key}`: {message}"))
-                    .at(self.location(value.span()))
-                    .mend(format!("For example `{key} = \"{example}\"`."));
-                self.found.push(diagnostic);
-            }
-        };
-        let some = |what: &str, zero: bool| match zero {
-            true => Err(format!("{what} of nothing would refuse every request")),
-            false => Ok(()),
-        };
-        quantity("wall", "30s", &mut |text| {
-            limits.wall = parse_duration(text).map_err(|error| error.to_string())?;
-            some("a time", limits.wall.is_zero())
-        });
-        quantity("cpu", "5s", &mut |text| {
-            limits.cpu = parse_duration(text).map_err(|error| error.to_string())?;
-            some("a time", limits.cpu.is_zero())
-        });
-        quantity("memory", "128MiB", &mut |text| {
-            limits.memory_bytes = parse_bytes(text).map_err(|error| error.to_string())?;
-            some("a memory", limits.memory_bytes == 0)
-        });
-        quantity("request-body", "8MiB", &mut |text| {
-            limits.request_body_bytes = parse_bytes(text).map_err(|error| error.to_string())?;
-            Ok(())
-        });
-        if let Some(value) = table.get("concurrency") {
-            let number = match value.get_ref() {
-                DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix()).ok(),
-                _ => None,
-            };
-            match number {
-                Some(number) if number > 0 => limits.concurrency = number,
-                _ => self.wrong_type("concurrency", "a whole number from 1 on", value),
-            }
-        }
-        limits
-    }
-
     /// The mend for a line that is not TOML: most often an interface name without quotes, or a table that is
     /// there twice.
     fn syntax_mend(&self, span: &Range<usize>) -> String {
@@ -331,137 +339,6 @@ impl Reader<'_> {
             }
             _ => "See https://toml.io for the syntax.".to_owned(),
         }
-    }
-
-    // The pieces everything above is read with.
-
-    fn location(&self, span: Range<usize>) -> Location {
-        Location::span(self.file, self.text, span)
-    }
-
-    fn report(
-        &mut self,
-        span: Range<usize>,
-        code: &'static str,
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) {
-        let at = self.location(span);
-        self.found.push(Diagnostic::new(code, message).at(at).mend(mend));
-    }
-
-    /// Reports the keys that mean nothing; `false` when there are any.
-    fn known_keys(&mut self, table: &Table<'_>, known: &[&str], place: &str) -> bool {
-        let before = self.found.len();
-        for (key, value) in table {
-            if known.contains(&key.get_ref().as_ref()) {
-                continue;
-            }
-            let mend = match (most_similar(key.get_ref(), known.iter().copied()), value.get_ref()) {
-                (Some(near), _) => format!("Did you mean `{near}`?"),
-                (None, DeValue::Table(_)) if known == TOP_KEYS && value.get_ref().get("path").is_some() => {
-                    format!("A component's table is called [component.{}].", key.get_ref())
-                }
-                (None, DeValue::Table(inner))
-                    if known == TOP_KEYS && inner.values().any(|it| it.get_ref().is_table()) =>
-                {
-                    "Components are tables called [component.NAME].".to_owned()
-                }
-                _ => "Remove it.".to_owned(),
-            };
-            self.found.push(
-                Diagnostic::new("unknown-key", format!("unknown key `{}` {place}", key.get_ref()))
-                    .at(self.location(key.span()))
-                    .note("known keys", known.join(", "))
-                    .mend(mend),
-            );
-        }
-        self.found.len() == before
-    }
-
-    fn type_diagnostic(&self, what: &str, expected: &str, value: &Value<'_>) -> Diagnostic {
-        let found = match value.get_ref() {
-            DeValue::String(_) => "a string",
-            DeValue::Integer(_) => "a whole number",
-            DeValue::Float(_) => "a number",
-            DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date",
-            DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
-        };
-        let written = self.text.get(value.span()).unwrap_or_default().lines().next().unwrap_or_default();
-        Diagnostic::new("manifest-type", format!("{what} has to be {expected}"))
-            .at(self.location(value.span()))
-            .note("found", format!("{found}: {written}"))
-    }
-
-    fn wrong_type(&mut self, key: &str, expected: &str, value: &Value<'_>) {
-        let diagnostic = self.type_diagnostic(&format!("`{key}`"), expected, value);
-        self.found.push(diagnostic.mend(format!("Write {expected}.")));
-    }
-
-    fn table<'t, 'i>(&mut self, table: &'t Table<'i>, key: &str) -> Option<&'t Table<'i>> {
-        let value = table.get(key)?;
-        match value.get_ref() {
-            DeValue::Table(inner) => Some(inner),
-            _ => {
-                self.wrong_type(key, "a table", value);
-                None
-            }
-        }
-    }
-
-    fn string(&mut self, table: &Table<'_>, key: &str) -> Option<(String, Range<usize>)> {
-        let value = table.get(key)?;
-        match value.get_ref() {
-            DeValue::String(text) => Some((text.to_string(), value.span())),
-            _ => {
-                self.wrong_type(key, "a string", value);
-                None
-            }
-        }
-    }
-
-    fn non_empty(&mut self, table: &Table<'_>, key: &str) -> Option<(String, Range<usize>)> {
-        let (text, span) = self.string(table, key)?;
-        if text.is_empty() {
-            self.report(
-                span,
-                "manifest-value",
-                format!("`{key}` is empty"),
-                "Fill it in, or remove the line.",
-            );
-            return None;
-        }
-        Some((text, span))
-    }
-
-    fn strings(&mut self, table: &Table<'_>, key: &str) -> Option<Vec<Named>> {
-        let value = table.get(key)?;
-        let DeValue::Array(array) = value.get_ref() else {
-            self.wrong_type(key, "a list of names", value);
-            return None;
-        };
-        let mut names = Vec::new();
-        for element in array.iter() {
-            match element.get_ref() {
-                DeValue::String(text) => {
-                    names.push(Named { name: text.to_string(), at: self.location(element.span()) });
-                }
-                _ => self.wrong_type(key, "a list of names", element),
-            }
-        }
-        Some(names)
-    }
-
-    fn bad_name(&mut self, what: &str, name: &str, span: Range<usize>) {
-        let better = kebab_case(name);
-        let mend = match is_kebab_case(&better) {
-            true => format!("Call it `{better}`."),
-            false => "Lower-case words joined by hyphens, the first starting with a letter: `order-store`."
-                .to_owned(),
-        };
-        self.report(span, "bad-name", format!("`{name}` cannot be {what}: it has to be kebab-case"), mend);
     }
 }
 
