@@ -72,9 +72,14 @@ impl Host {
         }
     }
 
+    /// Who principal `index` is in this request.
+    pub(crate) fn caller(&mut self, index: usize) -> &Arc<Caller> {
+        called(index)(self).caller
+    }
+
     /// The state of principal `N`, and what all of them share.
-    fn seat<const N: usize>(&mut self) -> (&mut Seat, &mut ResourceTable, &mut WasiHttpCtx, &mut OpenFiles) {
-        let Self { table, http, open_files, whole, parts, .. } = self;
+    fn seat<const N: usize>(&mut self) -> (&mut Seat, &mut ResourceTable, &mut WasiHttpCtx) {
+        let Self { table, http, whole, parts, .. } = self;
         let seat = if N == 0 {
             whole
         } else {
@@ -85,7 +90,7 @@ impl Host {
                 Box::new(Seat::new(Arc::clone(&whole.principals), N, Arc::clone(&whole.request)))
             })
         };
-        (seat, table, http, open_files)
+        (seat, table, http)
     }
 
     fn cli_of<const N: usize>(&mut self) -> WasiCliCtxView<'_> {
@@ -113,18 +118,15 @@ impl Host {
     }
 
     fn http_of<const N: usize>(&mut self) -> WasiHttpCtxView<'_> {
-        let (seat, table, ctx, _) = self.seat::<N>();
+        let (seat, table, ctx) = self.seat::<N>();
         WasiHttpCtxView { ctx, table, hooks: seat }
     }
 
     fn called_of<const N: usize>(&mut self) -> Called<'_> {
-        let (seat, table, _, open_files) = self.seat::<N>();
-        Called { caller: seat.caller(), table, open_files }
+        let (seat, table, _) = self.seat::<N>();
+        Called { caller: seat.caller(), table }
     }
 }
-
-/// Finds a principal's state in the host.
-pub(crate) type Getter<D> = for<'a> fn(&'a mut Host) -> <D as HasData>::Data<'a>;
 
 /// The functions that find each principal's state, by its index.
 macro_rules! getters {
@@ -164,7 +166,6 @@ getters! {
 pub(crate) struct Called<'a> {
     pub(crate) caller: &'a Arc<Caller>,
     pub(crate) table: &'a mut ResourceTable,
-    pub(crate) open_files: &'a mut OpenFiles,
 }
 
 /// Names [`Called`] for the engine's bindings.

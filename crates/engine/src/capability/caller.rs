@@ -143,6 +143,13 @@ impl Caller {
             .then(|| HeldConnection(Arc::clone(self)))
     }
 
+    /// Counts one more socket, for the rest of the request: the engine does not say when one is closed for good.
+    /// `false` when the component may not open another.
+    pub(crate) fn count_socket(&self) -> bool {
+        let max = self.authority().outside.outbound_connections;
+        take(&self.connections, max) || self.spent("outbound-connections", u64::from(max))
+    }
+
     /// Counts bytes of keys and values; `false` when they are more than it may read and write.
     #[expect(dead_code, reason = "for the key-value capability, which comes next")]
     pub(crate) fn count_key_value_bytes(&self, bytes: u64) -> bool {

@@ -63,6 +63,8 @@ impl Import<'_> {
 pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool> {
     let who = import.principal;
     let interface = import.interface.unversioned();
+    // Some functions take the place of the engine's.
+    linker.allow_shadowing(true);
     let instance = &mut linker.instance(import.name)?;
     if import.is_wasi03() {
         use wasmtime_wasi::p3::bindings::{cli, clocks, filesystem, random, sockets};
@@ -107,12 +109,14 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
                     instance,
                     host::filesystem(who),
                 )?;
+                self::filesystem::noted_preopens03(instance, who)?;
             }
             "wasi:filesystem/types" => {
                 filesystem::types::add_to_linker_instance::<_, WasiFilesystem>(
                     instance,
                     host::filesystem(who),
                 )?;
+                self::filesystem::counted_types03(instance, who)?;
             }
             "wasi:random/random" => {
                 random::random::add_to_linker_instance::<_, WasiRandom>(instance, host::random(who))?;
@@ -131,12 +135,14 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
             }
             "wasi:sockets/types" => {
                 sockets::types::add_to_linker_instance::<_, WasiSockets>(instance, host::sockets(who))?;
+                self::sockets::bound_types03(instance, who)?;
             }
             "wasi:sockets/ip-name-lookup" => {
                 sockets::ip_name_lookup::add_to_linker_instance::<_, WasiSockets>(
                     instance,
                     host::sockets(who),
                 )?;
+                self::sockets::bound_lookup03(instance, who)?;
             }
             _ => return Ok(false),
         }
@@ -184,9 +190,11 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
                 instance,
                 host::filesystem(who),
             )?;
+            self::filesystem::noted_preopens02(instance, who)?;
         }
         "wasi:filesystem/types" => {
             filesystem::types::add_to_linker_instance::<_, WasiFilesystem>(instance, host::filesystem(who))?;
+            self::filesystem::counted_types02(instance, who)?;
         }
         "wasi:random/random" => {
             random::random::add_to_linker_instance::<_, WasiRandom>(instance, host::random(who))?;
@@ -224,6 +232,7 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
         }
         "wasi:sockets/ip-name-lookup" => {
             sockets::ip_name_lookup::add_to_linker_instance::<_, WasiSockets>(instance, host::sockets(who))?;
+            self::sockets::bound_lookup02(instance, who)?;
         }
         "wasi:sockets/tcp" => {
             sockets::tcp::add_to_linker_instance::<_, WasiSockets>(instance, host::sockets(who))?;
@@ -233,6 +242,7 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
                 instance,
                 host::sockets(who),
             )?;
+            self::sockets::bound_tcp02(instance, who)?;
         }
         "wasi:sockets/udp" => {
             sockets::udp::add_to_linker_instance::<_, WasiSockets>(instance, host::sockets(who))?;
@@ -242,6 +252,7 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
                 instance,
                 host::sockets(who),
             )?;
+            self::sockets::bound_udp02(instance, who)?;
         }
         _ => return Ok(false),
     }
