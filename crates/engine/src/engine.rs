@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 
-use tenon_model::{Diagnostic, Digest, Location};
+use tenon_model::{Diagnostic, Digest, Location, PartImport};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Inlining, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel};
 
 use crate::host::Host;
-use crate::link::{add_wasi02, add_wasi03};
+use crate::link::add_inert;
 use crate::meter::TICK;
 use crate::pool::{Pool, PoolReport};
 
@@ -180,10 +180,7 @@ impl LaneEngine {
             .module_version(ModuleVersionStrategy::Custom(ENGINE_VERSION.into()))?;
         let engine = wasmtime::Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
-        add_wasi02(&mut linker)?;
-        if lane == Lane::Concurrent {
-            add_wasi03(&mut linker)?;
-        }
+        add_inert(&mut linker, lane == Lane::Concurrent)?;
         let mut fingerprint = Fingerprint(blake3::Hasher::new());
         engine.precompile_compatibility_hash().hash(&mut fingerprint);
         (ENGINE_VERSION, ARTIFACT_FORMAT, lane == Lane::Concurrent).hash(&mut fingerprint);
@@ -214,7 +211,9 @@ fn lane_of(bytes: &[u8]) -> Lane {
     use wasmparser::{Validator, WasmFeatures};
     let sequential = WasmFeatures::default().difference(WasmFeatures::CM_ASYNC);
     let imports_wasi03 = || {
-        let is03 = |name: &str| name.starts_with("wasi:") && name.contains("@0.3.");
+        let is03 = |name: &str| {
+            (name.starts_with("wasi:") || PartImport::is_reserved(name)) && name.contains("@0.3.")
+        };
         wasmparser::Parser::new(0).parse_all(bytes).map_while(Result::ok).any(|payload| match payload {
             wasmparser::Payload::ComponentImportSection(section) => {
                 section.into_iter().flatten().any(|import| is03(import.name.name))

@@ -1,56 +1,59 @@
-//! What one request's guest can reach: its own resource table, inert WASI, and nothing else.
+//! What one request's guest can reach: its own resource table, inert WASI, and what each of its components was
+//! granted.
+//!
+//! Everything a component could reach is made when it is first asked for: a request that touches nothing pays for
+//! nothing. The engine hands host functions a plain function pointer to find their state with, so the component that
+//! asks is part of the function's type: `Host::cli_of::<2>` is the second part's.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tenon_model::Limits;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{HasData, ResourceTable};
 use wasmtime::{ResourceLimiter, Result};
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi::cli::WasiCliCtxView;
+use wasmtime_wasi::clocks::WasiClocksCtxView;
+use wasmtime_wasi::filesystem::{WasiFilesystemCtx, WasiFilesystemCtxView};
+use wasmtime_wasi::random::WasiRandomCtx;
+use wasmtime_wasi::sockets::{WasiSocketsCtx, WasiSocketsCtxView};
 use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use crate::capability::{self, Caller, OpenFiles, PRINCIPALS_MAX, Principals, Sent};
 use crate::meter::Meter;
 
 /// Core instances, memories and tables one request may create: more than any pooled component can have.
 const CORE_ITEMS_MAX: usize = 1_000;
-/// Random bytes one call may ask for.
-const RANDOM_BYTES_MAX: u64 = 1 << 20;
-/// Bytes of a response body that the host takes from the guest in one write.
+/// Bytes of a body that the host takes from the guest in one write.
 const BODY_CHUNK_BYTES: usize = 64 << 10;
-/// Bytes of standard output and error that one request may put into the log; the rest is dropped and counted.
-const STDIO_BYTES_MAX: usize = 16 << 10;
-/// A line longer than this is cut into several.
-const STDIO_LINE_BYTES_MAX: usize = 4 << 10;
 
 /// The data of one request's store.
 pub(crate) struct Host {
     pub(crate) table: ResourceTable,
-    /// Made when the guest first asks for it: a handler that touches no WASI does not pay for random seeds.
-    wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
-    hooks: Hooks,
     pub(crate) allowance: Allowance,
-    output: Arc<Output>,
+    pub(crate) open_files: OpenFiles,
+    /// The whole's.
+    whole: Seat,
+    /// The parts', each made when the part first asks for something.
+    parts: Vec<Option<Box<Seat>>>,
 }
 
 impl Host {
-    pub(crate) fn new(limits: &Limits, meter: Arc<Meter>, request: Arc<str>) -> Self {
+    pub(crate) fn new(
+        limits: &Limits,
+        meter: Arc<Meter>,
+        request: Arc<str>,
+        principals: Arc<Principals>,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX));
         Self {
             table,
-            wasi: None,
             http,
-            hooks: Hooks,
             allowance: Allowance {
                 memory_bytes_max: limits.memory_bytes,
                 memory_bytes: 0,
@@ -58,48 +61,178 @@ impl Host {
                 table_elements: 0,
                 meter,
             },
-            output: Arc::new(Output { request, left: STDIO_BYTES_MAX.into(), dropped: 0.into() }),
+            open_files: OpenFiles::default(),
+            whole: Seat::new(principals, 0, request),
+            parts: Vec::new(),
         }
     }
-}
 
-fn inert_wasi(output: &Arc<Output>) -> WasiCtx {
-    let mut builder = WasiCtx::builder();
-    builder
-        .stdout(Stdio { stream: "stdout", output: Arc::clone(output) })
-        .stderr(Stdio { stream: "stderr", output: Arc::clone(output) })
-        .max_random_size(RANDOM_BYTES_MAX)
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false);
-    builder.build()
-}
-
-impl WasiView for Host {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: self.wasi.get_or_insert_with(|| inert_wasi(&self.output)), table: &mut self.table }
+    /// Who principal `index` is in this request.
+    pub(crate) fn caller(&mut self, index: usize) -> &Arc<Caller> {
+        called(index)(self).caller
     }
+
+    /// The state of principal `N`, and what all of them share.
+    fn seat<const N: usize>(&mut self) -> (&mut Seat, &mut ResourceTable, &mut WasiHttpCtx) {
+        let Self { table, http, whole, parts, .. } = self;
+        let seat = if N == 0 {
+            whole
+        } else {
+            if parts.len() < N {
+                parts.resize_with(N, || None);
+            }
+            parts[N - 1].get_or_insert_with(|| {
+                Box::new(Seat::new(Arc::clone(&whole.principals), N, Arc::clone(&whole.request)))
+            })
+        };
+        (seat, table, http)
+    }
+
+    fn cli_of<const N: usize>(&mut self) -> WasiCliCtxView<'_> {
+        let (seat, table, ..) = self.seat::<N>();
+        WasiCliCtxView { ctx: seat.wasi().cli(), table }
+    }
+
+    fn clocks_of<const N: usize>(&mut self) -> WasiClocksCtxView<'_> {
+        let (seat, table, ..) = self.seat::<N>();
+        WasiClocksCtxView { ctx: seat.wasi().clocks(), table }
+    }
+
+    fn random_of<const N: usize>(&mut self) -> &mut WasiRandomCtx {
+        self.seat::<N>().0.wasi().random()
+    }
+
+    fn filesystem_of<const N: usize>(&mut self) -> WasiFilesystemCtxView<'_> {
+        let (seat, table, ..) = self.seat::<N>();
+        WasiFilesystemCtxView { ctx: seat.filesystem(), table }
+    }
+
+    fn sockets_of<const N: usize>(&mut self) -> WasiSocketsCtxView<'_> {
+        let (seat, table, ..) = self.seat::<N>();
+        WasiSocketsCtxView { ctx: seat.sockets(), table }
+    }
+
+    fn http_of<const N: usize>(&mut self) -> WasiHttpCtxView<'_> {
+        let (seat, table, ctx) = self.seat::<N>();
+        WasiHttpCtxView { ctx, table, hooks: seat }
+    }
+
+    fn called_of<const N: usize>(&mut self) -> Called<'_> {
+        let (seat, table, _) = self.seat::<N>();
+        Called { caller: seat.caller(), table }
+    }
+}
+
+/// The functions that find each principal's state, by its index.
+macro_rules! getters {
+    ($($(#[$doc:meta])* $name:ident: $method:ident -> $data:ty;)*) => {$(
+        $(#[$doc])*
+        pub(crate) fn $name(principal: usize) -> fn(&mut Host) -> $data {
+            const ALL: [fn(&mut Host) -> $data; PRINCIPALS_MAX] = [
+                Host::$method::<0>, Host::$method::<1>, Host::$method::<2>, Host::$method::<3>,
+                Host::$method::<4>, Host::$method::<5>, Host::$method::<6>, Host::$method::<7>,
+                Host::$method::<8>, Host::$method::<9>, Host::$method::<10>, Host::$method::<11>,
+                Host::$method::<12>, Host::$method::<13>, Host::$method::<14>, Host::$method::<15>,
+                Host::$method::<16>,
+            ];
+            ALL[principal]
+        }
+    )*};
+}
+
+getters! {
+    /// Environment, arguments, standard streams.
+    cli: cli_of -> WasiCliCtxView<'_>;
+    /// Clocks.
+    clocks: clocks_of -> WasiClocksCtxView<'_>;
+    /// Randomness.
+    random: random_of -> &mut WasiRandomCtx;
+    /// Directories.
+    filesystem: filesystem_of -> WasiFilesystemCtxView<'_>;
+    /// Sockets.
+    sockets: sockets_of -> WasiSocketsCtxView<'_>;
+    /// HTTP.
+    http: http_of -> WasiHttpCtxView<'_>;
+    /// For capabilities of our own: who asks, and the table that its handles are in.
+    called: called_of -> Called<'_>;
+}
+
+/// What a capability of our own works with: who asks, and the table that its handles are in.
+pub(crate) struct Called<'a> {
+    pub(crate) caller: &'a Arc<Caller>,
+    pub(crate) table: &'a mut ResourceTable,
+}
+
+/// Names [`Called`] for the engine's bindings.
+pub(crate) struct HasCalled;
+
+impl HasData for HasCalled {
+    type Data<'a> = Called<'a>;
+}
+
+/// The resource table alone: streams and pollables need no WASI context.
+pub(crate) struct Table;
+
+impl HasData for Table {
+    type Data<'a> = &'a mut ResourceTable;
 }
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+        self.http_of::<0>()
     }
 }
 
-/// HTTP without the client side: the interface that sends requests is not linked, and if it were, it would refuse.
-struct Hooks;
+/// What one principal has in one request. Nothing of it exists before the guest asks.
+struct Seat {
+    principals: Arc<Principals>,
+    index: usize,
+    request: Arc<str>,
+    caller: Option<Arc<Caller>>,
+    wasi: Option<WasiCtx>,
+    filesystem: Option<WasiFilesystemCtx>,
+    sockets: Option<WasiSocketsCtx>,
+}
 
-type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
+impl Seat {
+    fn new(principals: Arc<Principals>, index: usize, request: Arc<str>) -> Self {
+        Self { principals, index, request, caller: None, wasi: None, filesystem: None, sockets: None }
+    }
 
-impl WasiHttpHooks for Hooks {
+    fn caller(&mut self) -> &Arc<Caller> {
+        self.caller.get_or_insert_with(|| {
+            Caller::new(Arc::clone(&self.principals), self.index, Arc::clone(&self.request))
+        })
+    }
+
+    fn wasi(&mut self) -> &mut WasiCtx {
+        if self.wasi.is_none() {
+            self.wasi = Some(capability::cli::context(self.caller()));
+        }
+        self.wasi.get_or_insert_default()
+    }
+
+    fn filesystem(&mut self) -> &mut WasiFilesystemCtx {
+        let Self { filesystem, principals, index, .. } = self;
+        filesystem.get_or_insert_with(|| capability::filesystem::context(principals.grants(*index)))
+    }
+
+    fn sockets(&mut self) -> &mut WasiSocketsCtx {
+        if self.sockets.is_none() {
+            self.sockets = Some(capability::sockets::context(self.caller()));
+        }
+        self.sockets.get_or_insert_default()
+    }
+}
+
+impl WasiHttpHooks for Seat {
     fn send_request(
         &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, HttpError>> + Send> {
-        Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)))
+        Box::new(capability::http::send(Arc::clone(self.caller()), request, options.unwrap_or_default()))
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
@@ -162,129 +295,5 @@ impl ResourceLimiter for Allowance {
 
     fn memories(&self) -> usize {
         CORE_ITEMS_MAX
-    }
-}
-
-/// What all of one request's output streams share.
-struct Output {
-    request: Arc<str>,
-    /// Bytes the request may still log.
-    left: AtomicUsize,
-    dropped: AtomicUsize,
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        let dropped = self.dropped.load(Relaxed);
-        if dropped > 0 {
-            tracing::warn!(
-                target: "tenon::guest",
-                request_id = &*self.request,
-                limit = STDIO_BYTES_MAX,
-                dropped,
-                "the guest wrote more than a request may log"
-            );
-        }
-    }
-}
-
-/// A guest's standard output or error: each line becomes a line of the node's log that carries the request's id.
-struct Stdio {
-    stream: &'static str,
-    output: Arc<Output>,
-}
-
-impl IsTerminal for Stdio {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for Stdio {
-    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        Box::new(Lines::new(self.stream, Arc::clone(&self.output)))
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Lines::new(self.stream, Arc::clone(&self.output)))
-    }
-}
-
-struct Lines {
-    stream: &'static str,
-    output: Arc<Output>,
-    partial: Vec<u8>,
-}
-
-impl Lines {
-    fn new(stream: &'static str, output: Arc<Output>) -> Self {
-        Self { stream, output, partial: Vec::new() }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        let spend = |left: usize| Some(left.saturating_sub(bytes.len()));
-        let left = self.output.left.fetch_update(Relaxed, Relaxed, spend).unwrap_or(0);
-        let kept = bytes.len().min(left);
-        self.output.dropped.fetch_add(bytes.len() - kept, Relaxed);
-        for piece in bytes[..kept].split_inclusive(|byte| *byte == b'\n') {
-            self.partial.extend_from_slice(piece);
-            if piece.ends_with(b"\n") || self.partial.len() >= STDIO_LINE_BYTES_MAX {
-                self.emit();
-            }
-        }
-    }
-
-    fn emit(&mut self) {
-        let line = String::from_utf8_lossy(&self.partial);
-        let request_id = &*self.output.request;
-        tracing::info!(target: "tenon::guest", stream = self.stream, request_id, "{}", line.trim_end());
-        self.partial.clear();
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        if !self.partial.is_empty() {
-            self.emit();
-        }
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for Lines {
-    async fn ready(&mut self) {}
-}
-
-impl OutputStream for Lines {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(STDIO_LINE_BYTES_MAX)
-    }
-}
-
-impl tokio::io::AsyncWrite for Lines {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        self.take(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }

@@ -8,6 +8,7 @@
 //! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own.
 
 mod artifact;
+mod capability;
 mod engine;
 mod failure;
 mod host;
@@ -21,6 +22,8 @@ mod service;
 mod shape;
 
 pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
+pub use capability::Backends;
+pub use capability::http::Roots;
 pub use engine::{Engine, EngineError, Part, Source};
 pub use failure::{Failure, Limit, Place};
 pub use http::{Request, Response};

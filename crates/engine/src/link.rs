@@ -1,109 +1,188 @@
-//! Which imports a component gets: the inert ones, and nothing else.
+//! Which imports a component gets: the inert ones, and what it, or the part of it that asks, was granted.
 //!
-//! The linker holds only what everybody may have, so a component that imports more cannot be instantiated
+//! Each service has a linker of its own with exactly that, so a component that imports more cannot be instantiated
 //! whatever the checks before it say.
 
-use tenon_model::{Diagnostic, Diagnostics, Location, Standing, standing};
+use std::sync::Arc;
+
+use tenon_model::{
+    Authorities, Diagnostic, Diagnostics, InterfaceName, Limits, Location, PartImport, Standing, standing,
+};
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, HasData, InstancePre, Linker, ResourceTable};
-use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
-use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
-use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
+use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::capability::{self, Backends, Import, PRINCIPALS_MAX, Principals};
 use crate::host::Host;
 
-/// The resource table alone: streams and pollables need no WASI context.
-struct Table;
-
-impl HasData for Table {
-    type Data<'a> = &'a mut ResourceTable;
-}
-
-/// The inert interfaces of WASI 0.2.
-pub(crate) fn add_wasi02(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
-    use wasmtime_wasi_http::p2::bindings as http;
-    use wasmtime_wasi_io::bindings::wasi::io;
-
-    io::error::add_to_linker::<_, Table>(linker, |host| &mut host.table)?;
-    io::poll::add_to_linker::<_, Table>(linker, |host| &mut host.table)?;
-    io::streams::add_to_linker::<_, Table>(linker, |host| &mut host.table)?;
-    clocks::wall_clock::add_to_linker::<_, WasiClocks>(linker, Host::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(linker, Host::clocks)?;
-    random::random::add_to_linker::<_, WasiRandom>(linker, Host::random)?;
-    random::insecure::add_to_linker::<_, WasiRandom>(linker, Host::random)?;
-    random::insecure_seed::add_to_linker::<_, WasiRandom>(linker, Host::random)?;
-    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(linker, Host::filesystem)?;
-    filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, Host::filesystem)?;
-    cli::environment::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    cli::exit::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    cli::stdin::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    cli::stdout::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    cli::stderr::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    cli::terminal_input::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    cli::terminal_output::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    cli::terminal_stdin::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    cli::terminal_stdout::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    cli::terminal_stderr::add_to_linker::<_, WasiCli>(linker, Host::cli)?;
-    let options = http::LinkOptions::default();
-    http::http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), Host::http)
-}
+/// The inert interfaces of WASI 0.2, in the newest version: the engine gives it to imports of older ones too.
+const INERT_WASI02: [&str; 21] = [
+    "wasi:cli/environment@0.2.12",
+    "wasi:cli/exit@0.2.12",
+    "wasi:cli/stderr@0.2.12",
+    "wasi:cli/stdin@0.2.12",
+    "wasi:cli/stdout@0.2.12",
+    "wasi:cli/terminal-input@0.2.12",
+    "wasi:cli/terminal-output@0.2.12",
+    "wasi:cli/terminal-stderr@0.2.12",
+    "wasi:cli/terminal-stdin@0.2.12",
+    "wasi:cli/terminal-stdout@0.2.12",
+    "wasi:clocks/monotonic-clock@0.2.12",
+    "wasi:clocks/wall-clock@0.2.12",
+    "wasi:filesystem/preopens@0.2.12",
+    "wasi:filesystem/types@0.2.12",
+    "wasi:http/types@0.2.12",
+    "wasi:io/error@0.2.12",
+    "wasi:io/poll@0.2.12",
+    "wasi:io/streams@0.2.12",
+    "wasi:random/insecure@0.2.12",
+    "wasi:random/insecure-seed@0.2.12",
+    "wasi:random/random@0.2.12",
+];
 
 /// The inert interfaces of WASI 0.3.
-pub(crate) fn add_wasi03(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p3::cli::add_to_linker(linker)?;
-    wasmtime_wasi::p3::clocks::add_to_linker(linker)?;
-    wasmtime_wasi::p3::filesystem::add_to_linker(linker)?;
-    wasmtime_wasi::p3::random::add_to_linker(linker)?;
-    wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<_, WasiHttp>(linker, Host::http)
+const INERT_WASI03: [&str; 19] = [
+    "wasi:cli/environment@0.3.0",
+    "wasi:cli/exit@0.3.0",
+    "wasi:cli/stderr@0.3.0",
+    "wasi:cli/stdin@0.3.0",
+    "wasi:cli/stdout@0.3.0",
+    "wasi:cli/terminal-input@0.3.0",
+    "wasi:cli/terminal-output@0.3.0",
+    "wasi:cli/terminal-stderr@0.3.0",
+    "wasi:cli/terminal-stdin@0.3.0",
+    "wasi:cli/terminal-stdout@0.3.0",
+    "wasi:clocks/monotonic-clock@0.3.0",
+    "wasi:clocks/system-clock@0.3.0",
+    "wasi:clocks/types@0.3.0",
+    "wasi:filesystem/preopens@0.3.0",
+    "wasi:filesystem/types@0.3.0",
+    "wasi:http/types@0.3.0",
+    "wasi:random/insecure@0.3.0",
+    "wasi:random/insecure-seed@0.3.0",
+    "wasi:random/random@0.3.0",
+];
+
+/// What everybody gets.
+pub(crate) fn add_inert(linker: &mut Linker<Host>, wasi03: bool) -> wasmtime::Result<()> {
+    let wasi03 = wasi03.then_some(INERT_WASI03).into_iter().flatten();
+    for name in INERT_WASI02.into_iter().chain(wasi03) {
+        let interface = InterfaceName::parse(name)
+            .ok_or_else(|| wasmtime::Error::msg(format!("`{name}` is not the name of an interface")))?;
+        if !capability::add(linker, &Import { name, interface, principal: 0 })? {
+            return Err(wasmtime::Error::msg(format!("`{name}` is inert, and there is no such interface")));
+        }
+    }
+    Ok(())
 }
 
-/// Checks every import, then links.
+/// What a service is linked with.
+pub(crate) struct Terms<'a> {
+    /// What people call it.
+    pub(crate) name: &'a str,
+    /// Where they find it.
+    pub(crate) file: &'a str,
+    /// Who may do what.
+    pub(crate) authorities: &'a Authorities,
+    /// What a request may use up.
+    pub(crate) limits: &'a Limits,
+    /// What capabilities are made of.
+    pub(crate) backends: &'a Backends,
+}
+
+/// Checks every import against the grants of whom it acts for, then links.
 ///
 /// # Errors
 /// All imports that are refused, in one run.
 pub(crate) fn link(
-    linker: &Linker<Host>,
-    name: &str,
-    file: &str,
+    inert: &Linker<Host>,
     component: &Component,
-) -> Result<InstancePre<Host>, Diagnostics> {
-    let engine = linker.engine();
-    let at = || Location::file(file);
-    let refused = component
-        .component_type()
-        .imports(engine)
-        .filter_map(|(import, item)| match standing(import) {
-            Standing::Inert => None,
-            Standing::Foreign if is_types_only(engine, &item.ty) => None,
-            Standing::Grantable(_) | Standing::Withheld => Some(
-                Diagnostic::new("import-not-granted", format!("`{name}` imports `{import}`, which it was not granted"))
-                    .at(at())
-                    .note("granted to every component", "an empty environment, captured standard streams, clocks, random numbers, no directories, HTTP types")
-                    .mend(format!("build the component without `{import}`; nothing outside the sandbox is reachable unless it is granted")),
+    terms: &Terms<'_>,
+) -> Result<(InstancePre<Host>, Arc<Principals>), Diagnostics> {
+    let Terms { name, file, authorities, limits, backends } = *terms;
+    let engine = inert.engine();
+    let mut linker = inert.clone();
+    let mut principals = Principals::new(name, &authorities.whole, limits, backends);
+    let mut refused = Vec::new();
+    for (import, item) in component.component_type().imports(engine) {
+        let resolved = match PartImport::parse(import) {
+            Some(PartImport { part, interface }) => match principals.index(&part, authorities) {
+                Some(principal) => Some(Import { name: import, interface, principal }),
+                None => {
+                    refused.push(too_many_parts(name));
+                    continue;
+                }
+            },
+            None => {
+                InterfaceName::parse(import).map(|interface| Import { name: import, interface, principal: 0 })
+            }
+        };
+        let stands = resolved.as_ref().map_or(Standing::Foreign, |it| standing(&it.interface.to_string()));
+        match (stands, resolved) {
+            // The inert linker has it.
+            (Standing::Inert, Some(Import { principal: 0, .. })) => {}
+            (Standing::Inert, Some(import)) => refused.extend(add(&mut linker, name, &import).err()),
+            (Standing::Grantable(capability), Some(import))
+                if principals.grants(import.principal).has(capability) =>
+            {
+                refused.extend(add(&mut linker, name, &import).err());
+            }
+            (Standing::Grantable(capability), Some(import)) => {
+                let part = principals.part(import.principal);
+                let (who, interface) = (part.unwrap_or(name), &import.interface);
+                refused.push(
+                    Diagnostic::new("import-not-granted", format!("`{who}` imports `{interface}`, which it was not granted"))
+                        .mend(format!("grant it in the manifest, or build the component without it:\n\n{}", capability.lines(part))),
+                );
+            }
+            (Standing::Withheld, Some(Import { interface, .. })) => {
+                refused.push(
+                    Diagnostic::new("import-not-offered", format!("`{name}` imports `{interface}`, which this host does not offer"))
+                        .mend(format!("build the component without `{interface}`, or compose it with one that exports it")),
+                );
+            }
+            (Standing::Foreign, _) if is_types_only(engine, &item.ty) => {}
+            (_, _) => refused.push(
+                Diagnostic::new("unsatisfied-import", format!("`{name}` imports `{import}`, and nothing supplies it")).mend(format!(
+                    "compose it with a component that exports `{import}`:\n\n[component.NAME.imports]\n\"{}\" = {{ component = \"PROVIDER\" }}",
+                    import.split('@').next().unwrap_or(import),
+                )),
             ),
-            Standing::Foreign => Some(
-                Diagnostic::new("unsatisfied-import", format!("`{name}` imports `{import}`, and nothing supplies it"))
-                    .at(at())
-                    .mend(format!(
-                        "compose it with a component that exports `{import}`:\n\n[component.NAME.imports]\n\"{}\" = {{ component = \"PROVIDER\" }}",
-                        import.split('@').next().unwrap_or(import),
-                    )),
-            ),
-        })
-        .collect();
-    Diagnostics::check(refused)?;
-    linker.instantiate_pre(component).map_err(|error| {
+        }
+    }
+    Diagnostics::check(refused.into_iter().map(|it| it.at(Location::file(file))).collect())?;
+    let instance = linker.instantiate_pre(component).map_err(|error| {
         Diagnostic::new("import-mismatch", format!("`{name}` does not fit the host's interfaces"))
-            .at(at())
+            .at(Location::file(file))
             .note("the engine says", format!("{error:#}"))
             .note("offered", "WASI 0.2 up to 0.2.12 and WASI 0.3.0; release-candidate snapshots are not")
             .mend("rebuild the component with bindings for one of the offered versions")
-            .into()
-    })
+    })?;
+    Ok((instance, Arc::new(principals)))
+}
+
+/// Adds an import that may be had.
+fn add(linker: &mut Linker<Host>, name: &str, import: &Import<'_>) -> Result<(), Diagnostic> {
+    let interface = &import.interface;
+    match capability::add(linker, import) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Diagnostic::new(
+            "import-not-offered",
+            format!("`{name}` imports `{interface}`, which this host does not offer"),
+        )
+        .note("offered", "WASI 0.2 up to 0.2.12 and WASI 0.3.0; release-candidate snapshots are not")
+        .mend("rebuild the component with bindings for one of the offered versions")),
+        Err(error) => {
+            Err(Diagnostic::new("import-mismatch", format!("`{name}` does not fit the host's interfaces"))
+                .note("the engine says", format!("{error:#}")))
+        }
+    }
+}
+
+fn too_many_parts(name: &str) -> Diagnostic {
+    Diagnostic::new("too-many-principals", format!("`{name}` has more parts with grants of their own than a service may have"))
+        .note("limit", format!("{} parts", PRINCIPALS_MAX - 1))
+        .mend("grant less: a part without grants does not count; or split the composition into services that call each other")
 }
 
 /// Whether an import is an interface, or a root-level type, that only gives names to value types: nobody has to

@@ -12,7 +12,7 @@ use http::{Response, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming as Received;
-use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, format_bytes};
+use tenon_model::{Authorities, Diagnostic, Diagnostics, Digest, Limits, format_bytes};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 use wasmtime::{Error, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -22,10 +22,11 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use crate::artifact::Stored;
+use crate::capability::{Backends, Principals};
 use crate::engine::{Engine, Part};
 use crate::failure::{Failure, Limit, Place};
 use crate::host::Host;
-use crate::link::link;
+use crate::link::{Terms, link};
 use crate::meter::{CpuSpent, CutOff, Meter, Metered};
 use crate::plain;
 use crate::received::Counted;
@@ -43,6 +44,7 @@ pub struct Service {
     entry: Entry,
     parts: Vec<Part>,
     limits: Limits,
+    principals: Arc<Principals>,
     pool: u32,
 }
 
@@ -64,7 +66,8 @@ pub struct Incoming {
 }
 
 impl Service {
-    /// Links a compiled component and finds what it serves. `name` is what people call it, `file` where they find it.
+    /// Links a compiled component with what `authorities` grant it and finds what it serves. `name` is what people
+    /// call it, `file` where they find it.
     ///
     /// # Errors
     /// All imports that are not granted or not satisfied; or what was found where a handler was expected.
@@ -74,10 +77,13 @@ impl Service {
         file: &str,
         stored: Stored,
         limits: Limits,
+        authorities: &Authorities,
+        backends: &Backends,
     ) -> Result<Self, Diagnostics> {
         let lane = engine.lane(stored.lane).map_err(Diagnostic::from)?;
         let component = &stored.component;
-        let instance = link(&lane.linker, name, file, component)?;
+        let terms = Terms { name, file, authorities, limits: &limits, backends };
+        let (instance, principals) = link(&lane.linker, component, &terms)?;
         let shape = detect(&lane.engine, name, file, component)?;
         let unfit = |error: Error| {
             Diagnostic::new(
@@ -97,7 +103,7 @@ impl Service {
         };
         let Stored { digest, parts, .. } = stored;
         let pool = engine.pool().pool.instances;
-        Ok(Self { name: name.to_owned(), digest, shape, entry, parts, limits, pool })
+        Ok(Self { name: name.to_owned(), digest, shape, entry, parts, limits, principals, pool })
     }
 
     /// What people call it.
@@ -266,7 +272,7 @@ impl Service {
             Entry::Plain { instance, .. } => instance.engine(),
         };
         let ticked = Arc::clone(&meter);
-        let mut store = Store::new(engine, Host::new(&self.limits, meter, id));
+        let mut store = Store::new(engine, Host::new(&self.limits, meter, id, Arc::clone(&self.principals)));
         store.limiter(|host| &mut host.allowance);
         store.set_hostcall_fuel(usize::try_from(self.limits.host_call_bytes).unwrap_or(usize::MAX));
         store.set_max_component_handles(self.limits.handles as usize);

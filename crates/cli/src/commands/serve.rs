@@ -7,8 +7,8 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tenon_edge::{Server, ServerError, Site};
-use tenon_engine::{Artifacts, Engine, Pool, Service, Stored};
-use tenon_model::{Diagnostic, Limits, Location};
+use tenon_engine::{Artifacts, Backends, Engine, Pool, Service, Stored};
+use tenon_model::{Authorities, Diagnostic, Limits, Location};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, ServeArgs};
@@ -35,7 +35,9 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     say_pool(&engine);
     let artifacts = compile::open_store(args.data.data.as_deref().unwrap_or(&settings.data))?;
     let stored = app.stored(&engine, &artifacts, terminal)?;
-    let service = Service::new(&engine, &app.name, &args.target.display().to_string(), stored, limits)?;
+    let file = args.target.display().to_string();
+    let backends = Backends::default();
+    let service = Service::new(&engine, &app.name, &file, stored, limits, &app.authorities, &backends)?;
     let shape = service.shape().to_string();
     let digest = service.digest().to_string();
 
@@ -77,6 +79,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
 struct App {
     name: String,
     limits: Limits,
+    authorities: Authorities,
     code: Code,
 }
 
@@ -95,7 +98,13 @@ impl App {
             build::build_project(&project, settings, terminal)?;
             let composed = project.compose(&[])?;
             let limits = project.manifest.limits;
-            return Ok(Self { name: project.name(), limits, code: Code::Component(composed.bytes) });
+            let authorities = Authorities::default();
+            return Ok(Self {
+                name: project.name(),
+                limits,
+                authorities,
+                code: Code::Component(composed.bytes),
+            });
         }
         let name =
             target.file_stem().map_or_else(|| "app".into(), |name| name.to_string_lossy().into_owned());
@@ -107,7 +116,7 @@ impl App {
                 Code::Component(bytes)
             }
         };
-        Ok(Self { name, limits: Limits::default(), code })
+        Ok(Self { name, limits: Limits::default(), authorities: Authorities::default(), code })
     }
 
     fn stored(

@@ -1,0 +1,177 @@
+//! A connection to a destination: looked up once, every address checked, then dialled as it was checked.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use tenon_model::HttpScheme;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
+use wasmtime_wasi_http::Error;
+
+use super::address::may_reach;
+use super::destination::Destination;
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// Whose signature on a server's certificate is believed. Loaded once, when the first request needs it.
+#[derive(Default)]
+pub struct Roots {
+    /// These alone, instead of those that the system trusts.
+    only: Option<Vec<CertificateDer<'static>>>,
+    loaded: OnceLock<Arc<ClientConfig>>,
+}
+
+impl Roots {
+    /// Believes these certificates (DER) alone, and not those that the system trusts.
+    pub fn only(certificates: Vec<Vec<u8>>) -> Self {
+        let only = certificates.into_iter().map(CertificateDer::from).collect();
+        Self { only: Some(only), loaded: OnceLock::new() }
+    }
+
+    /// The settings of a TLS client, verification on, HTTP/2 before HTTP/1.1.
+    fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(Arc::clone(loaded));
+        }
+        let mut roots = RootCertStore::empty();
+        let (added, ignored) = match &self.only {
+            Some(only) => roots.add_parsable_certificates(only.iter().cloned()),
+            None => {
+                let found = rustls_native_certs::load_native_certs();
+                for error in &found.errors {
+                    tracing::warn!(%error, "some of the system's certificates cannot be read");
+                }
+                roots.add_parsable_certificates(found.certs)
+            }
+        };
+        tracing::debug!(added, ignored, "certificates of authorities");
+        if added == 0 {
+            tracing::warn!("no certificate authority is known: every https request will fail");
+        }
+        let mut client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::clone(self.loaded.get_or_init(|| Arc::new(client))))
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Roots").field("only", &self.only.as_ref().map(Vec::len)).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum NoConnection {
+    /// The destination has an address that a request may not go to without `private`.
+    Prohibited,
+    /// What else happened.
+    Failed(Error),
+}
+
+/// A byte stream of either kind.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// What a request is sent over.
+pub(super) struct Connection {
+    pub(super) stream: Box<dyn Stream>,
+    /// Whether HTTP/2 was agreed on.
+    pub(super) h2: bool,
+}
+
+/// Connects. Without a deadline of its own.
+pub(super) async fn connect(
+    destination: &Destination,
+    private: bool,
+    roots: &Arc<Roots>,
+) -> Result<Connection, NoConnection> {
+    let addresses = resolve(destination).await.map_err(NoConnection::Failed)?;
+    // One address that may not be reached condemns them all: whoever answers for the name decides which it is.
+    if addresses.iter().any(|address| !may_reach(address.ip(), private)) {
+        return Err(NoConnection::Prohibited);
+    }
+    let stream = dial(&addresses).await.map_err(NoConnection::Failed)?;
+    match destination.scheme {
+        HttpScheme::Http => Ok(Connection { stream: Box::new(stream), h2: false }),
+        HttpScheme::Https => secure(destination, stream, roots).await.map_err(NoConnection::Failed),
+    }
+}
+
+/// The addresses of the destination. This is the only lookup: what is dialled is what was checked.
+async fn resolve(destination: &Destination) -> Result<Vec<SocketAddr>, Error> {
+    let Destination { host, port, .. } = destination;
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, *port)]);
+    }
+    let found = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(|error| {
+        tracing::debug!(%error, host, "the name cannot be resolved");
+        Error::DnsError { rcode: None, info_code: None }
+    })?;
+    let found: Vec<_> = found.take(ADDRESSES_MAX).collect();
+    if found.is_empty() { Err(Error::DestinationNotFound) } else { Ok(found) }
+}
+
+async fn dial(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+    let mut last = Error::DestinationNotFound;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // A request is written whole; waiting to fill a segment only delays it.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => {
+                last = match error.kind() {
+                    std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+                    std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
+                    std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+                        Error::DestinationIpUnroutable
+                    }
+                    _ => Error::DestinationUnavailable,
+                };
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn secure(
+    destination: &Destination,
+    stream: TcpStream,
+    roots: &Arc<Roots>,
+) -> Result<Connection, Error> {
+    let name = match destination.host.parse::<IpAddr>() {
+        Ok(ip) => ServerName::from(ip),
+        Err(_) => ServerName::try_from(destination.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
+    };
+    // The system's certificates are files: they are read where blocking is allowed.
+    let roots = Arc::clone(roots);
+    let client = tokio::task::spawn_blocking(move || roots.client())
+        .await
+        .map_err(|_| Error::InternalError(None))?
+        .map_err(|_| Error::ConfigurationError)?;
+    let stream = TlsConnector::from(client).connect(name, stream).await.map_err(|error| {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+            Some(TlsError::InvalidCertificate(_) | TlsError::NoCertificatesPresented) => {
+                Error::TlsCertificateError
+            }
+            Some(TlsError::AlertReceived(alert)) => {
+                Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: None }
+            }
+            _ => Error::TlsProtocolError,
+        }
+    })?;
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Connection { stream: Box::new(stream), h2 })
+}
