@@ -320,7 +320,10 @@ mod tests {
         let keys: Vec<String> = (0..=BATCH_KEYS_MAX).map(|key| key.to_string()).collect();
         let all = |count: usize| check_batch(keys[..count].iter().map(|key| (key.as_str(), &[] as &[u8])));
         assert_eq!(all(BATCH_KEYS_MAX), Ok(()));
-        assert!(matches!(all(BATCH_KEYS_MAX + 1), Err(StoreError::TooLarge { limit: "keys of a batch", .. })));
+        assert!(matches!(
+            all(BATCH_KEYS_MAX + 1),
+            Err(StoreError::TooLarge { limit: "keys of a batch", .. })
+        ));
         let value = vec![0; VALUE_BYTES_MAX];
         let large = check_batch(keys[..5].iter().map(|key| (key.as_str(), value.as_slice())));
         assert!(matches!(large, Err(StoreError::TooLarge { limit: "bytes of a batch", .. })));

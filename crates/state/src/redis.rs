@@ -12,8 +12,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, cmd, pipe};
 use tenon_model::store::{
-    BATCH_BYTES_MAX, Collection, KeyPage, KeyValue, PAGE_NAMES_MAX, Pending, StoreError, Swap, VALUE_BYTES_MAX, check,
-    check_batch, check_key, check_value,
+    BATCH_BYTES_MAX, Collection, KeyPage, KeyValue, PAGE_NAMES_MAX, Pending, StoreError, Swap,
+    VALUE_BYTES_MAX, check, check_batch, check_key, check_value,
 };
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Mutex, Semaphore, oneshot};
@@ -74,7 +74,9 @@ impl fmt::Debug for Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id()) {
+        if let Some(thread) =
+            self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
             let _ = thread.join();
         }
     }
@@ -108,8 +110,7 @@ impl Redis {
                 let _ = runtime.block_on(stopped);
             })
             .map_err(system)?;
-        let link =
-            Link { client, connection: Mutex::new(None), turns: Semaphore::new(REQUESTS_AT_ONCE_MAX) };
+        let link = Link { client, connection: Mutex::new(None), turns: Semaphore::new(REQUESTS_AT_ONCE_MAX) };
         let shared = Shared { link: Arc::new(link), runtime: handle, stop: Some(stop), thread: Some(thread) };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -164,7 +165,8 @@ impl Link {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let broken = error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error();
+            let broken =
+                error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error();
             if broken {
                 *self.connection.lock().await = None;
                 if request.repeatable && tries < TRIES_MAX && !error.is_timeout() {
@@ -194,7 +196,8 @@ impl Link {
 fn failure(error: &RedisError) -> StoreError {
     // `HINCRBY` has no error code of its own.
     let text = error.to_string();
-    if text.contains("hash value is not an integer") || text.contains("increment or decrement would overflow") {
+    if text.contains("hash value is not an integer") || text.contains("increment or decrement would overflow")
+    {
         return StoreError::NotANumber;
     }
     if error.is_timeout() {

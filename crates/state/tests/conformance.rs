@@ -49,7 +49,8 @@ async fn reads_its_writes(store: &dyn KeyValue) {
 }
 
 async fn keeps_buckets_apart(store: &dyn KeyValue) {
-    let places = [("app", "a"), ("app", "b"), ("other", "a"), ("app", ""), ("ap", "pa"), ("app/a", ""), ("", "app/a")];
+    let places =
+        [("app", "a"), ("app", "b"), ("other", "a"), ("app", ""), ("ap", "pa"), ("app/a", ""), ("", "app/a")];
     for (app, name) in places {
         store.set(&bucket(app, name), key("k"), format!("{app}|{name}").into_bytes()).await.unwrap();
     }
@@ -110,7 +111,9 @@ async fn swaps_for_one_winner(store: &Arc<dyn KeyValue>) {
     let bucket = bucket("app", "race");
     let tasks = (0..20_u8).map(|racer| {
         let (store, bucket) = (Arc::clone(store), bucket.clone());
-        tokio::spawn(async move { store.compare_and_swap(&bucket, key("k"), None, vec![racer]).await.unwrap() })
+        tokio::spawn(
+            async move { store.compare_and_swap(&bucket, key("k"), None, vec![racer]).await.unwrap() },
+        )
     });
     let mut won = 0;
     for task in tasks.collect::<Vec<_>>() {
@@ -137,7 +140,10 @@ async fn lists_every_key_once(store: &dyn KeyValue) {
     let count = PAGE_NAMES_MAX * 2 + 1;
     let all: Vec<String> = (0..count).map(|number| format!("key-{number:05}")).collect();
     for some in all.chunks(500) {
-        store.set_many(&bucket, some.iter().map(|name| (name.clone(), b"v".to_vec())).collect()).await.unwrap();
+        store
+            .set_many(&bucket, some.iter().map(|name| (name.clone(), b"v".to_vec())).collect())
+            .await
+            .unwrap();
     }
     let (mut found, mut from, mut pages) = (Vec::new(), None, 0);
     loop {
@@ -172,7 +178,8 @@ async fn bounds(store: &dyn KeyValue) {
     assert!(is_refused(store.list_keys(&bucket, Some(longer)).await.unwrap_err()));
     assert!(is_refused(store.set(&bucket, key("k"), vec![7; VALUE_BYTES_MAX + 1]).await.unwrap_err()));
     // More than a batch may carry can be there, and is not given out in one.
-    let keys: Vec<String> = (0..=BATCH_BYTES_MAX / VALUE_BYTES_MAX).map(|number| number.to_string()).collect();
+    let keys: Vec<String> =
+        (0..=BATCH_BYTES_MAX / VALUE_BYTES_MAX).map(|number| number.to_string()).collect();
     for name in &keys {
         store.set(&bucket, name.clone(), large.clone()).await.unwrap();
     }

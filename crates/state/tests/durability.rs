@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tenon_model::store::{Blobs as _, Collection, KeyValue as _, Message, Messages as _, StoreError};
+use tenon_model::store::{Blobs as _, Collection, KeyValue, Message, Messages as _, StoreError};
 use tenon_state::{Embedded, Quota};
 
 /// How often the writing process is killed.
@@ -37,7 +37,8 @@ fn value(writer: u32, number: u64) -> Vec<u8> {
 async fn writes_until_it_is_killed() {
     let mut word = String::new();
     std::io::stdin().read_line(&mut word).unwrap();
-    let Some(start) = word.strip_prefix("write from ").and_then(|number| number.trim().parse::<u64>().ok()) else {
+    let Some(start) = word.strip_prefix("write from ").and_then(|number| number.trim().parse::<u64>().ok())
+    else {
         return;
     };
     let store = open(Path::new("."));
@@ -72,7 +73,7 @@ async fn what_was_acknowledged_survives_the_killing_of_the_process() {
             .unwrap();
         writeln!(child.stdin.take().unwrap(), "write from {start}").unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut seen = Vec::new();
+        let mut seen: Vec<(u32, u64)> = Vec::new();
         let mut note = |line: String| {
             let said = line.strip_prefix("acknowledged ").and_then(|line| line.split_once(' '));
             seen.extend(said.and_then(|(writer, number)| Some((writer.parse().ok()?, number.parse().ok()?))));
@@ -196,7 +197,10 @@ async fn damage_anywhere_is_an_error_and_never_a_panic() {
         };
         let all = store.list_keys(&bucket(), None).await;
         let one = store.get(&bucket(), "key-7".into()).await;
-        let set = tokio::time::timeout(Duration::from_secs(20), store.set(&bucket(), "key-7".into(), b"new".to_vec()));
+        let set = tokio::time::timeout(
+            Duration::from_secs(20),
+            store.set(&bucket(), "key-7".into(), b"new".to_vec()),
+        );
         let set = set.await.expect("writing to a damaged store ends");
         if all.is_err() || one.is_err() || set.is_err() {
             failed += 1;
@@ -224,7 +228,7 @@ async fn an_app_keeps_no_more_than_its_quota() {
     // Another app has a quota of its own; what is removed or made smaller is there to be used again.
     let other = Collection::new("tenant", "other", "bucket").unwrap();
     store.set(&other, "k".into(), vec![0; 5_000]).await.unwrap();
-    store.delete(&bucket(), "k0".into()).await.unwrap();
+    KeyValue::delete(&store, &bucket(), "k0".into()).await.unwrap();
     store.set(&bucket(), "k1".into(), vec![0; 1_500]).await.unwrap();
 
     let message = Message { topic: "t".into(), data: vec![0; 6_000], ..Message::default() };

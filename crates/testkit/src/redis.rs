@@ -90,7 +90,10 @@ fn run(program: &Path, address: SocketAddr, folder: &Path) -> Child {
     let mut command = Command::new(program);
     // Its libraries lie beside it when it was only unpacked.
     if let Some(root) = program.ancestors().nth(3).filter(|_| program.is_absolute()) {
-        command.env("LD_LIBRARY_PATH", root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH)));
+        command.env(
+            "LD_LIBRARY_PATH",
+            root.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH)),
+        );
     }
     let process = command
         .args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()])
@@ -106,7 +109,9 @@ fn run(program: &Path, address: SocketAddr, folder: &Path) -> Child {
 }
 
 fn answers(address: SocketAddr) -> bool {
-    let Ok(mut connection) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else { return false };
+    let Ok(mut connection) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
+        return false;
+    };
     let mut answer = [0; 7];
     connection.set_read_timeout(Some(Duration::from_secs(1))).is_ok()
         && connection.write_all(b"PING\r\n").is_ok()

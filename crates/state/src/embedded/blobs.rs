@@ -252,7 +252,8 @@ impl Blobs for Embedded {
             let file = fresh()?;
             let path = path(&shared.objects, file);
             let begun = path.clone();
-            let open = shared.reader.clone().files(move || File::options().write(true).create_new(true).open(begun));
+            let open =
+                shared.reader.clone().files(move || File::options().write(true).create_new(true).open(begun));
             let open = Arc::new(open.await?);
             Ok(Box::new(Begun { shared, open, file, path, size: 0, placed: false }) as Box<dyn BlobWriter>)
         })
@@ -309,7 +310,8 @@ impl Blobs for Embedded {
                 }))
             });
             let size = linked.await?;
-            let placed = shared.change(move |transaction| put(transaction, quota, &to, &target, (file, size, now())));
+            let placed =
+                shared.change(move |transaction| put(transaction, quota, &to, &target, (file, size, now())));
             let placed = placed.await;
             if placed.is_err() {
                 remove(&shared.objects, &[file]);
@@ -397,7 +399,8 @@ impl BlobWriter for Begun {
             // From here on the change may happen even when nobody waits for it: what it would leave over is swept
             // at the next start.
             self.placed = true;
-            let placed = shared.change(move |transaction| put(transaction, quota, &container, &object, new)).await;
+            let placed =
+                shared.change(move |transaction| put(transaction, quota, &container, &object, new)).await;
             if matches!(placed, Err(StoreError::Missing(_) | StoreError::Full(_))) {
                 self.placed = false;
             }

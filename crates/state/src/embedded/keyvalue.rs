@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use tenon_model::store::{
-    BATCH_BYTES_MAX, Collection, KeyPage, KeyValue, PAGE_NAMES_MAX, Pending, StoreError, Swap, check, check_batch,
-    check_key, check_value,
+    BATCH_BYTES_MAX, Collection, KeyPage, KeyValue, PAGE_NAMES_MAX, Pending, StoreError, Swap, check,
+    check_batch, check_key, check_value,
 };
 
 use super::usage::{ENTRY_BYTES, Kind, account};
@@ -142,9 +142,11 @@ impl KeyValue for Embedded {
             fit!(check_key(from));
         }
         let bucket = bucket.clone();
-        Box::pin(self.shared.reader.clone().run(move |transaction| {
-            page(&transaction.open_table(VALUES)?, &bucket, from.as_deref()).map(Ok)
-        }))
+        Box::pin(
+            self.shared.reader.clone().run(move |transaction| {
+                page(&transaction.open_table(VALUES)?, &bucket, from.as_deref()).map(Ok)
+            }),
+        )
     }
 
     fn increment(&self, bucket: &Collection, key: String, delta: i64) -> Pending<i64> {

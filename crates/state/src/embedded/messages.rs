@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{ReadableTable as _, TableDefinition};
 use tenon_model::store::{
-    Collection, Delivery, MESSAGE_BYTES_MAX, Message, Messages, Pending, StoreError, TOPIC_MESSAGES_MAX, check,
+    Collection, Delivery, MESSAGE_BYTES_MAX, Message, Messages, Pending, StoreError, TOPIC_MESSAGES_MAX,
+    check,
 };
 use tokio::sync::Notify;
 
@@ -19,7 +20,8 @@ const TAKEN_MAX: usize = 10_000;
 type Row<'a> = (Option<&'a str>, &'a [u8], Vec<(&'a str, &'a str)>, Option<&'a str>);
 
 /// (tenant, app, topic, sequence) → (content type, data, metadata, reply to).
-pub(super) const MESSAGES: TableDefinition<(&str, &str, &str, u64), Row<'static>> = TableDefinition::new("messages");
+pub(super) const MESSAGES: TableDefinition<(&str, &str, &str, u64), Row<'static>> =
+    TableDefinition::new("messages");
 /// (tenant, app, topic) → (the next sequence, messages that wait).
 pub(super) const TOPICS: TableDefinition<(&str, &str, &str), (u64, u64)> = TableDefinition::new("topics");
 
@@ -122,7 +124,10 @@ impl Embedded {
                     topic: topic.name().to_owned(),
                     content_type: content_type.map(str::to_owned),
                     data: data.to_vec(),
-                    metadata: metadata.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                    metadata: metadata
+                        .into_iter()
+                        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                        .collect(),
                     reply_to: reply_to.map(str::to_owned),
                 };
                 return Ok(Ok(Some((sequence, message))));
@@ -156,9 +161,17 @@ impl Messages for Embedded {
                 return Ok(Err(full));
             }
             topics.insert(key, (next + 1, waiting + 1))?;
-            let metadata = message.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            let row = (message.content_type.as_deref(), message.data.as_slice(), metadata, message.reply_to.as_deref());
-            transaction.open_table(MESSAGES)?.insert((topic.tenant(), topic.app(), topic.name(), next), row)?;
+            let metadata =
+                message.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let row = (
+                message.content_type.as_deref(),
+                message.data.as_slice(),
+                metadata,
+                message.reply_to.as_deref(),
+            );
+            transaction
+                .open_table(MESSAGES)?
+                .insert((topic.tenant(), topic.app(), topic.name(), next), row)?;
             Ok(Ok(()))
         });
         Box::pin(async move {

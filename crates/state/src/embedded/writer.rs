@@ -86,7 +86,9 @@ impl Drop for Writer {
     fn drop(&mut self) {
         // Ends the thread once it has done what waits; the file is then closed in good order.
         self.changes = None;
-        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id()) {
+        if let Some(thread) =
+            self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id())
+        {
             let _ = thread.join();
         }
     }
@@ -99,7 +101,9 @@ fn write_all(database: &Database, mut changes: mpsc::Receiver<Change>) {
         if catch_unwind(AssertUnwindSafe(|| write(database, taken))).is_err() {
             // The transaction was left in the middle: the lock on writing is not to be had any more. Whoever still
             // comes is told that the store is closed.
-            tracing::error!("the store is damaged: nothing more is written; start again to have it looked at");
+            tracing::error!(
+                "the store is damaged: nothing more is written; start again to have it looked at"
+            );
             return;
         }
         waiting.reserve(COMMIT_CHANGES_MAX);
