@@ -24,6 +24,7 @@ mod shape;
 pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
 pub use capability::Backends;
 pub use capability::http::Roots;
+pub use capability::stores::Stores;
 pub use engine::{Engine, EngineError, Part, Source};
 pub use failure::{Failure, Limit, Place};
 pub use http::{Request, Response};

@@ -10,6 +10,7 @@ mod language;
 mod limits;
 mod quantity;
 mod time;
+pub mod store;
 mod wasi;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Note, Position};

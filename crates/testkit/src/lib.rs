@@ -10,10 +10,12 @@ pub mod client;
 pub mod fixtures;
 mod guests;
 mod process;
+mod redis;
 mod wait;
 
 pub use guests::Guests;
 pub use process::{DEADLINE, Finished, Serve, Serving, Tenon};
+pub use redis::RedisServer;
 pub use wait::until;
 
 use std::path::Path;

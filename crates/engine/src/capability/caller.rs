@@ -73,6 +73,10 @@ pub(crate) struct Caller {
     requests: AtomicU32,
     connections: AtomicU32,
     key_value_bytes: AtomicU64,
+    /// Objects of the blob store that it holds open.
+    pub(super) open_objects: Arc<AtomicU32>,
+    /// Messages that it holds.
+    pub(super) held_messages: Arc<AtomicU32>,
     log: Mutex<LogWindow>,
 }
 
@@ -92,6 +96,8 @@ impl Caller {
             requests: AtomicU32::new(0),
             connections: AtomicU32::new(0),
             key_value_bytes: AtomicU64::new(0),
+            open_objects: Arc::default(),
+            held_messages: Arc::default(),
             log: Mutex::new(log),
         })
     }
@@ -118,6 +124,11 @@ impl Caller {
     /// What capabilities are made of.
     pub(crate) fn backends(&self) -> &Backends {
         &self.principals.backends
+    }
+
+    /// What people call the service it is a part of, or is.
+    pub(crate) fn service(&self) -> &str {
+        &self.principals.service
     }
 
     /// What people call it: the part's name, or the service's.
@@ -151,7 +162,6 @@ impl Caller {
     }
 
     /// Counts bytes of keys and values; `false` when they are more than it may read and write.
-    #[expect(dead_code, reason = "for the key-value capability, which comes next")]
     pub(crate) fn count_key_value_bytes(&self, bytes: u64) -> bool {
         let max = self.authority().outside.key_value_bytes;
         let add = |used: u64| used.checked_add(bytes).filter(|used| *used <= max);

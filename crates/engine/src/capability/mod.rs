@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ::http::Response;
 use tenon_model::InterfaceName;
 use wasmtime::Result;
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, LinkerInstance};
 use wasmtime_wasi::cli::WasiCli;
 use wasmtime_wasi::clocks::WasiClocks;
 use wasmtime_wasi::filesystem::WasiFilesystem;
@@ -16,23 +16,31 @@ use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::sockets::WasiSockets;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttp};
 
+mod blobstore;
 mod caller;
 pub(crate) mod cli;
+mod config;
 pub(crate) mod filesystem;
 pub(crate) mod http;
+mod keyvalue;
+mod logging;
+mod messaging;
 mod output;
 pub(crate) mod sockets;
+pub(crate) mod stores;
 
 pub(crate) use caller::{Caller, PRINCIPALS_MAX, Principals};
 pub(crate) use filesystem::OpenFiles;
 
-use crate::host::{self, Host, Table};
+use crate::host::{self, HasCalled, Host, Table};
 
 /// What capabilities are made of: the same for all services of a node. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Backends {
     /// Whose signature on a server's certificate is believed.
     pub roots: Arc<http::Roots>,
+    /// What outlives a request.
+    pub stores: stores::Stores,
 }
 
 /// What sending a request ends in: the response, and the connection's work that is left.
@@ -66,6 +74,9 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
     // Some functions take the place of the engine's.
     linker.allow_shadowing(true);
     let instance = &mut linker.instance(import.name)?;
+    if let Some(added) = add_proposal(instance, import)? {
+        return Ok(added);
+    }
     if import.is_wasi03() {
         use wasmtime_wasi::p3::bindings::{cli, clocks, filesystem, random, sockets};
         use wasmtime_wasi_http::p3::bindings::http as http03;
@@ -257,4 +268,61 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// The interfaces that are proposals: each is there in the versions that are implemented, and in no other, because
+/// drafts do not promise to fit each other. `None` for every other interface.
+fn add_proposal(instance: &mut LinkerInstance<'_, Host>, import: &Import<'_>) -> Result<Option<bool>> {
+    let called = host::called(import.principal);
+    let version = import.interface.version.as_deref().unwrap_or_default();
+    match (import.interface.unversioned().as_str(), version) {
+        ("wasi:config/store", config::VERSION) => {
+            config::store::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:logging/logging", logging::VERSION) => {
+            logging::logging::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:keyvalue/store", keyvalue::draft2::VERSION) => {
+            keyvalue::draft2::store::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:keyvalue/atomics", keyvalue::draft2::VERSION) => {
+            keyvalue::draft2::atomics::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:keyvalue/batch", keyvalue::draft2::VERSION) => {
+            keyvalue::draft2::batch::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:keyvalue/store", keyvalue::draft::VERSION) => {
+            keyvalue::draft::store::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:keyvalue/atomics", keyvalue::draft::VERSION) => {
+            keyvalue::draft::atomics::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:keyvalue/batch", keyvalue::draft::VERSION) => {
+            keyvalue::draft::batch::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:blobstore/blobstore", blobstore::VERSION) => {
+            blobstore::blobstore::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:blobstore/container", blobstore::VERSION) => {
+            blobstore::container::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:blobstore/types", blobstore::VERSION) => {
+            blobstore::types::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:messaging/producer", messaging::VERSION) => {
+            messaging::producer::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:messaging/request-reply", messaging::VERSION) => {
+            messaging::request_reply::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        ("wasi:messaging/types", messaging::VERSION) => {
+            messaging::types::add_to_linker_instance::<_, HasCalled>(instance, called)?;
+        }
+        (name, _) => {
+            let proposals =
+                ["wasi:blobstore/", "wasi:config/", "wasi:keyvalue/", "wasi:logging/", "wasi:messaging/"];
+            return Ok(proposals.iter().any(|proposal| name.starts_with(proposal)).then_some(false));
+        }
+    }
+    Ok(Some(true))
 }

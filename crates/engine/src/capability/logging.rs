@@ -1,0 +1,61 @@
+//! `wasi:logging` 0.1.0-draft: lines with a level in the node's log.
+
+use wasmtime::Result;
+
+use crate::host::Called;
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "wit/logging",
+        world: "wasi:logging/imports",
+        imports: { default: trappable },
+    });
+}
+
+pub(super) use bindings::wasi::logging::logging;
+use logging::Level;
+
+/// The version of the package that is implemented.
+pub(super) const VERSION: &str = "0.1.0-draft";
+/// A context longer than this is cut.
+const CONTEXT_BYTES_MAX: usize = 256;
+/// A line longer than this is cut into several.
+const LINE_BYTES_MAX: usize = 4 << 10;
+
+impl logging::Host for Called<'_> {
+    fn log(&mut self, level: Level, context: String, message: String) -> Result<()> {
+        let context = &context[..context.floor_char_boundary(CONTEXT_BYTES_MAX)];
+        let asked = context.len() + message.len();
+        let taken = self.caller.take_log_bytes(asked);
+        let cut = message.floor_char_boundary(taken.saturating_sub(context.len()));
+        if taken < asked && cut == 0 {
+            return Ok(());
+        }
+        let component = self.caller.name();
+        let request_id = &*self.caller.request;
+        // Line by line, as standard output: a guest must not write lines that look like the node's own.
+        for mut line in message[..cut].split(['\n', '\r']).filter(|line| !line.is_empty()) {
+            while !line.is_empty() {
+                let (piece, rest) = line.split_at(line.floor_char_boundary(LINE_BYTES_MAX));
+                line = rest;
+                macro_rules! emit {
+                    ($level:ident, $name:literal) => {
+                        tracing::$level!(
+                            target: "tenon::guest", level = $name, context, component, request_id, "{piece}"
+                        )
+                    };
+                }
+                match level {
+                    Level::Trace => emit!(trace, "trace"),
+                    Level::Debug => emit!(debug, "debug"),
+                    Level::Info => emit!(info, "info"),
+                    Level::Warn => emit!(warn, "warn"),
+                    Level::Error => emit!(error, "error"),
+                    // The log's own levels end at `error`.
+                    Level::Critical => emit!(error, "critical"),
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! The store in the node's own data directory: one redb file, and a folder of objects beside it.
+
+mod blobs;
+mod keyvalue;
+mod messages;
+mod open;
+mod reader;
+mod usage;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redb::Database;
+
+use messages::Queues;
+use reader::Reader;
+pub use usage::Quota;
+use writer::Writer;
+
+/// Keys, objects and messages in a folder. A clone is the same store.
+///
+/// What a call has acknowledged has been forced to the disk: it survives the end of the process at any moment, and
+/// the end of the machine if its disk keeps what it says it keeps.
+#[derive(Clone, Debug)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    reader: Reader,
+    writer: Writer,
+    queues: Arc<Queues>,
+    /// The folder of the objects.
+    objects: PathBuf,
+    quota: Quota,
+}
+
+impl Embedded {
+    fn new(database: Database, objects: PathBuf, quota: Quota) -> std::io::Result<Self> {
+        let database = Arc::new(database);
+        let reader = Reader::new(Arc::clone(&database));
+        let writer = Writer::start(database)?;
+        Ok(Self {
+            shared: Arc::new(Shared { reader, writer, queues: Arc::new(Queues::default()), objects, quota }),
+        })
+    }
+}

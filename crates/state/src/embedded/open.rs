@@ -1,0 +1,167 @@
+//! Opening the store, whatever state its file is in.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError};
+use tenon_model::{Diagnostic, Location};
+
+use super::{Embedded, Quota, blobs, keyvalue, messages, usage};
+
+/// The database.
+const FILE: &str = "state.redb";
+/// The folder of the objects.
+const OBJECTS: &str = "objects";
+/// How much of the database is kept in memory, in bytes.
+const CACHE_BYTES: usize = 64 << 20;
+/// How many damaged files are kept; a store that is damaged more often has another fault.
+const SET_ASIDE_MAX: usize = 100;
+
+/// Why the database cannot be opened.
+enum Refusal {
+    /// It is open in another process.
+    InUse,
+    /// Another version of the program wrote it.
+    Version(String),
+    /// It is not what was written.
+    Damaged(String),
+    /// The system refuses.
+    System(String),
+}
+
+impl Embedded {
+    /// Opens the store in `folder`, and makes it if it is not there.
+    ///
+    /// Takes a moment: it reads and writes files, and after a crash it looks at what was left.
+    ///
+    /// # Errors
+    /// A diagnostic. A damaged file is set aside first, so that what can be saved of it is there to be saved.
+    pub fn open(folder: &Path, quota: Quota) -> Result<Self, Diagnostic> {
+        let file = folder.join(FILE);
+        let objects = folder.join(OBJECTS);
+        let system = |error: io::Error| unreadable(folder, &error.to_string());
+        fs::create_dir_all(&objects).map_err(system)?;
+        // A panic inside the database is one more way of saying that the file is damaged.
+        let opened = catch_unwind(AssertUnwindSafe(|| database(&file)))
+            .unwrap_or_else(|panic| Err(Refusal::Damaged(text_of(panic.as_ref()))));
+        let (database, kept) = opened.map_err(|refusal| match refusal {
+            Refusal::InUse => Diagnostic::new("store-in-use", "the store is open in another process")
+                .at(Location::file(file.display().to_string()))
+                .mend("stop the other `tenon serve`, or give each its own `--data`"),
+            Refusal::Version(cause) => {
+                Diagnostic::new("store-version", "another version of Tenon wrote this store")
+                    .at(Location::file(file.display().to_string()))
+                    .note("the database says", cause)
+                    .mend("start the version that wrote it, or choose another `--data`")
+            }
+            Refusal::System(cause) => unreadable(&file, &cause),
+            Refusal::Damaged(cause) => damaged(&file, &cause),
+        })?;
+        sweep(&objects, &kept).map_err(system)?;
+        for aside in set_aside(&file) {
+            tracing::warn!(
+                file = %aside.display(),
+                "a damaged store was set aside; what was in it is not in the store that is open now"
+            );
+        }
+        Self::new(database, objects, quota).map_err(system)
+    }
+}
+
+fn unreadable(place: &Path, cause: &str) -> Diagnostic {
+    Diagnostic::new("store-unreadable", "the store cannot be opened")
+        .at(Location::file(place.display().to_string()))
+        .note("cause", cause.to_owned())
+        .mend("give the user that runs Tenon this folder, and see that the disk has room; or choose another `--data`")
+}
+
+/// Moves the file out of the way and says so.
+fn damaged(file: &Path, cause: &str) -> Diagnostic {
+    let said = Diagnostic::new("store-damaged", "the store's file is damaged")
+        .at(Location::file(file.display().to_string()))
+        .note("the database says", cause.to_owned());
+    let free = (1..=SET_ASIDE_MAX)
+        .map(|number| aside_name(file, number))
+        .find(|aside| !aside.exists())
+        .ok_or_else(|| io::Error::other("too many damaged files are kept beside it already"));
+    match free.and_then(|aside| fs::rename(file, &aside).map(|()| aside)) {
+        Ok(aside) => said.note("set aside as", aside.display().to_string()).mend(format!(
+            "put a backup in its place:\n    cp BACKUP {}\nor start again: the store then begins empty",
+            file.display()
+        )),
+        Err(error) => said
+            .note("it could not be set aside", error.to_string())
+            .mend("move the file away by hand, then start again"),
+    }
+}
+
+fn aside_name(file: &Path, number: usize) -> PathBuf {
+    file.with_extension(format!("redb.damaged-{number}"))
+}
+
+fn set_aside(file: &Path) -> impl Iterator<Item = PathBuf> {
+    (1..=SET_ASIDE_MAX).map(|number| aside_name(file, number)).take_while(|aside| aside.exists())
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave up").to_owned()
+}
+
+/// Opens the file and makes the tables; gives back the identities of all objects too.
+fn database(file: &Path) -> Result<(Database, HashSet<u128>), Refusal> {
+    let database = Builder::new().set_cache_size(CACHE_BYTES).create(file).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
+        DatabaseError::UpgradeRequired(_) => Refusal::Version(error.to_string()),
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
+            Refusal::System(error.to_string())
+        }
+        error => Refusal::Damaged(error.to_string()),
+    })?;
+    let made = tables(&database).map_err(|error| match error {
+        redb::Error::TableTypeMismatch { .. } | redb::Error::TypeDefinitionChanged { .. } => {
+            Refusal::Version(error.to_string())
+        }
+        redb::Error::Io(error) => Refusal::System(error.to_string()),
+        error => Refusal::Damaged(error.to_string()),
+    })?;
+    Ok((database, made))
+}
+
+fn tables(database: &Database) -> Result<HashSet<u128>, redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(keyvalue::VALUES)?;
+    transaction.open_table(blobs::CONTAINERS)?;
+    transaction.open_table(blobs::OBJECTS)?;
+    transaction.open_table(messages::MESSAGES)?;
+    transaction.open_table(messages::TOPICS)?;
+    transaction.open_table(usage::USAGE)?;
+    transaction.commit()?;
+    let transaction = database.begin_read()?;
+    let mut kept = HashSet::new();
+    for row in transaction.open_table(blobs::OBJECTS)?.iter()? {
+        kept.insert(row?.1.value().0);
+    }
+    Ok(kept)
+}
+
+/// Removes the files of objects that were never put in their place, or were replaced, when the process ended.
+fn sweep(objects: &Path, kept: &HashSet<u128>) -> io::Result<()> {
+    let mut removed = 0_u64;
+    for entry in fs::read_dir(objects)? {
+        let entry = entry?;
+        let identity = entry.file_name().to_str().and_then(|name| u128::from_str_radix(name, 16).ok());
+        // What is not named like an object is not ours to remove.
+        if identity.is_some_and(|identity| !kept.contains(&identity)) {
+            fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        tracing::info!(removed, "removed what unfinished writes left behind");
+    }
+    Ok(())
+}
