@@ -18,6 +18,7 @@ mod pool;
 mod respond;
 mod service;
 mod shape;
+pub mod value;
 
 pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
 pub use engine::{Engine, EngineError, Part, Source};
