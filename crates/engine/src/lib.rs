@@ -8,6 +8,7 @@
 //! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own.
 
 mod artifact;
+pub mod call;
 mod engine;
 mod failure;
 mod host;
@@ -18,6 +19,8 @@ mod pool;
 mod respond;
 mod service;
 mod shape;
+mod stop;
+mod store;
 pub mod value;
 
 pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};

@@ -14,8 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming as Received;
 use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, format_bytes};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
-use wasmtime::{Error, Store, Trap, UpdateDeadline, WasmBacktrace};
-use wasmtime_wasi::I32Exit;
+use wasmtime::{Error, Store};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -23,20 +22,18 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use crate::artifact::Stored;
 use crate::engine::{Engine, Part};
-use crate::failure::{Failure, Limit, Place};
+use crate::failure::Failure;
 use crate::host::Host;
 use crate::link::link;
-use crate::meter::{CpuSpent, CutOff, Meter, Metered};
+use crate::meter::{CutOff, Meter, Metered};
 use crate::plain;
 use crate::respond::{Bill, Body, Record, Recorder};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
+use crate::stop::{self, Stop, is_lift_error};
+use crate::store::{self, HOST_CALL_BYTES_MAX};
 
-/// Bytes a plain handler may hand over in one response, all fields together.
-const PLAIN_RESPONSE_BYTES_MAX: usize = 64 << 20;
 /// Bytes past the limit on request bodies that are read and thrown away, so that the client can read its refusal.
 const LINGER_BYTES: u64 = 16 << 20;
-/// Handles of resources that the components of one request may hold.
-const COMPONENT_HANDLES_MAX: usize = 10_000;
 
 /// A component that is compiled, linked and ready: serving a request needs nothing that is not here.
 pub struct Service {
@@ -195,7 +192,7 @@ impl Service {
                     Err(error) if is_lift_error(&error) => Err(format!(
                         "it cannot be read: {:#} (a response may have {})",
                         error,
-                        format_bytes(PLAIN_RESPONSE_BYTES_MAX as u64)
+                        format_bytes(HOST_CALL_BYTES_MAX as u64)
                     )),
                     Err(error) => return Err(error.into()),
                 };
@@ -267,18 +264,8 @@ impl Service {
             Entry::Http03(entry) => entry.engine(),
             Entry::Plain { instance, .. } => instance.engine(),
         };
-        let ticked = Arc::clone(&meter);
-        let mut store = Store::new(engine, Host::new(&self.limits, meter, id));
-        store.limiter(|host| &mut host.allowance);
-        store.set_hostcall_fuel(PLAIN_RESPONSE_BYTES_MAX);
-        store.set_max_component_handles(COMPONENT_HANDLES_MAX);
-        store.set_epoch_deadline(1);
-        // Past the budget: stop. Within it: let other requests of this thread run, then go on.
-        store.epoch_deadline_callback(move |_| {
-            ticked.tick()?;
-            Ok(UpdateDeadline::Yield(1))
-        });
-        store
+        let host = Host::new(&self.limits, Arc::clone(&meter), id);
+        store::fresh(engine, host, meter)
     }
 
     /// A plain handler gets its body whole; `None` when the request has none.
@@ -348,11 +335,6 @@ fn answered_with(code: &dyn std::fmt::Debug) -> Failure {
     Failure::NoResponse { cause: format!("the guest answered with the error {code:?}") }
 }
 
-/// Whether an error came from reading what the guest returned, not from running it.
-fn is_lift_error(error: &Error) -> bool {
-    !(error.is::<WasmBacktrace>() || error.is::<Trap>() || error.is::<CpuSpent>() || error.is::<I32Exit>())
-}
-
 /// Writes the scheme and the authority into the URI, which is where WASI 0.3 reads them; the edge has made sure that
 /// there is one `host`.
 fn complete_uri(request: &mut http::Request<Received>, secure: bool) -> Result<(), Error> {
@@ -364,22 +346,6 @@ fn complete_uri(request: &mut http::Request<Received>, secure: bool) -> Result<(
         .path_and_query(path)
         .build()?;
     Ok(())
-}
-
-/// Why a guest did not run to its end.
-enum Stop {
-    /// The engine's word while the guest was made.
-    Start(Error),
-    /// The engine's word while it ran.
-    Engine(Error),
-    /// We said no before it ran.
-    Refused(Failure),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Engine(error)
-    }
 }
 
 fn bad_request(error: Error) -> Stop {
@@ -398,23 +364,7 @@ impl<R: Recorder> Ending<R> {
     /// What a guest's end means.
     fn judge(&self, ended: Result<Result<(), Stop>, CutOff>) -> Result<(), Failure> {
         let Service { limits, pool, parts, .. } = &*self.service;
-        let sort = |error: &Error| Failure::sort(error, limits, *pool, self.meter.denied_bytes(), parts);
-        match ended {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Stop::Refused(failure))) => Err(failure),
-            Ok(Err(Stop::Engine(error))) => Err(sort(&error)),
-            // Making an instance runs little or nothing of the guest: what fails there without a trap is the host's.
-            Ok(Err(Stop::Start(error))) => Err(match sort(&error) {
-                Failure::Trap { .. } if !error.is::<WasmBacktrace>() && !error.is::<Trap>() => {
-                    Failure::Internal { cause: format!("{error:#}") }
-                }
-                failure => failure,
-            }),
-            Err(CutOff::WallSpent) => {
-                Err(Failure::Deadline { limit: Limit::Wall(limits.wall), place: Place::default() })
-            }
-            Err(CutOff::Panicked(cause)) => Err(Failure::Internal { cause }),
-        }
+        stop::judge(ended, limits, *pool, &self.meter, parts)
     }
 
     fn record(&mut self, outcome: Result<bool, Failure>) {

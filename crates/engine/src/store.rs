@@ -1,0 +1,38 @@
+//! A fresh store: one sandbox's allowance and clocks.
+
+use std::sync::Arc;
+
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::host::Host;
+use crate::meter::Meter;
+
+/// Bytes that one call between the guest and the host may copy, all fields together.
+pub(crate) const HOST_CALL_BYTES_MAX: usize = 64 << 20;
+/// Handles of resources that the components of one request may hold.
+const COMPONENT_HANDLES_MAX: usize = 10_000;
+
+/// A store for one sandbox, whose processor time `meter` counts and bounds.
+pub(crate) fn fresh(engine: &wasmtime::Engine, host: Host, meter: Arc<Meter>) -> Store<Host> {
+    let mut store = Store::new(engine, host);
+    store.limiter(|host| &mut host.allowance);
+    store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
+    store.set_max_component_handles(COMPONENT_HANDLES_MAX);
+    tick(&mut store, meter);
+    store
+}
+
+/// Starts a new count in a sandbox that is called again: its memory stays counted, its clocks begin anew.
+pub(crate) fn renew(store: &mut Store<Host>, meter: Arc<Meter>) {
+    store.data_mut().allowance.renew(Arc::clone(&meter));
+    tick(store, meter);
+}
+
+fn tick(store: &mut Store<Host>, meter: Arc<Meter>) {
+    store.set_epoch_deadline(1);
+    // Past the budget: stop. Within it: let other requests of this thread run, then go on.
+    store.epoch_deadline_callback(move |_| {
+        meter.tick()?;
+        Ok(UpdateDeadline::Yield(1))
+    });
+}
