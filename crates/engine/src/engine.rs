@@ -177,6 +177,8 @@ impl LaneEngine {
             .max_wasm_stack(guest_stack_bytes)
             .async_stack_size(guest_stack_bytes.saturating_add(HOST_STACK_BYTES))
             .native_unwind_info(false)
+            .wasm_component_model_map(true)
+            .wasm_component_model_fixed_length_lists(true)
             .module_version(ModuleVersionStrategy::Custom(ENGINE_VERSION.into()))?;
         let engine = wasmtime::Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
@@ -209,7 +211,10 @@ impl LaneEngine {
 /// Whether the sequential engine, which knows neither async functions nor WASI 0.3, can run the component.
 fn lane_of(bytes: &[u8]) -> Lane {
     use wasmparser::{Validator, WasmFeatures};
-    let sequential = WasmFeatures::default().difference(WasmFeatures::CM_ASYNC);
+    let sequential = WasmFeatures::default()
+        .union(WasmFeatures::CM_MAP)
+        .union(WasmFeatures::CM_FIXED_LENGTH_LISTS)
+        .difference(WasmFeatures::CM_ASYNC);
     let imports_wasi03 = || {
         let is03 = |name: &str| {
             (name.starts_with("wasi:") || PartImport::is_reserved(name)) && name.contains("@0.3.")

@@ -253,6 +253,14 @@ pub(crate) struct Allowance {
     meter: Arc<Meter>,
 }
 
+impl Allowance {
+    /// Goes on under another meter, with the memory that is in use already.
+    pub(crate) fn renew(&mut self, meter: Arc<Meter>) {
+        meter.memory_used(self.memory_bytes);
+        self.meter = meter;
+    }
+}
+
 impl ResourceLimiter for Allowance {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {

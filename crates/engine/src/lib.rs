@@ -8,6 +8,7 @@
 //! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own.
 
 mod artifact;
+pub mod call;
 mod capability;
 mod engine;
 mod failure;
@@ -20,6 +21,9 @@ mod received;
 mod respond;
 mod service;
 mod shape;
+mod stop;
+mod store;
+pub mod value;
 
 pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
 pub use capability::Backends;

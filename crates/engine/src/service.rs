@@ -14,8 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming as Received;
 use tenon_model::{Authorities, Diagnostic, Diagnostics, Digest, Limits, format_bytes};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
-use wasmtime::{Error, Store, Trap, UpdateDeadline, WasmBacktrace};
-use wasmtime_wasi::I32Exit;
+use wasmtime::{Error, Store};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -27,11 +26,13 @@ use crate::engine::{Engine, Part};
 use crate::failure::{Failure, Limit, Place};
 use crate::host::Host;
 use crate::link::{Terms, link};
-use crate::meter::{CpuSpent, CutOff, Meter, Metered};
+use crate::meter::{CutOff, Meter, Metered};
 use crate::plain;
 use crate::received::Counted;
 use crate::respond::{Bill, Body, Record, Recorder, Watch};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
+use crate::stop::{self, Stop, is_host_call_error, is_lift_error};
+use crate::store;
 
 /// Bytes past the limit on request bodies that are read and thrown away, so that the client can read its refusal.
 const LINGER_BYTES: u64 = 16 << 20;
@@ -271,18 +272,8 @@ impl Service {
             Entry::Http03(entry) => entry.engine(),
             Entry::Plain { instance, .. } => instance.engine(),
         };
-        let ticked = Arc::clone(&meter);
-        let mut store = Store::new(engine, Host::new(&self.limits, meter, id, Arc::clone(&self.principals)));
-        store.limiter(|host| &mut host.allowance);
-        store.set_hostcall_fuel(usize::try_from(self.limits.host_call_bytes).unwrap_or(usize::MAX));
-        store.set_max_component_handles(self.limits.handles as usize);
-        store.set_epoch_deadline(1);
-        // Past the budget: stop. Within it: let other requests of this thread run, then go on.
-        store.epoch_deadline_callback(move |_| {
-            ticked.tick()?;
-            Ok(UpdateDeadline::Yield(1))
-        });
-        store
+        let host = Host::new(&self.limits, Arc::clone(&meter), id, Arc::clone(&self.principals));
+        store::fresh(engine, host, &self.limits, meter)
     }
 
     /// A request whose body the guest streams. One that announces more than it may have is refused before the guest
@@ -397,16 +388,6 @@ fn answered_with(code: &dyn std::fmt::Debug) -> Failure {
     Failure::NoResponse { cause: format!("the guest answered with the error {code:?}") }
 }
 
-/// Whether an error came from reading what the guest returned, not from running it.
-fn is_lift_error(error: &Error) -> bool {
-    !(error.is::<WasmBacktrace>() || error.is::<Trap>() || error.is::<CpuSpent>() || error.is::<I32Exit>())
-}
-
-/// Whether what the guest returned is more than one call may copy.
-fn is_host_call_error(error: &Error) -> bool {
-    error.root_cause().to_string().contains("fuel allocated for hostcalls")
-}
-
 /// Writes the scheme and the authority into the URI, which is where WASI 0.3 reads them; the edge has made sure that
 /// there is one `host`.
 fn complete_uri(request: &mut http::Request<Received>, secure: bool) -> Result<(), Error> {
@@ -418,22 +399,6 @@ fn complete_uri(request: &mut http::Request<Received>, secure: bool) -> Result<(
         .path_and_query(path)
         .build()?;
     Ok(())
-}
-
-/// Why a guest did not run to its end.
-enum Stop {
-    /// The engine's word while the guest was made.
-    Start(Error),
-    /// The engine's word while it ran.
-    Engine(Error),
-    /// We said no before it ran.
-    Refused(Failure),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Engine(error)
-    }
 }
 
 fn bad_request(error: Error) -> Stop {
@@ -452,33 +417,7 @@ impl<R: Recorder> Ending<R> {
     /// What a guest's end means.
     fn judge(&self, ended: Result<Result<(), Stop>, CutOff>) -> Result<(), Failure> {
         let Service { limits, pool, parts, .. } = &*self.service;
-        let sort = |error: &Error| Failure::sort(error, limits, *pool, &self.meter, parts);
-        if self.watch.response_too_large.load(Relaxed) {
-            return Err(Failure::Exceeded {
-                limit: Limit::ResponseBody(limits.response_body_bytes),
-                cause: "the response's body grew larger than it may; it was cut off".into(),
-                place: Place::default(),
-            });
-        }
-        match ended {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(Stop::Refused(failure))) => Err(failure),
-            Ok(Err(_)) if self.watch.request_too_large.load(Relaxed) => {
-                Err(Failure::RequestTooLarge { limit_bytes: limits.request_body_bytes })
-            }
-            Ok(Err(Stop::Engine(error))) => Err(sort(&error)),
-            // Making an instance runs little or nothing of the guest: what fails there without a trap is the host's.
-            Ok(Err(Stop::Start(error))) => Err(match sort(&error) {
-                Failure::Trap { .. } if !error.is::<WasmBacktrace>() && !error.is::<Trap>() => {
-                    Failure::Internal { cause: format!("{error:#}") }
-                }
-                failure => failure,
-            }),
-            Err(CutOff::WallSpent) => {
-                Err(Failure::Deadline { limit: Limit::Wall(limits.wall), place: Place::default() })
-            }
-            Err(CutOff::Panicked(cause)) => Err(Failure::Internal { cause }),
-        }
+        stop::judge(ended, limits, *pool, &self.meter, parts)
     }
 
     fn record(&mut self, outcome: Result<bool, Failure>) {

@@ -9,8 +9,8 @@ mod grants;
 mod language;
 mod limits;
 mod quantity;
-mod time;
 pub mod store;
+mod time;
 mod wasi;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Note, Position};

@@ -5,8 +5,11 @@ use wasmparser::{ComponentExternalKind, ComponentType, Parser, Payload, Validato
 
 /// The WebAssembly a component may use: the 3.0 specification and the Component Model with async, which is
 /// what the engine runs.
-const FEATURES: WasmFeatures =
-    WasmFeatures::WASM3.union(WasmFeatures::COMPONENT_MODEL).union(WasmFeatures::CM_ASYNC);
+const FEATURES: WasmFeatures = WasmFeatures::WASM3
+    .union(WasmFeatures::COMPONENT_MODEL)
+    .union(WasmFeatures::CM_ASYNC)
+    .union(WasmFeatures::CM_MAP)
+    .union(WasmFeatures::CM_FIXED_LENGTH_LISTS);
 
 const MAGIC: &[u8] = b"\0asm";
 

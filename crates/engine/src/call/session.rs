@@ -1,0 +1,218 @@
+//! One sandbox that is called as often as wanted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wasmtime::Store;
+use wasmtime::component::{Func, Instance, ResourceAny, ResourceType, Type, Val};
+
+use super::{Callable, Function, transmit};
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::meter::{Meter, Metered};
+use crate::respond::Bill;
+use crate::stop::{Stop, is_lift_error, judge};
+use crate::store;
+use crate::value::Handles;
+
+/// Resources that a session holds for the person; one more is an error.
+const HANDLES_MAX: usize = 10_000;
+
+/// A sandbox that lives for as many calls as wanted, with the resources that it handed out.
+///
+/// Each call may take the time that a request may take; memory is counted over the whole session. A call that fails
+/// ends the sandbox: the next one finds a fresh one, and no handles.
+pub struct Session {
+    callable: Arc<Callable>,
+    id: Arc<str>,
+    sandbox: Option<Sandbox>,
+    handles: BTreeMap<u64, ResourceAny>,
+    next_handle: u64,
+    bill: Bill,
+}
+
+struct Sandbox {
+    store: Store<Host>,
+    instance: Instance,
+}
+
+impl Session {
+    pub(super) fn new(callable: Arc<Callable>, id: Arc<str>) -> Self {
+        let bill = Bill { wall: Default::default(), cpu: Default::default(), memory_bytes: 0 };
+        Self { callable, id, sandbox: None, handles: BTreeMap::new(), next_handle: 1, bill }
+    }
+
+    /// The component that is called.
+    pub fn callable(&self) -> &Arc<Callable> {
+        &self.callable
+    }
+
+    /// What the last call cost.
+    pub fn bill(&self) -> &Bill {
+        &self.bill
+    }
+
+    /// The numbers of the resources that are held.
+    pub fn handles(&self) -> impl Iterator<Item = u64> + '_ {
+        self.handles.keys().copied()
+    }
+
+    /// The parameters of a function in this sandbox, which is made if there is none: the types of resources are
+    /// those of the sandbox, so arguments have to be read by these types and no others.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made.
+    pub async fn params(&mut self, function: &Function) -> Result<Vec<(String, Type)>, Failure> {
+        self.run(async |sandbox, _| {
+            let func = func(sandbox, function)?;
+            let ty = func.ty(&sandbox.store);
+            Ok(ty.params().map(|(name, ty)| (name.to_owned(), ty)).collect())
+        })
+        .await
+    }
+
+    /// Calls a function. Streams and futures in the result are read out: a stream is then the list of its elements,
+    /// a future its value. Resources that are given away leave the session.
+    ///
+    /// Must be called inside a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// Why there is no result; the sandbox and its handles are gone.
+    pub async fn call(&mut self, function: &Function, arguments: Vec<Val>) -> Result<Option<Val>, Failure> {
+        let owned = self.given_away(function, &arguments).map_err(|cause| Failure::BadRequest { cause })?;
+        let concurrent = self.callable.concurrent;
+        let result = self
+            .run(async |sandbox, limits| {
+                let func = func(sandbox, function)?;
+                let called = if concurrent {
+                    transmit::call(&mut sandbox.store, func, arguments, limits).await
+                } else {
+                    let mut results = vec![Val::Bool(false); func.ty(&sandbox.store).results().len()];
+                    let called = func.call_async(&mut sandbox.store, &arguments, &mut results).await;
+                    called.map(|()| results.pop()).map_err(Stop::from)
+                };
+                match called {
+                    // The guest ended well, and what it returned cannot be taken over.
+                    Err(Stop::Engine(error)) if is_lift_error(&error) => {
+                        let cause = format!("the result cannot be read: {error:#}");
+                        Err(Stop::Refused(Failure::InvalidResponse { cause }))
+                    }
+                    called => called,
+                }
+            })
+            .await?;
+        for number in owned {
+            self.handles.remove(&number);
+        }
+        Ok(result)
+    }
+
+    /// Drops a resource: its destructor runs, under the limits of a call. `false` when there is no such handle.
+    ///
+    /// # Errors
+    /// When the destructor fails.
+    pub async fn drop_handle(&mut self, number: u64) -> Result<bool, Failure> {
+        let Some(resource) = self.handles.remove(&number) else { return Ok(false) };
+        self.run(async |sandbox, _| Ok(resource.resource_drop_async(&mut sandbox.store).await?)).await?;
+        Ok(true)
+    }
+
+    /// Runs something in the sandbox, which is made if there is none, under a meter of its own.
+    async fn run<T>(
+        &mut self,
+        run: impl AsyncFnOnce(&mut Sandbox, &tenon_model::Limits) -> Result<T, Stop>,
+    ) -> Result<T, Failure> {
+        let Callable { limits, principals, pool, parts, instance, .. } = &*self.callable;
+        let meter = Meter::new(limits.cpu);
+        let sandbox = &mut self.sandbox;
+        let id = &self.id;
+        let running = async {
+            let sandbox = match sandbox {
+                Some(sandbox) => {
+                    store::renew(&mut sandbox.store, Arc::clone(&meter));
+                    sandbox
+                }
+                None => {
+                    let host = Host::new(limits, Arc::clone(&meter), Arc::clone(id), Arc::clone(principals));
+                    let mut store = store::fresh(instance.engine(), host, limits, Arc::clone(&meter));
+                    let instance = instance.instantiate_async(&mut store).await.map_err(Stop::Start)?;
+                    sandbox.insert(Sandbox { store, instance })
+                }
+            };
+            run(sandbox, limits).await
+        };
+        let ended = Metered::new(running, Arc::clone(&meter), limits.wall).await;
+        let outcome = judge(ended, limits, *pool, &meter, parts);
+        self.bill = Bill { wall: meter.wall(), cpu: meter.spent(), memory_bytes: meter.memory_bytes() };
+        if outcome.is_err() {
+            // What is left of the guest may be in the middle of anything.
+            self.sandbox = None;
+            self.handles.clear();
+        }
+        outcome
+    }
+
+    /// The numbers of the handles that a call gives away, each at most once.
+    fn given_away(&self, function: &Function, arguments: &[Val]) -> Result<Vec<u64>, String> {
+        let mut owned = Vec::new();
+        for (argument, (_, ty)) in arguments.iter().zip(function.ty.params()) {
+            collect_owned(argument, &ty, &mut owned);
+        }
+        let mut numbers = Vec::new();
+        for resource in owned {
+            let held = self.handles.iter().find(|(_, held)| **held == resource);
+            let Some((number, _)) = held else {
+                return Err("a resource of another session was given".into());
+            };
+            if numbers.contains(number) {
+                return Err(format!("#{number} can be given away only once"));
+            }
+            numbers.push(*number);
+        }
+        Ok(numbers)
+    }
+}
+
+impl Handles for Session {
+    fn number(&mut self, resource: ResourceAny) -> Option<u64> {
+        if let Some((number, _)) = self.handles.iter().find(|(_, held)| **held == resource) {
+            return Some(*number);
+        }
+        if self.handles.len() >= HANDLES_MAX {
+            return None;
+        }
+        let number = self.next_handle;
+        self.next_handle += 1;
+        self.handles.insert(number, resource);
+        Some(number)
+    }
+
+    fn resource(&mut self, number: u64, ty: &ResourceType) -> Result<ResourceAny, String> {
+        let resource = self.handles.get(&number).ok_or_else(|| match self.handles.len() {
+            0 => format!("there is no #{number}: no resource was handed out in this session"),
+            _ => format!("there is no #{number} in this session"),
+        })?;
+        if resource.ty() == *ty {
+            Ok(*resource)
+        } else {
+            Err(format!("#{number} is a resource of another type"))
+        }
+    }
+}
+
+fn func(sandbox: &mut Sandbox, function: &Function) -> Result<Func, Stop> {
+    let found = sandbox.instance.get_func(&mut sandbox.store, &function.index);
+    found.ok_or_else(|| {
+        Stop::Refused(Failure::Internal {
+            cause: format!("`{}` cannot be found again", function.full_name()),
+        })
+    })
+}
+
+/// The resources in a value whose type takes them away.
+fn collect_owned(value: &Val, ty: &Type, owned: &mut Vec<ResourceAny>) {
+    match (value, ty) {
+        (Val::Resource(resource), Type::Own(_)) => owned.push(*resource),
+        (value, ty) => transmit::each_child(value, ty, &mut |value, ty| collect_owned(value, ty, owned)),
+    }
+}

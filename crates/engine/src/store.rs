@@ -1,0 +1,39 @@
+//! A fresh store: one sandbox's allowance and clocks.
+
+use std::sync::Arc;
+
+use tenon_model::Limits;
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::host::Host;
+use crate::meter::Meter;
+
+/// A store for one sandbox, whose processor time `meter` counts and bounds.
+pub(crate) fn fresh(
+    engine: &wasmtime::Engine,
+    host: Host,
+    limits: &Limits,
+    meter: Arc<Meter>,
+) -> Store<Host> {
+    let mut store = Store::new(engine, host);
+    store.limiter(|host| &mut host.allowance);
+    store.set_hostcall_fuel(usize::try_from(limits.host_call_bytes).unwrap_or(usize::MAX));
+    store.set_max_component_handles(limits.handles as usize);
+    tick(&mut store, meter);
+    store
+}
+
+/// Starts a new count in a sandbox that is called again: its memory stays counted, its clocks begin anew.
+pub(crate) fn renew(store: &mut Store<Host>, meter: Arc<Meter>) {
+    store.data_mut().allowance.renew(Arc::clone(&meter));
+    tick(store, meter);
+}
+
+fn tick(store: &mut Store<Host>, meter: Arc<Meter>) {
+    store.set_epoch_deadline(1);
+    // Past the budget: stop. Within it: let other requests of this thread run, then go on.
+    store.epoch_deadline_callback(move |_| {
+        meter.tick()?;
+        Ok(UpdateDeadline::Yield(1))
+    });
+}
