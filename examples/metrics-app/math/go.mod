@@ -1,0 +1,3 @@
+module metrics-math
+
+go 1.27
