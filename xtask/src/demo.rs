@@ -31,7 +31,9 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::Demo) -> Result<ExitCo
     build_tenon(workspace, &mut steps)?;
     let composed = build_storefront(workspace, &mut steps)?;
     steps.run("compile ahead of time", || {
-        workspace.run_tenon("release", ["compile"]).arg(&composed).run().map(|()| Outcome::Done)
+        once(workspace, "compile", &[workspace.tenon("release"), composed.clone()], true, || {
+            workspace.run_tenon("release", ["compile"]).arg(&composed).run().map(|()| Outcome::Done)
+        })
     })?;
 
     signals::listen()?;
@@ -99,11 +101,38 @@ pub(crate) fn build_storefront(workspace: &Workspace, steps: &mut Steps) -> Resu
     })?;
     steps.run("compose", || {
         let manifest = storefront.join("composition.toml");
-        let compose =
-            workspace.run_tenon("release", ["compose", "--config"]).arg(manifest).arg("-o").arg(&composed);
-        compose.run().map(|()| Outcome::Said(size_of(&composed)))
+        let mut inputs = vec![workspace.tenon("release"), manifest.clone()];
+        inputs.extend(COMPONENTS.map(|name| storefront.join(format!(".tenon/{name}.wasm"))));
+        once(workspace, "compose", &inputs, composed.is_file(), || {
+            let compose = workspace
+                .run_tenon("release", ["compose", "--config"])
+                .arg(manifest)
+                .arg("-o")
+                .arg(&composed);
+            compose.run().map(|()| Outcome::Said(size_of(&composed)))
+        })
     })?;
     Ok(composed)
+}
+
+/// The components of the storefront.
+const COMPONENTS: [&str; 3] = ["auth", "routing", "storefront"];
+
+/// Does something unless it was done since `inputs` last changed, and what it made is there.
+fn once(
+    workspace: &Workspace,
+    what: &str,
+    inputs: &[PathBuf],
+    is_there: bool,
+    work: impl FnOnce() -> Result<Outcome>,
+) -> Result<Outcome> {
+    let stamp = Stamp::of(workspace.target.join(format!("xtask/{what}.stamp")), inputs)?;
+    if is_there && stamp.is_current() {
+        return Ok(Outcome::Skipped("nothing has changed".into()));
+    }
+    let outcome = work()?;
+    stamp.set()?;
+    Ok(outcome)
 }
 
 fn size_of(file: &Path) -> String {

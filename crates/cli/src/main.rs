@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod composition;
 mod error;
 mod project;
 mod settings;

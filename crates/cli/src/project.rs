@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tenon_compose::Manifest;
 use tenon_compose::manifest::Component;
-use tenon_compose::{Composed, Input, Manifest};
 use tenon_model::{Diagnostic, Diagnostics, Location};
 
 /// The manifests a folder may have; the first one found is the folder's.
@@ -18,6 +18,8 @@ pub(crate) const COMPONENT_BYTES_MAX: u64 = 512 << 20;
 pub(crate) struct Project {
     pub(crate) folder: PathBuf,
     pub(crate) manifest: Manifest,
+    /// The manifest as it was written.
+    pub(crate) text: String,
 }
 
 impl Project {
@@ -33,7 +35,7 @@ impl Project {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Ok(Self { folder, manifest })
+        Ok(Self { folder, manifest, text })
     }
 
     /// What people call the app: the manifest's name, else the folder's.
@@ -49,9 +51,8 @@ impl Project {
         self.folder.join(&component.path)
     }
 
-    /// Reads the components and joins them. A file of `stand_ins` takes the place of the component's whose `path`
-    /// ends in the same file name.
-    pub(crate) fn compose(&self, stand_ins: &[PathBuf]) -> Result<Composed, Diagnostics> {
+    /// Reads the components: name, file and bytes of each.
+    pub(crate) fn files(&self, stand_ins: &[PathBuf]) -> Result<Vec<(&str, String, Vec<u8>)>, Diagnostics> {
         let mut found = self.unused(stand_ins);
         let mut files = Vec::new();
         for component in &self.manifest.components {
@@ -63,9 +64,7 @@ impl Project {
             }
         }
         Diagnostics::check(found)?;
-        let inputs: Vec<Input<'_>> =
-            files.iter().map(|(component, file, bytes)| Input { component, file, bytes }).collect();
-        tenon_compose::compose(&self.manifest, &inputs)
+        Ok(files)
     }
 
     /// Files given that no component's `path` is named like, and files that two of them are.

@@ -1,0 +1,80 @@
+//! What `tenon serve` composed, kept from one start to the next: a second start serves at once.
+//!
+//! The composition is kept beside the build products, under a key over everything it is made from: the manifest, the
+//! components' bytes and this very program. A key or a file that does not fit is as good as none.
+
+use std::fs::{self, Metadata};
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use tenon_compose::{Composed, Input};
+use tenon_model::{Diagnostics, Digest};
+
+use crate::project::{COMPONENT_BYTES_MAX, Project, read, write};
+
+/// The composed component, and the key it was composed under.
+const COMPONENT: &str = ".tenon/served/component.wasm";
+const KEY: &str = ".tenon/served/key";
+
+impl Project {
+    /// The composition as it is served: the one of the last start when nothing it is made from has changed.
+    ///
+    /// # Errors
+    /// See [`Project::compose`].
+    pub(crate) fn composed_to_serve(&self) -> Result<Vec<u8>, Diagnostics> {
+        let files = self.files(&[])?;
+        let made_from = self.key(&files);
+        let (component, key) = (self.folder.join(COMPONENT), self.folder.join(KEY));
+        let kept = fs::read_to_string(&key).ok().filter(|_| made_from.is_some()).and_then(|kept| {
+            let bytes = read(&component, COMPONENT_BYTES_MAX).ok()?;
+            (made_from.as_ref().map(|made_from| entry(made_from, &bytes)).as_ref() == Some(&kept))
+                .then_some(bytes)
+        });
+        if let Some(bytes) = kept {
+            return Ok(bytes);
+        }
+        let composed = self.compose_files(&files)?.bytes;
+        if let Some(made_from) = made_from {
+            // A folder that cannot be written to is served all the same; it is composed again the next time.
+            let kept = write(&component, &composed)
+                .and_then(|()| write(&key, entry(&made_from, &composed).as_bytes()));
+            if let Err(error) = kept {
+                tracing::debug!(%error, "the composition is not kept for the next start");
+            }
+        }
+        Ok(composed)
+    }
+
+    /// Everything a composition is made from; `None` when this program cannot tell itself from another.
+    fn key(&self, files: &[(&str, String, Vec<u8>)]) -> Option<String> {
+        let program = std::env::current_exe().and_then(fs::metadata).ok()?;
+        let mut key = format!("{} {}\n{}", env!("CARGO_PKG_VERSION"), age(&program)?, self.text);
+        for (component, _, bytes) in files {
+            key.push_str(&format!("\n{component} {}", Digest::of(bytes)));
+        }
+        Some(Digest::of(key.as_bytes()).to_string())
+    }
+
+    fn compose_files(&self, files: &[(&str, String, Vec<u8>)]) -> Result<Composed, Diagnostics> {
+        let inputs: Vec<Input<'_>> =
+            files.iter().map(|(component, file, bytes)| Input { component, file, bytes }).collect();
+        tenon_compose::compose(&self.manifest, &inputs)
+    }
+
+    /// Joins the components. A file of `stand_ins` takes the place of the component's whose `path` ends in the same
+    /// file name.
+    pub(crate) fn compose(&self, stand_ins: &[PathBuf]) -> Result<Composed, Diagnostics> {
+        self.compose_files(&self.files(stand_ins)?)
+    }
+}
+
+/// What the key file says when it fits the component beside it.
+fn entry(made_from: &str, component: &[u8]) -> String {
+    format!("{made_from} {}\n", Digest::of(component))
+}
+
+/// Tells one build of this program from the next.
+fn age(program: &Metadata) -> Option<String> {
+    let modified = program.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(format!("{} {}", program.len(), modified.as_nanos()))
+}
