@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tenon_model::{Diagnostic, Digest};
+use tenon_model::{Diagnostic, Digest, Standing, standing};
 
 use crate::component;
 use crate::contract::Contract;
@@ -129,7 +129,9 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
         host: setting.host,
         progress: setting.progress,
     })?;
-    let undeclared = component::check(&job.name, &contract, &product.bytes)?;
+    let mut undeclared = component::check(&job.name, &contract, &product.bytes)?;
+    // What every standard library imports, and the host offers to everybody, is no news.
+    undeclared.retain(|import| standing(import) != Standing::Inert);
     if !undeclared.is_empty() {
         let what = format!("imports that the world does not name: {}", undeclared.join(", "));
         setting.progress.line(&job.name, &what);

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client over hyper that hides nothing: one connection is one value, a body can be fed by hand.
+//! An HTTP client over hyper that hides nothing: one connection is one value, a body can be fed by hand.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,7 +15,8 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use crate::DEADLINE;
@@ -70,6 +71,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
+    /// The fields that came after the body.
+    pub trailers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
 }
@@ -191,7 +194,7 @@ impl Connection {
         in_time(async {
             self.sender.ready().await?;
             let (head, body) = self.sender.send_request(request).await?.into_parts();
-            Ok(Streaming { status: head.status, headers: head.headers, body })
+            Ok(Streaming { status: head.status, headers: head.headers, trailers: HeaderMap::new(), body })
         })
         .await
     }
@@ -216,6 +219,58 @@ impl Drop for Connection {
     }
 }
 
+/// One HTTP/2 connection without TLS (prior knowledge), for many exchanges at once. Dropping it closes it.
+#[derive(Debug)]
+pub struct Http2 {
+    address: SocketAddr,
+    sender: http2::SendRequest<Body>,
+    driver: tokio::task::JoinHandle<()>,
+}
+
+impl Http2 {
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn open(address: SocketAddr) -> Result<Self, ClientError> {
+        in_time(async {
+            let stream = TcpStream::connect(address).await.map_err(ClientError::Connect)?;
+            let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+            let driver = tokio::spawn(async move {
+                // How the connection ended is told by the exchanges on it.
+                let _ = connection.await;
+            });
+            Ok(Self { address, sender, driver })
+        })
+        .await
+    }
+
+    /// Sends `request`, whose target is a path, and reads the response to its end. Others may be under way.
+    ///
+    /// # Errors
+    /// When the connection breaks or the end does not come in time.
+    pub async fn exchange(&self, mut request: Request<Body>) -> Result<Reply, ClientError> {
+        // HTTP/2 sends the authority with the target (RFC 9113, section 8.3.1).
+        let target = format!("http://{}{}", self.address, request.uri());
+        *request.uri_mut() = target.parse().expect("a path and an address make a URI");
+        let mut sender = self.sender.clone();
+        in_time(async {
+            sender.ready().await?;
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            let body = body.collect().await?;
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            Ok(Reply { status: head.status, headers: head.headers, trailers, body: body.to_bytes() })
+        })
+        .await
+    }
+}
+
+impl Drop for Http2 {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
 /// A response whose body is still coming.
 #[derive(Debug)]
 pub struct Streaming {
@@ -223,6 +278,8 @@ pub struct Streaming {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
+    /// The fields that came after the body, once it has ended.
+    pub trailers: HeaderMap,
     body: Incoming,
 }
 
@@ -237,11 +294,14 @@ impl Streaming {
                 match self.body.frame().await.transpose()? {
                     None => return Ok(None),
                     // Trailers end a body; they are no part of it.
-                    Some(frame) => {
-                        if let Ok(data) = frame.into_data() {
-                            return Ok(Some(data));
+                    Some(frame) => match frame.into_data() {
+                        Ok(data) => return Ok(Some(data)),
+                        Err(frame) => {
+                            if let Ok(trailers) = frame.into_trailers() {
+                                self.trailers = trailers;
+                            }
                         }
-                    }
+                    },
                 }
             }
         })
@@ -257,7 +317,8 @@ impl Streaming {
         while let Some(chunk) = self.chunk().await? {
             body.extend_from_slice(&chunk);
         }
-        Ok(Reply { status: self.status, headers: self.headers, body: body.freeze() })
+        let Self { status, headers, trailers, .. } = self;
+        Ok(Reply { status, headers, trailers, body: body.freeze() })
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tenon_testkit::client::{Connection, call, empty, fed, fetch, get, post, raw, request};
+use tenon_testkit::client::{Connection, Http2, call, empty, fed, fetch, get, post, raw, request};
 use tenon_testkit::{DEADLINE, Serving};
 
 use crate::support::serve;
@@ -427,5 +427,53 @@ fn statuses_that_wasi_accepts_are_sent() {
         let reply = call(server.address(), get(&format!("/status?code={code}")));
         assert!([200, 500].contains(&reply.status.as_u16()), "{reply:?}");
     }
+    server.stop();
+}
+
+#[tokio::test]
+async fn http_2_carries_many_requests_on_one_connection() {
+    for guest in ["chaos-http", "plain-chaos", "service-p3"] {
+        let server = serve(guest).start();
+        let connection = std::sync::Arc::new(Http2::open(server.address()).await.unwrap());
+        let running: Vec<_> = (0..50)
+            .map(|_| {
+                let connection = std::sync::Arc::clone(&connection);
+                tokio::spawn(async move { connection.exchange(get("/ok")).await })
+            })
+            .collect();
+        for reply in running {
+            assert_eq!(reply.await.unwrap().unwrap().expect(200), "ok\n");
+        }
+        // One that fails takes neither the connection nor its neighbours with it.
+        connection.exchange(get("/trap")).await.unwrap().expect_failure(500, "guest-trap");
+        assert_eq!(connection.exchange(get("/ok")).await.unwrap().expect(200), "ok\n");
+        server.stop();
+    }
+}
+
+#[tokio::test]
+async fn http_2_streams_a_body_both_ways() {
+    let server = serve("chaos-http").start();
+    let connection = Http2::open(server.address()).await.unwrap();
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|index| index as u8).collect();
+    let reply = connection.exchange(post("/echo", sent.clone())).await.unwrap();
+    assert_eq!(reply.status, 200);
+    assert!(reply.body == sent, "what came back differs");
+    server.stop();
+}
+
+#[tokio::test]
+async fn trailers_reach_the_client() {
+    let server = serve("chaos-http").start();
+    let connection = Http2::open(server.address()).await.unwrap();
+    let reply = connection.exchange(get("/trailers")).await.unwrap();
+    assert_eq!(reply.trailers.get("x-sum").unwrap(), "1234");
+    assert_eq!(reply.expect(200), "summed");
+    // HTTP/1.1 sends them only to a client that says it takes them (RFC 9110, section 6.5.1).
+    let mut request = get("/trailers");
+    request.headers_mut().insert("te", "trailers".parse().unwrap());
+    let reply = fetch(server.address(), request).await.unwrap();
+    assert_eq!(reply.trailers.get("x-sum").unwrap(), "1234");
+    assert_eq!(reply.expect(200), "summed");
     server.stop();
 }

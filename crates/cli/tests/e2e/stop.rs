@@ -80,3 +80,18 @@ fn the_port_is_free_again_for_the_next() {
     assert_eq!(second.address().to_string(), address);
     second.stop();
 }
+
+#[tokio::test]
+async fn the_drain_ends_in_time_whatever_a_client_does() {
+    // A response that would go on for a minute: the drain lasts the wall limit and the time to take a response.
+    let mut server = serve("chaos-http").args(["--wall", "1s"]).start();
+    let mut connection = Connection::open(server.address()).await.unwrap();
+    let mut response = connection.send(get("/big?bytes=60000000")).await.unwrap();
+    response.chunk().await.unwrap().unwrap();
+    // The client reads no further, and keeps the connection.
+    server.terminate();
+    let began = std::time::Instant::now();
+    assert_eq!(server.wait(DEADLINE).code(), Some(0));
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
+    drop(response);
+}

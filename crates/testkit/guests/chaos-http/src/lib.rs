@@ -97,6 +97,17 @@ impl wasip2::exports::http::incoming_handler::Guest for Chaos {
                 let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 answer(out, &hex);
             }
+            "/trailers" => {
+                let fields = Fields::new();
+                fields.append("trailer", b"x-sum").expect("the fixture sends valid headers");
+                let response = OutgoingResponse::new(fields);
+                let body = response.body().expect("the body is taken once");
+                ResponseOutparam::set(out, Ok(response));
+                writer(&body).write_all(b"summed").expect("the client reads");
+                let trailers = Fields::new();
+                trailers.append("x-sum", b"1234").expect("the fixture sends valid trailers");
+                OutgoingBody::finish(body, Some(trailers)).expect("the body is whole");
+            }
             "/fields" => {
                 let held: Vec<Fields> = (0..target.number("n", 1)).map(|_| Fields::new()).collect();
                 answer(out, &held.len().to_string());
