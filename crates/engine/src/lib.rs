@@ -12,6 +12,7 @@ pub mod call;
 mod capability;
 mod engine;
 mod failure;
+mod functions;
 mod host;
 mod link;
 mod meter;
@@ -25,12 +26,19 @@ mod stop;
 mod store;
 pub mod value;
 
+/// What Rust types need to stand for those of a contract: derive them, or take the tuples and primitives that have
+/// them already. The derives name the crate `wasmtime`, which therefore has to be a dependency of the same version.
+pub mod typed {
+    pub use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower};
+}
+
 pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
 pub use capability::Backends;
 pub use capability::http::Roots;
 pub use capability::stores::Stores;
 pub use engine::{Engine, EngineError, Part, Source};
 pub use failure::{Failure, Limit, Place};
+pub use functions::HostFunctions;
 pub use http::{Request, Response};
 pub use pool::{PageScan, Pool, PoolReport};
 pub use respond::{Bill, Body, BodyError, Record, Recorder};

@@ -142,6 +142,15 @@ pub(crate) fn link(
                 );
             }
             (Standing::Foreign, _) if is_types_only(engine, &item.ty) => {}
+            (Standing::Foreign, _) if backends.functions.offers(import) => {
+                refused.extend(backends.functions.add(&mut linker, import).err().map(|error| {
+                    Diagnostic::new(
+                        "import-mismatch",
+                        format!("`{import}`, which the embedding program offers, cannot be linked"),
+                    )
+                    .note("the engine says", format!("{error:#}"))
+                }));
+            }
             (_, _) => refused.push(
                 Diagnostic::new("unsatisfied-import", format!("`{name}` imports `{import}`, and nothing supplies it")).mend(format!(
                     "compose it with a component that exports `{import}`:\n\n[component.NAME.imports]\n\"{}\" = {{ component = \"PROVIDER\" }}",

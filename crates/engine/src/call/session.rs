@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::Store;
-use wasmtime::component::{Func, Instance, ResourceAny, ResourceType, Type, Val};
+use wasmtime::component::{
+    ComponentNamedList, Func, Instance, Lift, Lower, ResourceAny, ResourceType, Type, Val,
+};
 
 use super::{Callable, Function, transmit};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::meter::{Meter, Metered};
 use crate::respond::Bill;
-use crate::stop::{Stop, is_lift_error, judge};
+use crate::stop::{Stop, is_host_call_error, is_lift_error, judge};
 use crate::store;
 use crate::value::Handles;
 
@@ -105,6 +107,36 @@ impl Session {
             self.handles.remove(&number);
         }
         Ok(result)
+    }
+
+    /// Calls a function whose types are known when the program is built: `P` is the tuple of its parameters, `R` of
+    /// its results. Records and variants are Rust types that derive the traits in [`crate::typed`].
+    ///
+    /// Must be called inside a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// When the function has other types, and why there is no result; the sandbox and its handles are gone.
+    pub async fn call_typed<P, R>(&mut self, function: &Function, params: P) -> Result<R, Failure>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync,
+    {
+        self.run(async |sandbox, _| {
+            let func = func(sandbox, function)?;
+            let typed = func.typed::<P, R>(&sandbox.store).map_err(|error| {
+                let cause = format!("`{}` has other types: {error:#}", function.full_name());
+                Stop::Refused(Failure::BadRequest { cause })
+            })?;
+            typed.call_async(&mut sandbox.store, params).await.map_err(|error| {
+                // The guest ended well, and what it returned cannot be taken over.
+                if is_lift_error(&error) && !is_host_call_error(&error) {
+                    let cause = format!("the result cannot be read: {error:#}");
+                    return Stop::Refused(Failure::InvalidResponse { cause });
+                }
+                error.into()
+            })
+        })
+        .await
     }
 
     /// Drops a resource: its destructor runs, under the limits of a call. `false` when there is no such handle.

@@ -32,6 +32,7 @@ pub(crate) mod stores;
 pub(crate) use caller::{Caller, PRINCIPALS_MAX, Principals};
 pub(crate) use filesystem::OpenFiles;
 
+use crate::functions::HostFunctions;
 use crate::host::{self, HasCalled, Host, Table};
 
 /// What capabilities are made of: the same for all services of a node. Cheap to clone.
@@ -41,6 +42,8 @@ pub struct Backends {
     pub roots: Arc<http::Roots>,
     /// What outlives a request.
     pub stores: stores::Stores,
+    /// What the embedding program implements itself.
+    pub functions: HostFunctions,
 }
 
 /// What sending a request ends in: the response, and the connection's work that is left.
