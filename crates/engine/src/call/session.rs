@@ -118,8 +118,8 @@ impl Session {
     /// When the function has other types, and why there is no result; the sandbox and its handles are gone.
     pub async fn call_typed<P, R>(&mut self, function: &Function, params: P) -> Result<R, Failure>
     where
-        P: ComponentNamedList + Lower + Send + Sync,
-        R: ComponentNamedList + Lift + Send + Sync,
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
         self.run(async |sandbox, _| {
             let func = func(sandbox, function)?;
