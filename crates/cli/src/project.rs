@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tenon_compose::authority::{self, Report};
 use tenon_compose::manifest::Component;
 use tenon_compose::{Composed, Input, Manifest};
 use tenon_model::{Diagnostic, Diagnostics, Location};
@@ -52,20 +53,31 @@ impl Project {
     /// Reads the components and joins them. A file of `stand_ins` takes the place of the component's whose `path`
     /// ends in the same file name.
     pub(crate) fn compose(&self, stand_ins: &[PathBuf]) -> Result<Composed, Diagnostics> {
+        let files = self.read_components(stand_ins)?;
+        tenon_compose::compose(&self.manifest, &inputs(&files))
+    }
+
+    /// What each component may touch.
+    pub(crate) fn authority(&self) -> Result<Report, Diagnostics> {
+        let files = self.read_components(&[])?;
+        authority::of_manifest(&self.manifest, &inputs(&files))
+    }
+
+    fn read_components(&self, stand_ins: &[PathBuf]) -> Result<Vec<ComponentFile>, Diagnostics> {
         let mut found = self.unused(stand_ins);
         let mut files = Vec::new();
         for component in &self.manifest.components {
             let own = self.path(component);
             let file = stand_ins.iter().find(|file| file.file_name() == own.file_name()).unwrap_or(&own);
             match read(file, COMPONENT_BYTES_MAX) {
-                Ok(bytes) => files.push((component.name.as_str(), show(file), bytes)),
+                Ok(bytes) => {
+                    files.push(ComponentFile { component: component.name.clone(), file: show(file), bytes });
+                }
                 Err(diagnostic) => found.push(self.explain_missing(component, diagnostic)),
             }
         }
         Diagnostics::check(found)?;
-        let inputs: Vec<Input<'_>> =
-            files.iter().map(|(component, file, bytes)| Input { component, file, bytes }).collect();
-        tenon_compose::compose(&self.manifest, &inputs)
+        Ok(files)
     }
 
     /// Files given that no component's `path` is named like, and files that two of them are.
@@ -96,6 +108,17 @@ impl Project {
         }
         diagnostic
     }
+}
+
+/// A component of a manifest, read.
+struct ComponentFile {
+    component: String,
+    file: String,
+    bytes: Vec<u8>,
+}
+
+fn inputs(files: &[ComponentFile]) -> Vec<Input<'_>> {
+    files.iter().map(|it| Input { component: &it.component, file: &it.file, bytes: &it.bytes }).collect()
 }
 
 /// The manifest of a folder.
