@@ -7,10 +7,10 @@ use std::fs::{self, Metadata};
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use tenon_compose::{Composed, Input};
+use tenon_compose::Composed;
 use tenon_model::{Diagnostics, Digest};
 
-use crate::project::{COMPONENT_BYTES_MAX, Project, read, write};
+use crate::project::{COMPONENT_BYTES_MAX, ComponentFile, Project, inputs, read, write};
 
 /// The composed component, and the key it was composed under.
 const COMPONENT: &str = ".tenon/served/component.wasm";
@@ -33,7 +33,7 @@ impl Project {
         if let Some(bytes) = kept {
             return Ok(bytes);
         }
-        let composed = self.compose_files(&files)?.bytes;
+        let composed = self.compose_files(&files)?.attributed().to_vec();
         if let Some(made_from) = made_from {
             // A folder that cannot be written to is served all the same; it is composed again the next time.
             let kept = write(&component, &composed)
@@ -46,19 +46,17 @@ impl Project {
     }
 
     /// Everything a composition is made from; `None` when this program cannot tell itself from another.
-    fn key(&self, files: &[(&str, String, Vec<u8>)]) -> Option<String> {
+    fn key(&self, files: &[ComponentFile]) -> Option<String> {
         let program = std::env::current_exe().and_then(fs::metadata).ok()?;
         let mut key = format!("{} {}\n{}", env!("CARGO_PKG_VERSION"), age(&program)?, self.text);
-        for (component, _, bytes) in files {
-            key.push_str(&format!("\n{component} {}", Digest::of(bytes)));
+        for file in files {
+            key.push_str(&format!("\n{} {}", file.component, Digest::of(&file.bytes)));
         }
         Some(Digest::of(key.as_bytes()).to_string())
     }
 
-    fn compose_files(&self, files: &[(&str, String, Vec<u8>)]) -> Result<Composed, Diagnostics> {
-        let inputs: Vec<Input<'_>> =
-            files.iter().map(|(component, file, bytes)| Input { component, file, bytes }).collect();
-        tenon_compose::compose(&self.manifest, &inputs)
+    fn compose_files(&self, files: &[ComponentFile]) -> Result<Composed, Diagnostics> {
+        tenon_compose::compose(&self.manifest, &inputs(files))
     }
 
     /// Joins the components. A file of `stand_ins` takes the place of the component's whose `path` ends in the same

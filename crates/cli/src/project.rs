@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tenon_compose::Manifest;
+use tenon_compose::authority::{self, Report};
 use tenon_compose::manifest::Component;
+use tenon_compose::{Input, Manifest};
 use tenon_model::{Diagnostic, Diagnostics, Location};
 
 /// The manifests a folder may have; the first one found is the folder's.
@@ -51,15 +52,24 @@ impl Project {
         self.folder.join(&component.path)
     }
 
-    /// Reads the components: name, file and bytes of each.
-    pub(crate) fn files(&self, stand_ins: &[PathBuf]) -> Result<Vec<(&str, String, Vec<u8>)>, Diagnostics> {
+    /// What each component may touch.
+    pub(crate) fn authority(&self) -> Result<Report, Diagnostics> {
+        let files = self.files(&[])?;
+        authority::of_manifest(&self.manifest, &inputs(&files))
+    }
+
+    /// Reads the components. A file of `stand_ins` takes the place of the component's whose `path` ends in the same
+    /// file name.
+    pub(crate) fn files(&self, stand_ins: &[PathBuf]) -> Result<Vec<ComponentFile>, Diagnostics> {
         let mut found = self.unused(stand_ins);
         let mut files = Vec::new();
         for component in &self.manifest.components {
             let own = self.path(component);
             let file = stand_ins.iter().find(|file| file.file_name() == own.file_name()).unwrap_or(&own);
             match read(file, COMPONENT_BYTES_MAX) {
-                Ok(bytes) => files.push((component.name.as_str(), show(file), bytes)),
+                Ok(bytes) => {
+                    files.push(ComponentFile { component: component.name.clone(), file: show(file), bytes });
+                }
                 Err(diagnostic) => found.push(self.explain_missing(component, diagnostic)),
             }
         }
@@ -95,6 +105,18 @@ impl Project {
         }
         diagnostic
     }
+}
+
+/// A component of a manifest, read.
+pub(crate) struct ComponentFile {
+    pub(crate) component: String,
+    pub(crate) file: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What is composed of them.
+pub(crate) fn inputs(files: &[ComponentFile]) -> Vec<Input<'_>> {
+    files.iter().map(|it| Input { component: &it.component, file: &it.file, bytes: &it.bytes }).collect()
 }
 
 /// The manifest of a folder.

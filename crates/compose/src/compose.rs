@@ -1,12 +1,17 @@
 //! The life of a composition.
 
-use tenon_model::{Diagnostics, Digest};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use tenon_model::{Diagnostic, Diagnostics, Digest, format_bytes};
 use tenon_wit::provenance::{self, Provenance, Source};
 
+use crate::attribution::own_names;
 use crate::edges::check_edges;
-use crate::encode::encode;
-use crate::graph::Graph;
+use crate::encode::{Encoded, Piece, encode};
+use crate::graph::{Graph, Node};
 use crate::manifest::Manifest;
+use crate::memory::{CapError, cap_memories};
 
 /// The bytes of one component of a manifest.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +35,17 @@ pub struct Composed {
     pub imports: Vec<String>,
     /// What it exports, in order of the names.
     pub exports: Vec<String>,
+    /// The same component in the form that a node serves, where it differs: see [`Composed::attributed`].
+    attributed: Option<Vec<u8>>,
+}
+
+impl Composed {
+    /// The component in the form that a node serves: what a part imports with a grant of its own, it imports under
+    /// a name of its own ([`tenon_model::PartImport`]), so that the host knows from the binary who asks. Where no
+    /// part has a grant, these are the same bytes.
+    pub fn attributed(&self) -> &[u8] {
+        self.attributed.as_deref().unwrap_or(&self.bytes)
+    }
 }
 
 /// One component within a composed component.
@@ -37,9 +53,11 @@ pub struct Composed {
 pub struct Part {
     /// Its name in the manifest.
     pub name: String,
-    /// The digest of its bytes, which the composed component holds unchanged.
+    /// The digest of its file.
     pub digest: Digest,
-    /// The number of its bytes.
+    /// The digest of what the composed component holds: another one where a memory limit was written into it.
+    pub held: Digest,
+    /// The number of bytes of what the composed component holds.
     pub size: usize,
 }
 
@@ -54,16 +72,22 @@ pub fn compose(manifest: &Manifest, inputs: &[Input<'_>]) -> Result<Composed, Di
     findings.extend(check_edges(&graph));
     Diagnostics::check(findings)?;
 
-    let encoded = encode(&graph)?;
+    let pieces = pieces(&graph)?;
+    let encoded = encode(&graph, &pieces)?;
+    let provenance = provenance_of(manifest, &graph, &pieces);
+    let attributed = attribute(manifest, &graph, &pieces)?;
     Ok(Composed {
-        bytes: provenance::append(encoded.bytes, &provenance_of(manifest, &graph)),
+        attributed: attributed.map(|bytes| provenance::append(bytes, &provenance)),
+        bytes: provenance::append(encoded.bytes, &provenance),
         parts: graph
             .nodes
             .iter()
-            .map(|node| Part {
+            .zip(&pieces)
+            .map(|(node, piece)| Part {
                 name: node.component.name.clone(),
                 digest: node.digest,
-                size: node.bytes.len(),
+                held: held(node, piece),
+                size: piece.bytes.len(),
             })
             .collect(),
         imports: encoded.imports,
@@ -71,10 +95,114 @@ pub fn compose(manifest: &Manifest, inputs: &[Input<'_>]) -> Result<Composed, Di
     })
 }
 
-fn provenance_of(manifest: &Manifest, graph: &Graph<'_>) -> Provenance {
-    let part = |(index, node): (usize, &crate::graph::Node<'_>)| provenance::Part {
+/// The parts with their memory limits in them.
+fn pieces<'g>(graph: &'g Graph<'_>) -> Result<Vec<Piece<'g>>, Diagnostics> {
+    let (mut pieces, mut findings) = (Vec::new(), Vec::new());
+    for node in &graph.nodes {
+        let bytes = match node.authority.memory_bytes {
+            None => Cow::Borrowed(node.bytes),
+            Some(limit_bytes) => match cap_memories(node.bytes, limit_bytes) {
+                Ok(capped) => Cow::Owned(capped),
+                Err(error) => {
+                    findings.push(cannot_cap(node, limit_bytes, &error));
+                    continue;
+                }
+            },
+        };
+        pieces.push(Piece { bytes, own_names: BTreeMap::new() });
+    }
+    Diagnostics::check(findings)?;
+    Ok(pieces)
+}
+
+fn cannot_cap(node: &Node<'_>, limit_bytes: u64, error: &CapError) -> Diagnostic {
+    let name = &node.component.name;
+    let at = node.component.memory_at.clone().unwrap_or_else(|| node.component.at.clone());
+    match error {
+        CapError::StartsLarger { initial_bytes } => Diagnostic::new(
+            "memory-limit",
+            format!(
+                "`{name}` starts with {} of memory, and its limit is {}",
+                whole(*initial_bytes),
+                format_bytes(limit_bytes)
+            ),
+        )
+        .at(at)
+        .mend(format!(
+            "Raise `memory` in [component.{name}.limits] to {} and what it needs on top, or build it with a smaller \
+             stack and fewer static data.",
+            whole(*initial_bytes)
+        )),
+        CapError::Unreadable(why) => {
+            Diagnostic::new("internal", format!("the memories of `{name}` cannot be limited")).note("found", why)
+        }
+    }
+}
+
+/// A size of whole pages as a manifest may say it, to the byte.
+fn whole(bytes: u64) -> String {
+    match bytes.is_multiple_of(1 << 20) {
+        true => format_bytes(bytes),
+        false => format!("{}KiB", bytes.div_ceil(1 << 10)),
+    }
+}
+
+/// The composed component with names of their own for what was granted to single parts; `None` where nothing was.
+fn attribute(
+    manifest: &Manifest,
+    graph: &Graph<'_>,
+    pieces: &[Piece<'_>],
+) -> Result<Option<Vec<u8>>, Diagnostics> {
+    let own = |(index, (node, piece)): (usize, (&Node<'_>, &Piece<'_>))| Piece {
+        bytes: Cow::Owned(piece.bytes.to_vec()),
+        own_names: own_names(
+            &node.component.name,
+            &node.authority,
+            &manifest.limits.outside,
+            graph.open.iter().filter(|(_, nodes)| nodes.contains(&index)).map(|(name, _)| name.as_str()),
+        ),
+    };
+    let pieces: Vec<Piece<'_>> = graph.nodes.iter().zip(pieces).enumerate().map(own).collect();
+    if pieces.iter().all(|piece| piece.own_names.is_empty()) {
+        return Ok(None);
+    }
+    match encode(graph, &pieces) {
+        Ok(Encoded { bytes, .. }) => Ok(Some(bytes)),
+        Err(found) => {
+            let mut diagnostic = Diagnostic::new(
+                "grant-crosses",
+                "the components fit, but not when each has its grants to itself",
+            );
+            for finding in found.iter() {
+                diagnostic = diagnostic.note(&finding.message, notes_of(finding));
+            }
+            Err(diagnostic
+                .at(tenon_model::Location::file(&manifest.file))
+                .mend(
+                    "A resource of a granted interface, such as a bucket or a socket, belongs to the component that \
+                     was granted it. Hand data to the neighbour, or export functions that do what it needs.",
+                )
+                .into())
+        }
+    }
+}
+
+fn notes_of(finding: &Diagnostic) -> String {
+    finding.notes.iter().map(|note| note.text.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+fn held(node: &Node<'_>, piece: &Piece<'_>) -> Digest {
+    match &piece.bytes {
+        Cow::Borrowed(_) => node.digest,
+        Cow::Owned(bytes) => Digest::of(bytes),
+    }
+}
+
+fn provenance_of(manifest: &Manifest, graph: &Graph<'_>, pieces: &[Piece<'_>]) -> Provenance {
+    let part = |(index, node): (usize, &Node<'_>)| provenance::Part {
         name: node.component.name.clone(),
         digest: node.digest,
+        held: held(node, &pieces[index]),
         imports: graph
             .edges
             .iter()

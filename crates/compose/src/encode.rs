@@ -1,10 +1,11 @@
 //! From the checked graph to the bytes of one component.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tenon_model::{Diagnostic, Diagnostics, Location};
+use tenon_model::{Diagnostic, Diagnostics, Location, Standing, standing};
 use tenon_wit::{import_names, require_component, same_track, track};
-use wac_graph::types::Package;
+use wac_graph::types::{ItemKind, Package, Types, WorldId};
 use wac_graph::{CompositionGraph, EncodeError, EncodeOptions, InstantiationArgumentError, NodeId};
 
 use crate::graph::{Edge, Graph};
@@ -16,10 +17,18 @@ pub(crate) struct Encoded {
     pub(crate) imports: Vec<String>,
 }
 
+/// One part as it is encoded, in the order of the graph's nodes.
+pub(crate) struct Piece<'p> {
+    /// Its bytes, with its memory limit in them.
+    pub(crate) bytes: Cow<'p, [u8]>,
+    /// Which of its open imports the composed component imports under another name.
+    pub(crate) own_names: BTreeMap<String, String>,
+}
+
 /// Encodes a graph in which every edge fits and no circle is left.
-pub(crate) fn encode(graph: &Graph<'_>) -> Result<Encoded, Diagnostics> {
+pub(crate) fn encode(graph: &Graph<'_>, pieces: &[Piece<'_>]) -> Result<Encoded, Diagnostics> {
     let mut composition = CompositionGraph::new();
-    let instances = instantiate(graph, &mut composition)?;
+    let instances = instantiate(graph, pieces, &mut composition)?;
     for edge in &graph.edges {
         connect(graph, &mut composition, &instances, edge)?;
     }
@@ -32,30 +41,93 @@ pub(crate) fn encode(graph: &Graph<'_>) -> Result<Encoded, Diagnostics> {
     let bytes = composition.encode(options).map_err(|error| refused(graph, &instances, &error))?;
     require_component("the composed component", &bytes)?;
     let imports = import_names(&bytes);
-    check_imports(graph, &imports)?;
+    check_imports(graph, pieces, &imports)?;
     Ok(Encoded { bytes, imports })
 }
 
 /// Instantiates every component after those it imports from; the instances stand in the order of the nodes.
-fn instantiate(graph: &Graph<'_>, composition: &mut CompositionGraph) -> Result<Vec<NodeId>, Diagnostic> {
+fn instantiate(
+    graph: &Graph<'_>,
+    pieces: &[Piece<'_>],
+    composition: &mut CompositionGraph,
+) -> Result<Vec<NodeId>, Diagnostic> {
     let mut instances = BTreeMap::new();
     for index in in_order_of_dependency(graph) {
         let node = &graph.nodes[index];
-        let package =
-            Package::from_bytes(&node.component.name, None, node.bytes.to_vec(), composition.types_mut())
-                .map_err(|error| {
-                    Diagnostic::new(
+        let package = Package::from_bytes(
+            &node.component.name,
+            None,
+            pieces[index].bytes.to_vec(),
+            composition.types_mut(),
+        )
+        .map_err(|error| {
+            Diagnostic::new(
                 "unsupported-component",
                 format!("`{}` is a valid component, but it cannot be composed", node.file),
             )
             .at(Location::file(node.file))
             .note("found", format!("{error:#}"))
             .mend("Build it from a WIT world: only interfaces, functions and named types can be joined.")
-                })?;
+        })?;
+        let world = package.ty();
         let package = composition.register_package(package).map_err(|error| unexpected(&error))?;
-        instances.insert(index, composition.instantiate(package));
+        let instance = composition.instantiate(package);
+        import_under_own_names(&pieces[index].own_names, world, instance, composition)?;
+        instances.insert(index, instance);
     }
     Ok(instances.into_values().collect())
+}
+
+/// Makes imports of one part the part's own: the composed component imports each under the name that
+/// `own_names` has for it.
+fn import_under_own_names(
+    own_names: &BTreeMap<String, String>,
+    world: WorldId,
+    instance: NodeId,
+    composition: &mut CompositionGraph,
+) -> Result<(), Diagnostic> {
+    let renamed = rename_interfaces(own_names, world, composition.types_mut());
+    for (name, kind) in renamed {
+        let import = composition.import(&own_names[&name], kind).map_err(|error| unexpected(&error))?;
+        composition
+            .set_instantiation_argument(instance, &name, import)
+            .map_err(|error| unexpected(&error))?;
+    }
+    Ok(())
+}
+
+/// Gives the interfaces in `types` that `own_names` has a name for that name. Interfaces which use types of a
+/// renamed one follow it, so that a bucket stays the bucket of one part. But an inert interface has only data that
+/// others use (a point in time): for those it stays under its old name, or the parts could not share, say, files.
+fn rename_interfaces(
+    own_names: &BTreeMap<String, String>,
+    world: WorldId,
+    types: &mut Types,
+) -> Vec<(String, ItemKind)> {
+    let imports: Vec<(String, ItemKind)> =
+        types[world].imports.iter().map(|(name, kind)| (name.clone(), *kind)).collect();
+    let mut renamed = Vec::new();
+    for (name, kind) in &imports {
+        let (Some(own), ItemKind::Instance(interface)) = (own_names.get(name), kind) else { continue };
+        if standing(name) == Standing::Inert {
+            let shared = types[*interface].clone();
+            let shared = types.add_interface(shared);
+            for (other, kind) in &imports {
+                let ItemKind::Instance(other_interface) = kind else { continue };
+                if own_names.contains_key(other) {
+                    continue;
+                }
+                for used in types[*other_interface].uses.values_mut() {
+                    if used.interface == *interface {
+                        used.interface = shared;
+                    }
+                }
+            }
+        }
+        types[*interface].id = Some(own.clone());
+        renamed.push((name.clone(), *kind));
+    }
+    renamed
 }
 
 /// The nodes such that each stands after those it imports from; among those that could stand next, the first by
@@ -100,9 +172,22 @@ fn connect(
 }
 
 /// A composition that still imports more than was settled would leave something open that nobody decided on.
-fn check_imports(graph: &Graph<'_>, imports: &[String]) -> Result<(), Diagnostic> {
-    let settled: BTreeSet<_> = graph.open.keys().map(|name| track(name)).collect();
-    let found: BTreeSet<_> = imports.iter().map(|name| track(name)).collect();
+fn check_imports(graph: &Graph<'_>, pieces: &[Piece<'_>], imports: &[String]) -> Result<(), Diagnostic> {
+    let settled: BTreeSet<_> = graph
+        .open
+        .iter()
+        .flat_map(|(name, nodes)| {
+            nodes.iter().map(move |node| pieces[*node].own_names.get(name).unwrap_or(name))
+        })
+        .map(|name| track(name))
+        .collect();
+    let is_attributed = pieces.iter().any(|piece| !piece.own_names.is_empty());
+    let found: BTreeSet<_> = imports
+        .iter()
+        .map(|name| track(name))
+        // The types of an inert interface are shared, even where its functions are a part's own.
+        .filter(|name| !(is_attributed && !settled.contains(name) && standing(name) == Standing::Inert))
+        .collect();
     if settled == found {
         return Ok(());
     }

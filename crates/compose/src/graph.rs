@@ -9,7 +9,7 @@ mod open;
 
 use std::collections::BTreeMap;
 
-use tenon_model::{Diagnostic, Digest, InterfaceName, Location};
+use tenon_model::{Authority, Diagnostic, Digest, InterfaceName, Location};
 use tenon_wit::{Contract, most_similar, require_component, same_track};
 
 use crate::compose::Input;
@@ -34,6 +34,8 @@ pub(crate) struct Node<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) digest: Digest,
     pub(crate) contract: Contract,
+    /// What it was granted, and its own limits.
+    pub(crate) authority: Authority,
 }
 
 /// One import satisfied by one export.
@@ -148,6 +150,7 @@ fn nodes<'a>(manifest: &'a Manifest, inputs: &[Input<'a>]) -> (Vec<Node<'a>>, Ve
                 bytes: input.bytes,
                 digest: Digest::of(input.bytes),
                 contract,
+                authority: manifest.authorities.parts.get(&component.name).cloned().unwrap_or_default(),
             }),
             Err(finding) => findings.push(finding),
         }

@@ -5,11 +5,14 @@
 //!
 //! Where to start reading: [`Manifest`] is what a person wrote, [`compose`] is the whole journey.
 
+mod attribution;
+pub mod authority;
 mod compose;
 mod edges;
 mod encode;
 mod graph;
 pub mod manifest;
+mod memory;
 
 pub use compose::{Composed, Input, Part, compose};
 pub use manifest::Manifest;

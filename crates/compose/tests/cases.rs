@@ -73,7 +73,7 @@ fn check_parts(inspection: &Inspection, composed: &Composed) {
         .collect();
     found.sort();
     let wanted: Vec<_> =
-        composed.parts.iter().map(|part| (part.name.clone(), part.digest, part.size as u64)).collect();
+        composed.parts.iter().map(|part| (part.name.clone(), part.held, part.size as u64)).collect();
     assert_eq!(found, wanted);
 }
 

@@ -160,7 +160,7 @@ fn name_parts(component: &mut Nested, composition: &Provenance) {
     component.name = composition.name.clone().or(component.name.take());
     let mut parts: Vec<_> = composition.components.iter().collect();
     for nested in &mut component.components {
-        if let Some(at) = parts.iter().position(|part| part.digest == nested.digest) {
+        if let Some(at) = parts.iter().position(|part| part.held == nested.digest) {
             nested.name = Some(parts.remove(at).name.clone());
         }
     }

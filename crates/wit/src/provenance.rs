@@ -9,7 +9,8 @@
 //!     "demo:auth/verify@0.1.0":{"component":"auth","export":"demo:auth/verify@0.1.0"}}}]}
 //! ```
 //!
-//! `name` is left out when the composition has none. Components stand in order of their names, imports in order
+//! `name` is left out when the composition has none. A component whose memory limit was written into it has the
+//! digest of what the composed component holds beside that of its file: `"held":"sha256:…"`. Components stand in order of their names, imports in order
 //! of theirs. The section is a label, not a proof: who needs proof hashes the nested components.
 
 use std::collections::BTreeMap;
@@ -39,8 +40,10 @@ pub struct Provenance {
 pub struct Part {
     /// Its name in the composition.
     pub name: String,
-    /// The digest of its bytes, which the composed component holds unchanged.
+    /// The digest of its file.
     pub digest: Digest,
+    /// The digest of what the composed component holds: another one where a memory limit was written into it.
+    pub held: Digest,
     /// Which export of which component satisfies which of its imports.
     pub imports: BTreeMap<String, Source>,
 }
@@ -90,7 +93,12 @@ fn to_json(provenance: &Provenance) -> Value {
                     (name.clone(), json!({ "component": source.component, "export": source.export }))
                 })
                 .collect();
-            json!({ "name": part.name, "digest": part.digest.to_string(), "imports": imports })
+            let mut json =
+                json!({ "name": part.name, "digest": part.digest.to_string(), "imports": imports });
+            if part.held != part.digest {
+                json["held"] = json!(part.held.to_string());
+            }
+            json
         })
         .collect();
     let mut document = json!({ "version": VERSION, "components": components });
@@ -110,11 +118,12 @@ fn from_json(document: &Value) -> Option<Provenance> {
             let source = Source { component: text(source, "component")?, export: text(source, "export")? };
             Some((name.clone(), source))
         });
-        Some(Part {
-            name: text(value, "name")?,
-            digest: text(value, "digest")?.parse().ok()?,
-            imports: imports.collect::<Option<_>>()?,
-        })
+        let digest: Digest = text(value, "digest")?.parse().ok()?;
+        let held = match value.get("held") {
+            Some(held) => held.as_str()?.parse().ok()?,
+            None => digest,
+        };
+        Some(Part { name: text(value, "name")?, digest, held, imports: imports.collect::<Option<_>>()? })
     };
     Some(Provenance {
         name: text(document, "name"),
@@ -131,10 +140,16 @@ mod tests {
         Provenance {
             name: Some("shop".into()),
             components: vec![
-                Part { name: "auth".into(), digest: Digest::of(b"a"), imports: BTreeMap::new() },
+                Part {
+                    name: "auth".into(),
+                    digest: Digest::of(b"a"),
+                    held: Digest::of(b"a"),
+                    imports: BTreeMap::new(),
+                },
                 Part {
                     name: "handler".into(),
                     digest: Digest::of(b"b"),
+                    held: Digest::of(b"capped b"),
                     imports: [("demo:auth/verify".to_owned(), source)].into(),
                 },
             ],

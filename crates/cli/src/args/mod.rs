@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Compile(CompileArgs),
     /// Show what is in a component: world, imports, exports, nested components, sizes, producers.
     Inspect(InspectArgs),
+    /// Say what each component may touch outside its sandbox, and whether a new version asks for more.
+    Authority(AuthorityArgs),
     /// Serve a component, or a folder's composition, over HTTP.
     Serve(ServeArgs),
     /// Say what is missing on this machine, for which language, and the command that mends it.
@@ -89,6 +91,16 @@ pub(crate) struct InspectArgs {
     /// Print its contract as WIT.
     #[arg(long)]
     pub(crate) wit: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuthorityArgs {
+    /// A component (`.wasm`), a manifest, or a folder with one.
+    #[arg(default_value = ".")]
+    pub(crate) target: PathBuf,
+    /// Fail when it asks for more than this: a component, a manifest, a folder, or a report printed with `--json`.
+    #[arg(long, value_name = "BASE")]
+    pub(crate) deny_growth: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

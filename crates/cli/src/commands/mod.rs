@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod authority;
 pub(crate) mod build;
 pub(crate) mod compile;
 pub(crate) mod compose;

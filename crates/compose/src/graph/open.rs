@@ -1,20 +1,27 @@
 //! Imports that no wire satisfies: what may pass through to the host, and what may not.
 
-use tenon_model::{Diagnostic, InterfaceName, Standing, standing};
+use std::collections::BTreeMap;
+
+use tenon_model::{Capability, Diagnostic, InterfaceName, PartImport, Standing, standing};
 use tenon_wit::{Item, ItemKind, first_difference, same_track};
 
 use super::{Graph, suggestion, unversioned};
 use crate::manifest::Manifest;
 
 impl Graph<'_> {
-    /// Sorts every import that no wire satisfies: data and inert interfaces pass through, and so does what is
-    /// left open on purpose; the rest is a finding.
+    /// Sorts every import that no wire satisfies: data, inert and granted interfaces pass through, and so does what
+    /// is left open on purpose; the rest is a finding.
     pub(super) fn settle_open_imports(&mut self, manifest: &Manifest) -> Vec<Diagnostic> {
         let mut findings = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             let mut withheld = Vec::new();
+            let mut ungranted: BTreeMap<Capability, Vec<String>> = BTreeMap::new();
             for item in node.contract.imports() {
                 let name = item.name();
+                if PartImport::is_reserved(name) {
+                    findings.push(self.reserved(index, name));
+                    continue;
+                }
                 if self.is_wired(index, name) {
                     continue;
                 }
@@ -22,7 +29,12 @@ impl Graph<'_> {
                 match standing(name) {
                     _ if open_on_purpose || item.is_data_only() => {}
                     Standing::Inert => {}
-                    Standing::Grantable(_) | Standing::Withheld => {
+                    Standing::Grantable(capability) if !node.authority.grants.has(capability) => {
+                        ungranted.entry(capability).or_default().push(name.to_owned());
+                        continue;
+                    }
+                    Standing::Grantable(_) => {}
+                    Standing::Withheld => {
                         withheld.push(name.to_owned());
                         continue;
                     }
@@ -32,6 +44,9 @@ impl Graph<'_> {
                     }
                 }
                 self.open.entry(name.to_owned()).or_default().push(index);
+            }
+            for (capability, names) in ungranted {
+                findings.push(self.ungranted(index, capability, &names));
             }
             if !withheld.is_empty() {
                 findings.push(self.withheld(index, &withheld));
@@ -62,7 +77,7 @@ impl Graph<'_> {
     }
 
     /// Whether a wire was written for this import, even one that could not be resolved: that has been reported.
-    fn is_wired(&self, index: usize, name: &str) -> bool {
+    pub(crate) fn is_wired(&self, index: usize, name: &str) -> bool {
         self.edges.iter().any(|edge| edge.importer == index && edge.import == name)
             || self.nodes[index].component.wires.iter().any(|wire| {
                 let written = &wire.import.name;
@@ -105,6 +120,25 @@ impl Graph<'_> {
         })
     }
 
+    /// One finding for each grant that is missing, whatever number of interfaces it is for.
+    fn ungranted(&self, index: usize, capability: Capability, names: &[String]) -> Diagnostic {
+        let node = &self.nodes[index];
+        let component = &node.component.name;
+        let what = match names {
+            [one] => format!("`{one}`, which it was not granted"),
+            _ => format!("{} interfaces of `{capability}`, which it was not granted", names.len()),
+        };
+        Diagnostic::new("import-not-granted", format!("`{component}` imports {what}"))
+            .at(node.component.at.clone())
+            .note(format!("imported by {component} ({})", node.file), names.join("\n"))
+            .mend(format!(
+                "Grant what it needs:\n{}\n\
+                 or build it without: often a library brings in what the component never uses;\n\
+                 or leave it to whoever uses the composed component, at the top of the manifest:\n  open = [\"{capability}/*\"]",
+                indented(&capability.lines(Some(component))),
+            ))
+    }
+
     fn withheld(&self, index: usize, names: &[String]) -> Diagnostic {
         let node = &self.nodes[index];
         let component = &node.component.name;
@@ -116,16 +150,26 @@ impl Graph<'_> {
         let packages: Vec<_> = packages.into_iter().collect();
         Diagnostic::new(
             "withheld-import",
-            format!("`{component}` imports what reaches outside the request, and that has to be granted"),
+            format!("`{component}` imports WASI interfaces that are not offered to anybody"),
         )
         .at(node.component.at.clone())
         .note(format!("imported by {component} ({})", node.file), names.join("\n"))
         .mend(format!(
             "Build the component without it: often a library brings in what the component never uses.\n\
-             Or leave it to the host, which refuses it unless it is granted, at the top of the manifest:\n  \
-             open = [{}]",
+             Or leave it to another host, at the top of the manifest:\n  open = [{}]",
             packages.join(", ")
         ))
+    }
+
+    /// A name that only the composition gives: whoever brings it along would claim another's authority.
+    fn reserved(&self, index: usize, name: &str) -> Diagnostic {
+        let node = &self.nodes[index];
+        Diagnostic::new(
+            "reserved-import",
+            format!("`{}` imports `{name}`, a name that only Tenon gives", node.component.name),
+        )
+        .at(node.component.at.clone())
+        .mend("Name the component as it was built, not one that was composed for a node.")
     }
 
     fn file_of(&self, component: &str) -> &str {
@@ -179,6 +223,10 @@ impl Graph<'_> {
         candidates.sort_by_key(|candidate| candidate.order);
         candidates
     }
+}
+
+fn indented(lines: &str) -> String {
+    lines.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 struct Candidate<'g> {

@@ -68,7 +68,7 @@ impl Reader<'_> {
                 Capability::Messaging => grants.messaging = self.messaging(table, &place),
                 Capability::Config => grants.config = self.config(table),
                 Capability::Logging => {
-                    grants.logging = self.boolean(table, capability.key()).unwrap_or(false)
+                    grants.logging = self.boolean(table, capability.key()).unwrap_or(false);
                 }
                 Capability::Cli => (grants.environment, grants.arguments) = self.cli(table, &place),
                 Capability::Clocks => grants.clock = self.clock(table, &place),
@@ -89,7 +89,11 @@ impl Reader<'_> {
     fn unknown_grant(&mut self, key: &str, span: Range<usize>, title: &str) {
         let known = Capability::ALL.map(Capability::key);
         let package = key.split(['/', '@']).next().unwrap_or(key);
-        let mend = match (Capability::of_package(package), most_similar(key, known)) {
+        let word = |key: &str| key.strip_prefix("wasi:").unwrap_or(key).to_owned();
+        let words = known.map(word);
+        let near =
+            most_similar(&word(key), words.iter().map(String::as_str)).map(|near| format!("wasi:{near}"));
+        let mend = match (Capability::of_package(package), near) {
             (Some(capability), _) => format!(
                 "Write \"{capability}\": a grant covers every interface of the package, in every version."
             ),
@@ -110,7 +114,7 @@ impl Reader<'_> {
         table: &Table<'_>,
         place: &Place<'_>,
         keys: &[&str],
-        read: fn(&mut Self, &Table<'_>, Range<usize>, &Place<'_>) -> Option<Entry<T>>,
+        read: impl Fn(&mut Self, &Table<'_>, Range<usize>, &Place<'_>) -> Option<Entry<T>>,
     ) -> Vec<T> {
         let key = place.capability.key();
         let Some(value) = table.get(key) else { return Vec::new() };
@@ -173,7 +177,8 @@ impl Reader<'_> {
         let host = self.needed(entry, span, "host", place, "host = \"api.example.com\"", host_pattern);
         let (scheme, host, port, path) = (scheme?, host?, port?, path?);
         let written = entry.get("host").and_then(|host| host.get_ref().as_str()).unwrap_or_default();
-        let name = format!("`{}`, port {port}, path `{path}`", written.to_ascii_lowercase());
+        let scheme_word = if scheme == HttpScheme::Http { "http" } else { "https" };
+        let name = format!("`{scheme_word}://{}:{port}{path}`", written.to_ascii_lowercase());
         Some(Entry { name, grant: HttpGrant { scheme, host, port, path, private: private? } })
     }
 
@@ -216,7 +221,7 @@ impl Reader<'_> {
         let listens = direction == Some(SocketDirection::Listen);
         let host = self
             .needed(entry, span, "host", place, "host = \"127.0.0.1\"", |text| socket_host(text, listens));
-        let ports = match entry.get("port").map(|port| port.get_ref()) {
+        let ports = match entry.get("port").map(toml::Spanned::get_ref) {
             Some(DeValue::Integer(_)) => {
                 let port = self.number(entry, "port", 1, 65_535).and_then(|port| u16::try_from(port).ok());
                 port.map(|port| (port, port))
@@ -224,9 +229,10 @@ impl Reader<'_> {
             _ => self.checked(entry, "port", port_range),
         };
         let (protocol, direction, host, ports) = (protocol?, direction?, host?, ports?);
-        let name = format!("`{host}`, ports {}-{}, for the same use", ports.0, ports.1);
-        let key = format!("{protocol:?} {direction:?} {name}");
-        Some(Entry { name: key, grant: SocketGrant { protocol, direction, host, ports } })
+        let written = |key: &str| entry.get(key).and_then(|it| it.get_ref().as_str()).unwrap_or_default();
+        let (protocol_word, direction_word) = (written("protocol"), written("direction"));
+        let name = format!("{protocol_word} {direction_word} `{host}`, ports {} to {},", ports.0, ports.1);
+        Some(Entry { name, grant: SocketGrant { protocol, direction, host, ports } })
     }
 
     fn bucket(
