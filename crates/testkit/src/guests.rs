@@ -15,8 +15,10 @@ pub struct Guests;
 
 /// One `cargo build`, and the folder it needs to itself: guests of WASI 0.2 and 0.3 link different releases of
 /// the same bindings runtime.
-const BUILDS: [(&str, &[&str]); 2] =
-    [("p2", &["--workspace", "--exclude", "service-p3"]), ("p3", &["-p", "service-p3"])];
+const BUILDS: [(&str, &[&str]); 2] = [
+    ("p2", &["--workspace", "--exclude", "service-p3", "--exclude", "reaching-p3"]),
+    ("p3", &["-p", "service-p3", "-p", "reaching-p3"]),
+];
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -133,6 +135,8 @@ mod tests {
             ("plain-iface", "", "acme:web/api@1.2.0"),
             ("plain-no-headers", "", "fixture:bare/http"),
             ("plain-root", "", "handle"),
+            ("reaching", "wasi:sockets/udp@0.2.", "wasi:http/incoming-handler@0.2."),
+            ("reaching-p3", "wasi:http/client@0.3.", "wasi:http/handler@0.3."),
             ("service-p3", "wasi:http/types@0.3.", "wasi:http/handler@0.3."),
             ("wants-outgoing", "wasi:http/outgoing-handler@0.2.", "wasi:http/incoming-handler@0.2."),
             ("wants-sockets", "wasi:sockets/tcp@0.2.", "wasi:http/incoming-handler@0.2."),

@@ -12,5 +12,6 @@ mod http;
 mod input;
 mod kinds;
 mod limits;
+mod reach;
 mod stop;
 mod support;

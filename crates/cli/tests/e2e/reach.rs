@@ -1,0 +1,386 @@
+//! What is granted can be reached, and nothing beside it: every permission with its twin without it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tenon_testkit::client::{call, get};
+use tenon_testkit::peer::{Peer, echo_udp};
+use tenon_testkit::{Guests, Serve, Serving, Tenon};
+
+use crate::support::tenon;
+
+const SOCKETS_NOWHERE: &str =
+    r#""wasi:sockets" = [{ protocol = "tcp", direction = "connect", host = "192.0.2.1", port = 1 }]"#;
+const HTTP_NOWHERE: &str = r#""wasi:http" = [{ host = "nowhere.invalid" }]"#;
+
+/// `tenon serve` of a folder whose manifest has `guest` as its only component, with these grants and limits.
+fn granted(tenon: &Tenon, guest: &str, grants: &[&str], limits: &str) -> Serve {
+    let folder = tenon.data().join("app");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(Guests::get(guest), folder.join("guest.wasm")).unwrap();
+    let manifest = format!(
+        "[component.{guest}]\npath = \"guest.wasm\"\n[component.{guest}.grants]\n{}\n[component.{guest}.limits]\n{limits}\n",
+        grants.join("\n")
+    );
+    fs::write(folder.join("tenon.toml"), manifest).unwrap();
+    tenon.serve(folder)
+}
+
+/// The answer of the guest to `path` with these parameters.
+fn ask(server: &Serving, path: &str, parameters: &[(&str, &str)]) -> String {
+    let encoded = |text: &str| {
+        text.bytes()
+            .map(|byte| {
+                if byte.is_ascii_alphanumeric() {
+                    char::from(byte).to_string()
+                } else {
+                    format!("%{byte:02x}")
+                }
+            })
+            .collect::<String>()
+    };
+    let query: Vec<String> =
+        parameters.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    call(server.address(), get(&format!("{path}?{}", query.join("&")))).expect(200)
+}
+
+fn http(address: SocketAddr, rest: &str) -> String {
+    format!(r#""wasi:http" = [{{ host = "127.0.0.1", scheme = "http", port = {}{rest} }}]"#, address.port())
+}
+
+#[track_caller]
+fn assert_begins(answer: &str, expected: &str) {
+    assert!(answer.starts_with(expected), "expected `{expected}…`, got `{answer}`");
+}
+
+#[test]
+fn each_import_that_is_not_granted_is_refused_with_its_line() {
+    for (guest, names) in
+        [("reaching", "wasi:http/outgoing-handler@0.2."), ("reaching-p3", "wasi:http/client@0.3.")]
+    {
+        let tenon = tenon();
+        let refused = granted(&tenon, guest, &[], "").refused().expect_code(1);
+        refused.expect_stderr(&[
+            guest,
+            names,
+            "wasi:sockets/",
+            r#""wasi:http" = [{ host ="#,
+            r#""wasi:sockets" = [{"#,
+        ]);
+        assert!(refused.stderr.contains(&format!("[component.{guest}.grants]")), "{}", refused.stderr);
+        let refused = granted(&tenon, guest, &[HTTP_NOWHERE], "").refused().expect_code(1);
+        refused.expect_stderr(&["wasi:sockets/"]);
+        assert!(!refused.stderr.contains("wasi:http/"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_request_goes_where_it_was_granted_and_nowhere_else() {
+    let (peer, stranger) = (Peer::start(), Peer::start());
+    for guest in ["reaching", "reaching-p3"] {
+        let tenon = tenon();
+        let grant = http(peer.address(), r#", path = "/open/", private = true"#);
+        let server = granted(&tenon, guest, &[&grant, SOCKETS_NOWHERE], "").start();
+        let fetch = |url: &str| ask(&server, "/fetch", &[("url", url)]);
+        assert!(fetch(&peer.url("/open/door")).contains("hello from /open/door"));
+        let before = (peer.heads().len(), stranger.heads().len());
+        for url in [
+            peer.url("/closed/"),
+            peer.url("/open/../closed/"),
+            peer.url("/open/%2e%2e/closed/"),
+            stranger.url("/open/door"),
+            peer.url("/open/door").replace("127.0.0.1", "127.0.0.2"),
+            peer.url("/open/door").replace("127.0.0.1", "localhost"),
+            peer.url("/open/door").replace("http:", "https:"),
+            "http://169.254.169.254/latest/meta-data/".to_owned(),
+        ] {
+            let answer = fetch(&url);
+            assert!(answer.starts_with("refused") && answer.contains("HttpRequestDenied"), "{url}: {answer}");
+        }
+        assert_eq!((peer.heads().len(), stranger.heads().len()), before, "a denied request was sent");
+        server.logged(&["not granted", guest, "wasi:http", "scheme = ", &stranger.address().to_string()]);
+        server.stop();
+    }
+}
+
+#[test]
+fn a_private_address_needs_its_own_word() {
+    let peer = Peer::start();
+    for guest in ["reaching", "reaching-p3"] {
+        let tenon = tenon();
+        let server = granted(&tenon, guest, &[&http(peer.address(), ""), SOCKETS_NOWHERE], "").start();
+        let answer = ask(&server, "/fetch", &[("url", &peer.url("/"))]);
+        assert!(answer.contains("DestinationIpProhibited"), "{answer}");
+        assert_eq!(peer.heads().len(), 0);
+        server.logged(&["not granted", "private = true"]);
+        server.stop();
+
+        // A name that resolves to one is one.
+        let grant =
+            format!(r#""wasi:http" = [{{ host = "*", scheme = "http", port = {} }}]"#, peer.address().port());
+        let server = granted(&tenon, guest, &[&grant, SOCKETS_NOWHERE], "").start();
+        let url = peer.url("/").replace("127.0.0.1", "localhost");
+        let answer = ask(&server, "/fetch", &[("url", &url)]);
+        assert!(answer.contains("DestinationIpProhibited"), "{answer}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_redirect_is_the_guests_to_follow_and_a_tunnel_nobodys() {
+    let peer = Peer::start();
+    let tenon = tenon();
+    let server =
+        granted(&tenon, "reaching", &[&http(peer.address(), ", private = true"), SOCKETS_NOWHERE], "")
+            .start();
+    assert_begins(&ask(&server, "/fetch", &[("url", &peer.url("/redirect"))]), "ok: 302 ");
+    assert_eq!(peer.heads().len(), 1);
+    let answer = ask(&server, "/fetch", &[("url", &peer.url("/")), ("method", "CONNECT")]);
+    assert!(answer.contains("HttpRequestDenied"), "{answer}");
+    server.stop();
+}
+
+#[test]
+fn what_a_peer_sends_and_how_long_it_takes_is_bounded() {
+    let peer = Peer::start();
+    let tenon = tenon();
+    let grant = http(peer.address(), ", private = true");
+    let serve = granted(
+        &tenon,
+        "reaching",
+        &[&grant, SOCKETS_NOWHERE],
+        "outbound-requests = 3\noutbound-connections = 2",
+    );
+    let manifest = tenon.data().join("app/tenon.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, format!("[limits]\nresponse-body = \"64KiB\"\nrequest-body = \"64KiB\"\n{text}"))
+        .unwrap();
+    let server = serve.start();
+    let fetch = |path: &str, more: &[(&str, &str)]| {
+        ask(&server, "/fetch", &[&[("url", peer.url(path).as_str())], more].concat())
+    };
+    assert!(fetch("/big?60000", &[]).contains("60000 bytes, whole"));
+    assert!(!fetch("/big?70000", &[]).contains("whole"));
+    assert!(fetch("/headers?100000", &[]).starts_with("refused"));
+    assert!(fetch("/half", &[]).contains(" 5 bytes, ") && !fetch("/half", &[]).contains("whole"));
+    assert!(fetch("/never", &[("ms", "200")]).contains("ConnectionReadTimeout"));
+    assert!(!fetch("/stall", &[("ms", "200")]).contains("whole"));
+    assert_begins(&fetch("/", &[("method", "POST"), ("size", "40000")]), "ok: 200");
+    assert!(fetch("/", &[("method", "POST"), ("size", "200000")]).starts_with("refused"));
+
+    let many = |n: &str, more: &[(&str, &str)]| {
+        ask(&server, "/fetch-many", &[&[("url", peer.url("/").as_str()), ("n", n)], more].concat())
+    };
+    assert_eq!(many("3", &[]), "3 fine ");
+    assert_eq!(many("5", &[]), "3 fine ErrorCode::HttpRequestDenied");
+    server.logged(&["ran into its limit", "outbound-requests", "reaching"]);
+    assert!(
+        ask(&server, "/fetch-many", &[("url", &peer.url("/stall")), ("n", "3"), ("hold", "")])
+            .starts_with("2 fine")
+    );
+    server.logged(&["ran into its limit", "outbound-connections"]);
+    server.stop();
+}
+
+/// A directory with a file in it, a secret beside it, and every link that could lead from one to the other.
+fn tempting(folder: &Path) {
+    let data = folder.join("app/data");
+    fs::create_dir_all(data.join("sub")).unwrap();
+    fs::write(data.join("file"), "content").unwrap();
+    fs::write(folder.join("app/secret"), "SECRET").unwrap();
+    for (to, name) in [
+        (folder.join("app/secret").to_str().unwrap(), "absolute"),
+        ("../secret", "relative"),
+        ("sub/../../secret", "chain"),
+        (folder.join("app").to_str().unwrap(), "dirlink"),
+        ("..", "up"),
+        ("/proc", "proc"),
+    ] {
+        std::os::unix::fs::symlink(to, data.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_granted_directory_can_be_read_and_not_left() {
+    for access in ["read", "write"] {
+        let tenon = tenon();
+        tempting(tenon.data());
+        let grant =
+            format!(r#""wasi:filesystem" = [{{ directory = "data", at = "/data", access = "{access}" }}]"#);
+        let server =
+            granted(&tenon, "reaching", &[&grant, HTTP_NOWHERE, SOCKETS_NOWHERE], "open-files = 10").start();
+        assert_eq!(ask(&server, "/read", &[("path", "/data/file")]), "ok: content");
+        let written = ask(&server, "/write", &[("path", "/data/new"), ("text", "x")]);
+        if access == "write" {
+            assert_eq!(written, "ok: written");
+        } else {
+            assert_begins(&written, "refused");
+            assert!(!tenon.data().join("app/data/new").exists());
+        }
+        let escaped = ask(&server, "/escape", &[("from", "/data")]);
+        assert!(escaped.ends_with("escaped: []"), "{escaped}");
+        assert!(!tenon.data().join("app/planted").exists());
+        assert_eq!(fs::read_to_string(tenon.data().join("app/secret")).unwrap(), "SECRET");
+        assert_eq!(
+            ask(&server, "/open-many", &[("path", "/data/file"), ("n", "30")]),
+            "9 held, then one more"
+        );
+        server.logged(&["ran into its limit", "open-files"]);
+        server.stop();
+    }
+}
+
+#[test]
+fn a_directory_of_wasi03_is_the_same() {
+    let tenon = tenon();
+    tempting(tenon.data());
+    let grant = r#""wasi:filesystem" = [{ directory = "data", at = "/data" }]"#;
+    let server =
+        granted(&tenon, "reaching-p3", &[grant, HTTP_NOWHERE, SOCKETS_NOWHERE], "open-files = 10").start();
+    assert_eq!(ask(&server, "/read", &[("path", "/data/file")]), "ok: content");
+    for path in
+        ["/data/../secret", "/data/absolute", "/data/relative", "/data/dirlink/secret", "/data/up/secret"]
+    {
+        assert_begins(&ask(&server, "/read", &[("path", path)]), "refused");
+    }
+    assert_begins(&ask(&server, "/write", &[("path", "/data/new")]), "refused");
+    let held: u32 = ask(&server, "/open-many", &[("path", "/data/file"), ("n", "30")]).parse().unwrap();
+    assert!((1..10).contains(&held), "{held}");
+    server.stop();
+}
+
+#[test]
+fn without_the_grant_there_is_no_directory() {
+    for guest in ["reaching", "reaching-p3"] {
+        let tenon = tenon();
+        tempting(tenon.data());
+        let server = granted(&tenon, guest, &[HTTP_NOWHERE, SOCKETS_NOWHERE], "").start();
+        for path in ["/data/file", "file", "/etc/hostname"] {
+            assert_begins(&ask(&server, "/read", &[("path", path)]), "refused");
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn a_granted_directory_that_is_not_there_is_said_before_serving() {
+    let tenon = tenon();
+    let grant = r#""wasi:filesystem" = [{ directory = "missing", at = "/data" }]"#;
+    let refused =
+        granted(&tenon, "reaching", &[grant, HTTP_NOWHERE, SOCKETS_NOWHERE], "").refused().expect_code(1);
+    refused.expect_stderr(&["grant-directory", "missing", "mkdir -p"]);
+}
+
+#[test]
+fn sockets_connect_where_they_were_granted() {
+    let (peer, stranger, udp) = (Peer::start(), Peer::start(), echo_udp());
+    let tenon = tenon();
+    let grants = format!(
+        r#""wasi:sockets" = [
+  {{ protocol = "tcp", direction = "connect", host = "127.0.0.1", port = {} }},
+  {{ protocol = "udp", direction = "connect", host = "127.0.0.0/8", port = {} }},
+  {{ protocol = "tcp", direction = "connect", host = "localhost", port = 1 }},
+]"#,
+        peer.address().port(),
+        udp.port()
+    );
+    let server = granted(&tenon, "reaching", &[&grants, HTTP_NOWHERE], "outbound-connections = 4").start();
+    assert!(ask(&server, "/connect", &[("to", &peer.address().to_string())]).contains("hello from /hello"));
+    assert_begins(&ask(&server, "/connect", &[("to", &stranger.address().to_string())]), "refused");
+    assert_eq!(stranger.heads().len(), 0);
+    server.logged(&["not granted", "tcp connect", &stranger.address().to_string()]);
+    let to = udp.to_string();
+    assert_eq!(ask(&server, "/udp", &[("from", "0.0.0.0:0"), ("to", &to)]), "ok: ping");
+    assert_begins(
+        &ask(&server, "/udp", &[("from", "0.0.0.0:0"), ("to", &peer.address().to_string())]),
+        "refused",
+    );
+    for at in ["127.0.0.1:0", "0.0.0.0:0", "127.0.0.1:39999"] {
+        assert_begins(&ask(&server, "/listen", &[("at", at)]), "refused");
+    }
+    assert!(ask(&server, "/resolve", &[("name", "localhost")]).contains("127.0.0.1"));
+    assert_begins(&ask(&server, "/resolve", &[("name", "example.com")]), "refused");
+    server.logged(&["not granted", "lookup example.com"]);
+    assert_eq!(ask(&server, "/connect-many", &[("to", &peer.address().to_string()), ("n", "9")]), "4");
+    server.logged(&["ran into its limit", "outbound-connections"]);
+    server.stop();
+}
+
+#[test]
+fn sockets_of_wasi03_are_the_same() {
+    let (peer, stranger, udp) = (Peer::start(), Peer::start(), echo_udp());
+    let tenon = tenon();
+    let grants = format!(
+        r#""wasi:sockets" = [
+  {{ protocol = "tcp", direction = "connect", host = "127.0.0.1", port = {} }},
+  {{ protocol = "udp", direction = "connect", host = "127.0.0.1", port = {} }},
+]"#,
+        peer.address().port(),
+        udp.port()
+    );
+    let server = granted(&tenon, "reaching-p3", &[&grants, HTTP_NOWHERE], "outbound-connections = 4").start();
+    let port = |address: SocketAddr| address.port().to_string();
+    assert!(ask(&server, "/connect", &[("port", &port(peer.address()))]).contains("hello from /hello"));
+    assert_begins(&ask(&server, "/connect", &[("port", &port(stranger.address()))]), "refused");
+    assert_eq!(stranger.heads().len(), 0);
+    assert_eq!(ask(&server, "/udp", &[("port", &port(udp))]), "ok: ping");
+    assert_begins(&ask(&server, "/udp", &[("port", &port(stranger.address()))]), "refused");
+    assert_begins(&ask(&server, "/listen", &[("port", "39999")]), "refused");
+    assert_begins(&ask(&server, "/resolve", &[("name", "example.com")]), "refused");
+    assert_eq!(ask(&server, "/connect-many", &[("n", "9")]), "4");
+    server.stop();
+}
+
+#[test]
+fn listening_needs_its_own_direction() {
+    let tenon = tenon();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (direction, expected) in [("listen", "ok: listening"), ("connect", "refused")] {
+        let grant = format!(
+            r#""wasi:sockets" = [{{ protocol = "tcp", direction = "{direction}", host = "127.0.0.1", port = {port} }}]"#
+        );
+        for (guest, parameter) in
+            [("reaching", ("at", format!("127.0.0.1:{port}"))), ("reaching-p3", ("port", port.to_string()))]
+        {
+            let server = granted(&tenon, guest, &[&grant, HTTP_NOWHERE], "").start();
+            assert_begins(&ask(&server, "/listen", &[(parameter.0, &parameter.1)]), expected);
+            server.stop();
+        }
+    }
+}
+
+#[test]
+fn variables_time_and_randomness_are_what_the_manifest_says() {
+    let tenon = tenon();
+    let grants = [
+        HTTP_NOWHERE,
+        SOCKETS_NOWHERE,
+        r#""wasi:cli" = { environment = { GREETING = "hello" }, arguments = ["program", "x"] }"#,
+        r#""wasi:clocks" = { now = "2026-01-01T00:00:00Z" }"#,
+        r#""wasi:random" = { seed = 42 }"#,
+    ];
+    let server = granted(&tenon, "reaching", &grants, "").start();
+    assert_eq!(ask(&server, "/env", &[]), r#"[("GREETING", "hello")] ["program", "x"]"#);
+    assert_eq!(ask(&server, "/clock", &[]), "1767225600");
+    assert_eq!(ask(&server, "/random", &[]), ask(&server, "/random", &[]));
+    server.stop();
+
+    let server = granted(&tenon, "reaching", &[HTTP_NOWHERE, SOCKETS_NOWHERE], "").start();
+    assert_eq!(ask(&server, "/env", &[]), "[] []");
+    assert_ne!(ask(&server, "/clock", &[]), "1767225600");
+    assert_ne!(ask(&server, "/random", &[]), ask(&server, "/random", &[]));
+    server.stop();
+}
+
+#[test]
+fn a_component_fills_its_own_share_of_the_log() {
+    let tenon = tenon();
+    let server =
+        granted(&tenon, "reaching", &[HTTP_NOWHERE, SOCKETS_NOWHERE], "log-bytes = \"1KiB\"").start();
+    assert_eq!(ask(&server, "/print", &[("lines", "1000"), ("bytes", "99")]), "printed");
+    server.logged(&["more than it may log", "reaching", "dropped"]);
+    let lines = server.count_logged(&["xxxxxxxx"]);
+    assert!((1..=21).contains(&lines), "{lines} lines of 100 bytes within 1 KiB a second");
+    server.stop();
+}

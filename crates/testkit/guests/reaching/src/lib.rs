@@ -1,0 +1,250 @@
+//! A `wasi:http/incoming-handler` (0.2) that reaches outside on request: the path chooses where. What it was refused
+//! is part of its answer.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::time::{Duration, SystemTime};
+
+use faults::Target;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingRequest, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+    OutgoingResponse, RequestOptions, ResponseOutparam, Scheme,
+};
+
+wasip2::http::proxy::export!(Reaching);
+
+struct Reaching;
+
+impl wasip2::exports::http::incoming_handler::Guest for Reaching {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let target = request.path_with_query().unwrap_or_default();
+        let target = Target::parse(&target);
+        let text = |name: &str| target.text(name).unwrap_or_default();
+        let answer = match target.path {
+            "/fetch" => show(fetch(&target).and_then(|response| read(&response))),
+            "/fetch-many" => fetch_many(&target),
+            "/read" => show(fs::read_to_string(text("path"))),
+            "/write" => show(fs::write(text("path"), text("text")).map(|()| "written".to_owned())),
+            "/escape" => escape(&text("from")),
+            "/open-many" => open_many(&target),
+            "/connect" => show(connect(&text("to"))),
+            "/connect-many" => {
+                let streams: Vec<_> =
+                    (0..target.number("n", 1)).map(|_| TcpStream::connect(text("to"))).collect();
+                streams.iter().filter(|stream| stream.is_ok()).count().to_string()
+            }
+            "/listen" => show(TcpListener::bind(text("at")).map(|_| "listening".to_owned())),
+            "/udp" => show(udp(&text("from"), &text("to"))),
+            "/resolve" => show(resolve(&text("name"))),
+            "/env" => format!(
+                "{:?} {:?}",
+                std::env::vars().collect::<Vec<_>>(),
+                std::env::args().collect::<Vec<_>>()
+            ),
+            "/clock" => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                now.map(|now| now.as_secs().to_string()).unwrap_or_default()
+            }
+            "/random" => {
+                let bytes = wasip2::random::random::get_random_bytes(16);
+                format!("{bytes:02x?} {}", wasip2::random::insecure::get_insecure_random_u64())
+            }
+            "/print" => {
+                for _ in 0..target.number("lines", 1) {
+                    println!("{}", "x".repeat(usize::try_from(target.number("bytes", 99)).unwrap_or(99)));
+                }
+                "printed".to_owned()
+            }
+            _ => "no such path".to_owned(),
+        };
+        respond(out, &answer);
+    }
+}
+
+fn show<E: std::fmt::Debug>(result: Result<String, E>) -> String {
+    match result {
+        Ok(text) => format!("ok: {text}"),
+        Err(error) => format!("refused: {error:?}"),
+    }
+}
+
+fn fetch(target: &Target<'_>) -> Result<IncomingResponse, ErrorCode> {
+    let url = target.text("url").unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
+    let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    let request = OutgoingRequest::new(Fields::new());
+    let method = match target.text("method").as_deref() {
+        Some("CONNECT") => Method::Connect,
+        Some("POST") => Method::Post,
+        _ => Method::Get,
+    };
+    let refused = |_: ()| ErrorCode::HttpRequestUriInvalid;
+    request.set_method(&method).map_err(refused)?;
+    request
+        .set_scheme(Some(&if scheme == "https" { Scheme::Https } else { Scheme::Http }))
+        .map_err(refused)?;
+    request.set_authority(Some(authority)).map_err(refused)?;
+    request.set_path_with_query(Some(path)).map_err(refused)?;
+    let options = RequestOptions::new();
+    if let Some(ms) = target.text("ms").and_then(|ms| ms.parse::<u64>().ok()) {
+        let _ = options.set_first_byte_timeout(Some(ms * 1_000_000));
+        let _ = options.set_between_bytes_timeout(Some(ms * 1_000_000));
+    }
+    let body = request.body().map_err(refused)?;
+    let pending = outgoing_handler::handle(request, Some(options))?;
+    let size = target.number("size", 0);
+    if size > 0 {
+        let mut stream = body.write().map_err(refused)?;
+        for _ in 0..size.div_ceil(4096) {
+            if stream.write_all(&[b'y'; 4096]).is_err() {
+                break;
+            }
+        }
+    }
+    let _ = OutgoingBody::finish(body, None);
+    loop {
+        match pending.get() {
+            Some(result) => return result.map_err(refused)?,
+            None => pending.subscribe().block(),
+        }
+    }
+}
+
+fn read(response: &IncomingResponse) -> Result<String, ErrorCode> {
+    let body = response.consume().map_err(|()| ErrorCode::HttpResponseIncomplete)?;
+    let mut stream = body.stream().map_err(|()| ErrorCode::HttpResponseIncomplete)?;
+    let mut content = Vec::new();
+    let mut chunk = [0; 4096];
+    let ended = loop {
+        match Read::read(&mut stream, &mut chunk) {
+            Ok(0) => break "whole".to_owned(),
+            Ok(count) => content.extend_from_slice(&chunk[..count]),
+            Err(error) => break format!("{error}"),
+        }
+    };
+    let start = String::from_utf8_lossy(&content[..content.len().min(500)]).into_owned();
+    Ok(format!("{} {} bytes, {ended}: {start}", response.status(), content.len()))
+}
+
+/// Holds all responses at once, unless told to let each go.
+fn fetch_many(target: &Target<'_>) -> String {
+    let (mut held, mut fine, mut refused) = (Vec::new(), 0, String::new());
+    for _ in 0..target.number("n", 1) {
+        match fetch(target) {
+            Ok(response) if target.text("hold").is_some() => {
+                fine += 1;
+                held.push(response);
+            }
+            Ok(response) => {
+                fine += 1;
+                let _ = read(&response);
+            }
+            Err(error) => refused = format!("{error:?}"),
+        }
+    }
+    format!("{fine} fine {refused}")
+}
+
+/// Tries every way out of a directory that may be written to; what succeeded is listed.
+fn escape(from: &str) -> String {
+    let mut out = String::new();
+    let escaped = std::cell::RefCell::new(Vec::new());
+    let tried = |what: &str, content: std::io::Result<String>| {
+        if content.is_ok_and(|content| content.contains("SECRET")) {
+            escaped.borrow_mut().push(what.to_owned());
+        }
+    };
+    for path in [
+        "../secret",
+        "./../secret",
+        "sub/../../secret",
+        "..//secret",
+        "/secret",
+        "../../../../../../etc/hostname",
+        "absolute",
+        "relative",
+        "chain",
+        "dirlink/secret",
+        "up/secret",
+        "/proc/self/environ",
+        "proc/self/root/etc/passwd",
+        "proc",
+        "hard/../../secret",
+    ] {
+        tried(path, fs::read_to_string(format!("{from}/{path}")));
+        tried(path, fs::read_to_string(path));
+    }
+    // Links of its own making.
+    #[cfg(target_os = "wasi")]
+    for (to, name) in [("../secret", "made"), ("/etc", "made-absolute"), ("..", "made-up")] {
+        let link = format!("{from}/{name}");
+        if let Some((directory, base)) = preopened(from) {
+            let made = directory.symlink_at(to, &format!("{base}{name}"));
+            let _ = writeln!(out, "symlink to {to}: {}", if made.is_ok() { "made" } else { "refused" });
+        }
+        tried(&link, fs::read_to_string(&link));
+        tried(&link, fs::read_to_string(format!("{link}/secret")));
+    }
+    for (old, new) in [("../secret", "stolen"), ("absolute", "stolen-2"), ("relative", "stolen-3")] {
+        let new = format!("{from}/{new}");
+        let _ = fs::hard_link(format!("{from}/{old}"), &new);
+        tried(&new, fs::read_to_string(&new));
+        let _ = fs::rename(format!("{from}/{old}"), &new);
+        tried(&new, fs::read_to_string(&new));
+    }
+    for path in ["../planted", "up/planted", "relative", "made-up/planted"] {
+        let _ = fs::write(format!("{from}/{path}"), "planted");
+    }
+    let _ = write!(out, "escaped: {:?}", escaped.borrow());
+    out
+}
+
+/// The descriptor of a preopened directory, and the path within it.
+fn preopened(at: &str) -> Option<(wasip2::filesystem::types::Descriptor, String)> {
+    let found = wasip2::filesystem::preopens::get_directories().into_iter();
+    let (directory, _) = found.into_iter().find(|(_, name)| name == at)?;
+    Some((directory, String::new()))
+}
+
+fn open_many(target: &Target<'_>) -> String {
+    let path = target.text("path").unwrap_or_default();
+    let open: Vec<_> = (0..target.number("n", 1)).map(|_| fs::File::open(&path)).collect();
+    let held = open.iter().filter(|file| file.is_ok()).count();
+    drop(open);
+    format!("{held} held, then {}", if fs::File::open(&path).is_ok() { "one more" } else { "none" })
+}
+
+fn connect(to: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(to)?;
+    stream.write_all(b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n")?;
+    let mut content = String::new();
+    stream.read_to_string(&mut content)?;
+    Ok(content)
+}
+
+fn udp(from: &str, to: &str) -> std::io::Result<String> {
+    let socket = UdpSocket::bind(from)?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.send_to(b"ping", to)?;
+    let mut content = [0; 64];
+    let (count, _) = socket.recv_from(&mut content)?;
+    Ok(String::from_utf8_lossy(&content[..count]).into_owned())
+}
+
+fn resolve(name: &str) -> std::io::Result<String> {
+    let found: Vec<_> = (name, 0).to_socket_addrs()?.map(|found| found.ip().to_string()).collect();
+    Ok(found.join(" "))
+}
+
+fn respond(out: ResponseOutparam, content: &str) {
+    let response = OutgoingResponse::new(Fields::new());
+    let body = response.body().expect("the body is taken once");
+    ResponseOutparam::set(out, Ok(response));
+    let mut stream = body.write().expect("the stream is taken once");
+    stream.write_all(content.as_bytes()).expect("the answer is written");
+    drop(stream);
+    let _ = OutgoingBody::finish(body, None);
+}
