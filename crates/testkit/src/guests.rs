@@ -135,6 +135,8 @@ mod tests {
             ("plain-iface", "", "acme:web/api@1.2.0"),
             ("plain-no-headers", "", "fixture:bare/http"),
             ("plain-root", "", "handle"),
+            ("reach-back", "wasi:http/outgoing-handler@0.2.", "fixture:reach/fetcher"),
+            ("reach-front", "fixture:reach/fetcher", "wasi:http/incoming-handler@0.2."),
             ("reaching", "wasi:sockets/udp@0.2.", "wasi:http/incoming-handler@0.2."),
             ("reaching-p3", "wasi:http/client@0.3.", "wasi:http/handler@0.3."),
             ("service-p3", "wasi:http/types@0.3.", "wasi:http/handler@0.3."),

@@ -384,3 +384,46 @@ fn a_component_fills_its_own_share_of_the_log() {
     assert!((1..=21).contains(&lines), "{lines} lines of 100 bytes within 1 KiB a second");
     server.stop();
 }
+
+/// A composition of `reach-front` and `reach-back`, each with this grant, if any.
+fn neighbours(tenon: &Tenon, front: Option<&str>, back: Option<&str>) -> Serve {
+    let folder = tenon.data().join("app");
+    fs::create_dir_all(&folder).unwrap();
+    let mut manifest = String::new();
+    for (name, grant) in [("front", front), ("back", back)] {
+        fs::copy(Guests::get(&format!("reach-{name}")), folder.join(format!("{name}.wasm"))).unwrap();
+        manifest.push_str(&format!("[component.{name}]\npath = \"{name}.wasm\"\n"));
+        if let Some(grant) = grant {
+            manifest.push_str(&format!("[component.{name}.grants]\n{grant}\n"));
+        }
+    }
+    manifest.push_str("[component.front.imports]\n\"fixture:reach/fetcher\" = { component = \"back\" }\n");
+    fs::write(folder.join("tenon.toml"), manifest).unwrap();
+    tenon.serve(folder)
+}
+
+#[test]
+fn a_neighbours_grant_cannot_be_borrowed() {
+    let (fronts, backs) = (Peer::start(), Peer::start());
+    let grant = |peer: &Peer| http(peer.address(), ", private = true");
+    let tenon = tenon();
+    let server = neighbours(&tenon, Some(&grant(&fronts)), Some(&grant(&backs))).start();
+    for (path, mine, others, name) in
+        [("/own", &fronts, &backs, "front"), ("/theirs", &backs, &fronts, "back")]
+    {
+        assert_begins(&ask(&server, path, &[("url", &mine.url("/x"))]), "ok: 200");
+        let answer = ask(&server, path, &[("url", &others.url("/x"))]);
+        assert!(answer.contains("HttpRequestDenied"), "{answer}");
+        server.logged(&["not granted", &format!("component.{name}.grants"), &others.address().to_string()]);
+    }
+    assert_eq!((fronts.heads().len(), backs.heads().len()), (1, 1));
+    server.stop();
+
+    // What the neighbour was granted does not let the other in at all.
+    for (front, back, refused) in
+        [(Some(grant(&fronts)), None, "back"), (None, Some(grant(&backs)), "front"), (None, None, "front")]
+    {
+        let finished = neighbours(&tenon, front.as_deref(), back.as_deref()).refused().expect_code(1);
+        finished.expect_stderr(&[&format!("[component.{refused}.grants]"), "wasi:http/outgoing-handler"]);
+    }
+}

@@ -28,7 +28,7 @@ pub(crate) fn context(caller: &Arc<Caller>) -> WasiCtx {
         builder.env(name, value);
     }
     if let Some(time) = clock {
-        builder.wall_clock(Standing(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()));
+        builder.wall_clock(Stopped(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()));
     }
     if let Some(seed) = seed {
         // Two streams, so that what is drawn from one does not move the other.
@@ -41,9 +41,9 @@ pub(crate) fn context(caller: &Arc<Caller>) -> WasiCtx {
 }
 
 /// A clock that stands still.
-struct Standing(Duration);
+struct Stopped(Duration);
 
-impl HostWallClock for Standing {
+impl HostWallClock for Stopped {
     fn resolution(&self) -> Duration {
         Duration::from_nanos(1)
     }

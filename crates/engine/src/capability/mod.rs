@@ -147,6 +147,7 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
             "wasi:http/client" => {
                 http03::client::add_to_linker_instance::<_, WasiHttp>(instance, host::http(who))?;
             }
+            "wasi:http/handler" => self::http::add_handler03(instance, who)?,
             "wasi:sockets/types" => {
                 sockets::types::add_to_linker_instance::<_, WasiSockets>(instance, host::sockets(who))?;
                 self::sockets::bound_types03(instance, who)?;

@@ -20,8 +20,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::time::{Instant, timeout, timeout_at};
+use wasmtime::component::{Accessor, LinkerInstance, Resource};
 use wasmtime_wasi_http::io::TokioIo;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp};
 
 pub use connect::Roots;
 
@@ -29,6 +30,7 @@ use self::body::{BoundedRequest, BoundedResponse};
 use self::connect::{Connection, NoConnection, connect};
 use self::destination::Destination;
 use super::{Caller, Sent};
+use crate::host::{self, Host};
 
 /// Header fields a response may have.
 const RESPONSE_FIELDS_MAX: usize = 256;
@@ -85,6 +87,24 @@ pub(crate) async fn send(
         ended
     });
     Ok((response, work))
+}
+
+/// `wasi:http/handler` of 0.3 as an import: what a middleware hands on goes where a client's request would.
+pub(super) fn add_handler03(instance: &mut LinkerInstance<'_, Host>, who: usize) -> wasmtime::Result<()> {
+    use wasmtime_wasi_http::p3::bindings::http::{client, types};
+    instance.func_wrap_concurrent(
+        "handle",
+        move |store: &Accessor<Host>, (request,): (Resource<types::Request>,)| {
+            Box::pin(async move {
+                let within = &store.with_getter::<WasiHttp>(host::http(who));
+                match <WasiHttp as client::HostWithStore<Host>>::send(within, request).await {
+                    Ok(response) => Ok((Ok(response),)),
+                    Err(error) => Ok((Err(within
+                        .with(|mut access| types::Host::convert_error_code(&mut access.get(), error))?),)),
+                }
+            })
+        },
+    )
 }
 
 type Work = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;

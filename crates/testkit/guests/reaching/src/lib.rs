@@ -8,11 +8,7 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use faults::Target;
-use wasip2::http::outgoing_handler;
-use wasip2::http::types::{
-    ErrorCode, Fields, IncomingRequest, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
-    OutgoingResponse, RequestOptions, ResponseOutparam, Scheme,
-};
+use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
 wasip2::http::proxy::export!(Reaching);
 
@@ -24,7 +20,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Reaching {
         let target = Target::parse(&target);
         let text = |name: &str| target.text(name).unwrap_or_default();
         let answer = match target.path {
-            "/fetch" => show(fetch(&target).and_then(|response| read(&response))),
+            "/fetch" => fetching::shown(&ask(&target)),
             "/fetch-many" => fetch_many(&target),
             "/read" => show(fs::read_to_string(text("path"))),
             "/write" => show(fs::write(text("path"), text("text")).map(|()| "written".to_owned())),
@@ -71,76 +67,27 @@ fn show<E: std::fmt::Debug>(result: Result<String, E>) -> String {
     }
 }
 
-fn fetch(target: &Target<'_>) -> Result<IncomingResponse, ErrorCode> {
-    let url = target.text("url").unwrap_or_default();
-    let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
-    let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    let request = OutgoingRequest::new(Fields::new());
-    let method = match target.text("method").as_deref() {
-        Some("CONNECT") => Method::Connect,
-        Some("POST") => Method::Post,
-        _ => Method::Get,
-    };
-    let refused = |_: ()| ErrorCode::HttpRequestUriInvalid;
-    request.set_method(&method).map_err(refused)?;
-    request
-        .set_scheme(Some(&if scheme == "https" { Scheme::Https } else { Scheme::Http }))
-        .map_err(refused)?;
-    request.set_authority(Some(authority)).map_err(refused)?;
-    request.set_path_with_query(Some(path)).map_err(refused)?;
-    let options = RequestOptions::new();
-    if let Some(ms) = target.text("ms").and_then(|ms| ms.parse::<u64>().ok()) {
-        let _ = options.set_first_byte_timeout(Some(ms * 1_000_000));
-        let _ = options.set_between_bytes_timeout(Some(ms * 1_000_000));
+fn ask(target: &Target<'_>) -> fetching::Ask {
+    fetching::Ask {
+        url: target.text("url").unwrap_or_default(),
+        method: target.text("method").unwrap_or_default(),
+        timeout_ms: target.text("ms").and_then(|ms| ms.parse().ok()),
+        body_bytes: target.number("size", 0),
     }
-    let body = request.body().map_err(refused)?;
-    let pending = outgoing_handler::handle(request, Some(options))?;
-    let size = target.number("size", 0);
-    if size > 0 {
-        let mut stream = body.write().map_err(refused)?;
-        for _ in 0..size.div_ceil(4096) {
-            if stream.write_all(&[b'y'; 4096]).is_err() {
-                break;
-            }
-        }
-    }
-    let _ = OutgoingBody::finish(body, None);
-    loop {
-        match pending.get() {
-            Some(result) => return result.map_err(refused)?,
-            None => pending.subscribe().block(),
-        }
-    }
-}
-
-fn read(response: &IncomingResponse) -> Result<String, ErrorCode> {
-    let body = response.consume().map_err(|()| ErrorCode::HttpResponseIncomplete)?;
-    let mut stream = body.stream().map_err(|()| ErrorCode::HttpResponseIncomplete)?;
-    let mut content = Vec::new();
-    let mut chunk = [0; 4096];
-    let ended = loop {
-        match Read::read(&mut stream, &mut chunk) {
-            Ok(0) => break "whole".to_owned(),
-            Ok(count) => content.extend_from_slice(&chunk[..count]),
-            Err(error) => break format!("{error}"),
-        }
-    };
-    let start = String::from_utf8_lossy(&content[..content.len().min(500)]).into_owned();
-    Ok(format!("{} {} bytes, {ended}: {start}", response.status(), content.len()))
 }
 
 /// Holds all responses at once, unless told to let each go.
 fn fetch_many(target: &Target<'_>) -> String {
     let (mut held, mut fine, mut refused) = (Vec::new(), 0, String::new());
     for _ in 0..target.number("n", 1) {
-        match fetch(target) {
+        match fetching::fetch(&ask(target)) {
             Ok(response) if target.text("hold").is_some() => {
                 fine += 1;
                 held.push(response);
             }
             Ok(response) => {
                 fine += 1;
-                let _ = read(&response);
+                let _ = fetching::read(&response);
             }
             Err(error) => refused = format!("{error:?}"),
         }
