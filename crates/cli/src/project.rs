@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tenon_compose::authority::{self, Report};
 use tenon_compose::manifest::Component;
 use tenon_compose::{Input, Manifest};
-use tenon_model::{Diagnostic, Diagnostics, Location};
+use tenon_model::{Authorities, Diagnostic, Diagnostics, Location};
 
 /// The manifests a folder may have; the first one found is the folder's.
 const MANIFESTS: [&str; 2] = ["tenon.toml", "composition.toml"];
@@ -50,6 +50,34 @@ impl Project {
     /// Where a component's file lies.
     pub(crate) fn path(&self, component: &Component) -> PathBuf {
         self.folder.join(&component.path)
+    }
+
+    /// Who may do what, with the granted directories found: a directory is named from where the manifest lies.
+    pub(crate) fn authorities(&self) -> Result<Authorities, Diagnostics> {
+        let mut authorities = self.manifest.authorities.clone();
+        let mut found = Vec::new();
+        let parts = authorities.parts.iter_mut().map(|(name, authority)| (Some(name.as_str()), authority));
+        for (part, authority) in std::iter::once((None, &mut authorities.whole)).chain(parts) {
+            for grant in &mut authority.grants.filesystem {
+                match fs::canonicalize(self.folder.join(&grant.directory)) {
+                    Ok(directory) if directory.is_dir() => grant.directory = show(&directory),
+                    Ok(_) => found.push(self.no_directory(part, &grant.directory, "it is not a directory")),
+                    Err(error) => found.push(self.no_directory(part, &grant.directory, &error.to_string())),
+                }
+            }
+        }
+        Diagnostics::check(found)?;
+        Ok(authorities)
+    }
+
+    fn no_directory(&self, part: Option<&str>, directory: &str, cause: &str) -> Diagnostic {
+        let to = part.map_or_else(String::new, |part| format!(" to `{part}`"));
+        Diagnostic::new(
+            "grant-directory",
+            format!("the directory `{directory}`, granted{to}, cannot be used: {cause}"),
+        )
+        .at(Location::file(self.manifest.file.clone()))
+        .mend(format!("mkdir -p {}", self.folder.join(directory).display()))
     }
 
     /// What each component may touch.

@@ -97,9 +97,12 @@ impl App {
             let project = Project::open(target)?;
             build::build_project(&project, settings, terminal)?;
             let composed = project.composed_to_serve()?;
-            let limits = project.manifest.limits;
-            let authorities = Authorities::default();
-            return Ok(Self { name: project.name(), limits, authorities, code: Code::Component(composed) });
+            return Ok(Self {
+                name: project.name(),
+                limits: project.manifest.limits,
+                authorities: project.authorities()?,
+                code: Code::Component(composed),
+            });
         }
         let name =
             target.file_stem().map_or_else(|| "app".into(), |name| name.to_string_lossy().into_owned());
