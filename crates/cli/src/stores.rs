@@ -25,9 +25,12 @@ pub(crate) fn open(authorities: &Authorities, data: &Path) -> Result<Stores, Com
     for name in grants().flat_map(|grants| &grants.keyvalue).map(|grant| &grant.store) {
         if let (StoreName::Redis(url), false) = (name, stores.keyvalue.contains_key(name)) {
             let redis = Redis::new(url).map_err(|error| {
-                Diagnostic::new("invalid-redis-url", "a bucket is to be kept in a Redis server that cannot be used")
-                    .note("cause", error.to_string())
-                    .mend("write `store = \"redis://HOST:PORT/NUMBER\"`")
+                Diagnostic::new(
+                    "invalid-redis-url",
+                    "a bucket is to be kept in a Redis server that cannot be used",
+                )
+                .note("cause", error.to_string())
+                .mend("write `store = \"redis://HOST:PORT/NUMBER\"`")
             })?;
             stores.keyvalue.insert(name.clone(), Arc::new(redis));
         }

@@ -100,7 +100,11 @@ impl App {
             build::build_project(&project, settings, terminal)?;
             let composed = project.composed_to_serve()?;
             let limits = project.manifest.limits;
-            let authorities = project.manifest.authorities.clone();
+            let mut authorities = project.manifest.authorities.clone();
+            // Of a component alone, what it imports under the plain names is its own too.
+            if let (1, Some(only)) = (authorities.parts.len(), authorities.parts.values().next()) {
+                authorities.whole = only.clone();
+            }
             return Ok(Self { name: project.name(), limits, authorities, code: Code::Component(composed) });
         }
         let name =

@@ -13,4 +13,5 @@ mod input;
 mod kinds;
 mod limits;
 mod stop;
+mod stores;
 mod support;
