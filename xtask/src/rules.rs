@@ -28,6 +28,7 @@ const ENGINES: &[&str] = &["wasmtime", "wasmtime-*", "cranelift-*", "wasmer", "w
 /// Databases and their clients.
 const DATABASES: &[&str] = &[
     "redb",
+    "redis",
     "async-nats",
     "nats",
     "rusqlite",

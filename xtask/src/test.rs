@@ -51,7 +51,7 @@ fn matching(workspace: &Workspace, filter: &str) -> Steps {
 }
 
 fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
-    let mut steps = Steps::new(12).only(options.step.as_deref());
+    let mut steps = Steps::new(13).only(options.step.as_deref());
     let quick = options.quick;
     let not_quick = |step: &dyn Fn() -> Result<Outcome>| {
         if quick { Ok(Outcome::Skipped("--quick".into())) } else { step() }
@@ -77,6 +77,7 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
             workspace.cargo(["test", "--release", "--workspace", "--no-run"]).run().map(|()| Outcome::Done)
         }),
         steps.run("set up toolchains", || demo::complete_toolchains(workspace, "release")),
+        steps.run("set up Redis", || Ok(tools::complete_redis(workspace))),
         steps.run("lint", || {
             let lint = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
             workspace.cargo(lint).run().map(|()| Outcome::Done)

@@ -2,10 +2,12 @@
 //! project's own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::command::Cmd;
 use crate::failure::{Failure, Result};
+use crate::steps::Outcome;
 use crate::workspace::Workspace;
 
 /// A program to install with cargo.
@@ -110,4 +112,42 @@ pub(crate) fn complete_rust(workspace: &Workspace) -> Result<Vec<&'static str>> 
         }
     }
     Ok(added)
+}
+
+/// What Debian's `redis-server` needs that a small system does not have. Its other libraries belong to the base.
+const REDIS_PACKAGES: [&str; 5] = ["redis-server", "redis-tools", "libjemalloc2", "liblzf1", "libatomic1"];
+/// How long fetching them may take.
+const REDIS_FETCH_MAX: Duration = Duration::from_secs(120);
+
+/// A Redis server for the tests of what talks to one: the system's, or Debian's packages unpacked into the folder of
+/// the tools, which needs no administrator. Where neither is to be had the tests that need it say that they are
+/// skipped.
+pub(crate) fn complete_redis(workspace: &Workspace) -> Outcome {
+    let root = workspace.tools().join("redis");
+    let program = root.join("usr/bin/redis-server");
+    if program.is_file() || Cmd::new("redis-server").args(["--version"]).succeeds() {
+        return Outcome::Skipped("there already".into());
+    }
+    match unpack_redis(&root) {
+        Ok(()) if program.is_file() => Outcome::Said("Debian's redis-server, unpacked".into()),
+        Ok(()) => {
+            Outcome::Said("NOT TO BE HAD: the packages do not have the program; tests are skipped".into())
+        }
+        Err(failure) => {
+            println!("{failure}");
+            Outcome::Said("NOT TO BE HAD from Debian's packages: tests that need it are skipped".into())
+        }
+    }
+}
+
+fn unpack_redis(root: &Path) -> Result<()> {
+    let packages = root.join("packages");
+    fs::create_dir_all(&packages).map_err(|error| Failure::file("make", &packages, &error))?;
+    let fetch = Cmd::new("apt-get").args(["download", "--quiet"]).args(REDIS_PACKAGES).cwd(&packages);
+    fetch.run_at_most(REDIS_FETCH_MAX)?;
+    let listing = fs::read_dir(&packages).map_err(|error| Failure::file("read", &packages, &error))?;
+    for package in listing.filter_map(|entry| entry.ok()) {
+        Cmd::new("dpkg").args(["--extract"]).arg(package.path()).arg(root).run()?;
+    }
+    fs::remove_dir_all(&packages).map_err(|error| Failure::file("remove", &packages, &error))
 }

@@ -9,6 +9,7 @@ mod composition;
 mod error;
 mod project;
 mod settings;
+mod stores;
 mod terminal;
 
 use std::process::ExitCode;

@@ -67,6 +67,10 @@ impl Project {
             }
         }
         Diagnostics::check(found)?;
+        // Of a component alone, what it imports under the plain names is its own too.
+        if let (1, Some(only)) = (authorities.parts.len(), authorities.parts.values().next()) {
+            authorities.whole = only.clone();
+        }
         Ok(authorities)
     }
 

@@ -98,8 +98,13 @@ async fn containers_are_kept_apart_listed_copied_and_removed() {
     assert_eq!(store.container(&one).await.unwrap(), None);
     assert!(store.list(&one, None).await.unwrap().names.is_empty());
     assert_eq!(all(&*store.open(&two, "b".into()).await.unwrap()).await, b"of one");
-    for number in 0..PAGE_NAMES_MAX {
-        store.copy((&two, "b".into()), (&two, format!("n{number:04}"))).await.unwrap();
+    // At the same time: each waits for the disk, and they wait together.
+    let copies = (0..PAGE_NAMES_MAX).map(|number| {
+        let (store, two) = (store.clone(), two.clone());
+        tokio::spawn(async move { store.copy((&two, "b".into()), (&two, format!("n{number:04}"))).await })
+    });
+    for copied in copies.collect::<Vec<_>>() {
+        copied.await.unwrap().unwrap();
     }
     let first = store.list(&two, None).await.unwrap();
     assert_eq!((first.names.len(), first.more), (PAGE_NAMES_MAX, true));

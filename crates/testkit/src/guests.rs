@@ -97,11 +97,13 @@ fn run_cargo(sources: &Path, target_folder: &Path, packages: &[&str]) {
 fn state(sources: &Path) -> String {
     let mut files = Vec::new();
     collect(sources, &mut files);
+    let interfaces = repository().join("crates/engine/wit");
+    collect(&interfaces, &mut files);
     files.sort();
     let mut hasher = DefaultHasher::new();
     env!("CARGO").hash(&mut hasher);
     for file in files {
-        file.strip_prefix(sources).expect("below the folder").hash(&mut hasher);
+        file.strip_prefix(repository()).expect("below the folder").hash(&mut hasher);
         fs::read(&file).expect("a source is readable").hash(&mut hasher);
     }
     format!("{:016x}\n", hasher.finish())
@@ -128,6 +130,9 @@ mod tests {
     #[test]
     fn every_guest_is_a_component_that_imports_and_exports_what_it_is_named_for() {
         for (name, import, export) in [
+            ("archive", "wasi:blobstore/container@0.2.0-draft", "wasi:http/incoming-handler@0.2."),
+            ("courier", "wasi:messaging/producer@0.2.0-draft", "wasi:http/incoming-handler@0.2."),
+            ("keeper", "wasi:keyvalue/atomics@0.2.0-draft2", "wasi:http/incoming-handler@0.2."),
             ("chaos-http", "wasi:http/types@0.2.", "wasi:http/incoming-handler@0.2."),
             ("not-a-handler", "", "fixture:adder/arithmetic"),
             ("plain-chaos", "", "fixture:chaos/handler"),

@@ -16,6 +16,7 @@ use crate::commands::{build, compile};
 use crate::error::CommandError;
 use crate::project::{COMPONENT_BYTES_MAX, Project, read};
 use crate::settings::Settings;
+use crate::stores;
 use crate::terminal::Terminal;
 
 pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
@@ -33,10 +34,11 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     }
     let engine = Engine::new(Pool::of(args.pool, &limits)).map_err(Diagnostic::from)?;
     say_pool(&engine);
-    let artifacts = compile::open_store(args.data.data.as_deref().unwrap_or(&settings.data))?;
+    let data = args.data.data.as_deref().unwrap_or(&settings.data);
+    let artifacts = compile::open_store(data)?;
     let stored = app.stored(&engine, &artifacts, terminal)?;
     let file = args.target.display().to_string();
-    let backends = Backends::default();
+    let backends = Backends { stores: stores::open(&app.authorities, data)?, ..Backends::default() };
     let service = Service::new(&engine, &app.name, &file, stored, limits, &app.authorities, &backends)?;
     let shape = service.shape().to_string();
     let digest = service.digest().to_string();

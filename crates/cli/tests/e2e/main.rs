@@ -14,4 +14,5 @@ mod kinds;
 mod limits;
 mod reach;
 mod stop;
+mod stores;
 mod support;

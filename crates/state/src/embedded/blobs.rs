@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
@@ -17,11 +18,14 @@ use tenon_model::store::{
     BATCH_KEYS_MAX, BlobReader, BlobWriter, Blobs, Collection, NAME_BYTES_MAX, OBJECT_BYTES_MAX,
     OBJECT_CHUNK_BYTES_MAX, ObjectInfo, ObjectPage, PAGE_NAMES_MAX, Pending, StoreError, check,
 };
+use tokio::runtime::Handle;
 
 use super::reader::{Reader, failed};
 use super::usage::{ENTRY_BYTES, Kind, account};
 use super::{Embedded, Quota, Shared};
 
+/// Bytes of all objects that are being written and have no place yet: no quota counts those.
+const UNPLACED_BYTES_MAX: u64 = 4 << 30;
 /// How often opening is tried when the object is replaced at that very moment.
 const OPEN_TRIES_MAX: usize = 8;
 
@@ -364,6 +368,7 @@ struct Begun {
 
 impl Drop for Begun {
     fn drop(&mut self) {
+        self.shared.unplaced.fetch_sub(self.size, Relaxed);
         if !self.placed {
             remove(&self.shared.objects, &[self.file]);
         }
@@ -377,6 +382,11 @@ impl BlobWriter for Begun {
         if let Err(error) = check("bytes of an object", max, size) {
             return refused(error);
         }
+        let more = bytes.len() as u64;
+        let room = |all: u64| all.checked_add(more).filter(|all| *all <= UNPLACED_BYTES_MAX);
+        if self.shared.unplaced.fetch_update(Relaxed, Relaxed, room).is_err() {
+            return refused(StoreError::Full("the room for objects that are being written"));
+        }
         self.size = size;
         let open = Arc::clone(&self.open);
         Box::pin(self.shared.reader.clone().files(move || (&*open).write_all(&bytes)))
@@ -387,7 +397,9 @@ impl BlobWriter for Begun {
             return refused(error);
         }
         let container = container.clone();
-        Box::pin(async move {
+        // A task of its own, which goes on when nobody waits any more: so it is always known whether the file is an
+        // object now, or nothing.
+        let placing = async move {
             let (open, path) = (Arc::clone(&self.open), self.path.clone());
             let synced = self.shared.reader.clone().files(move || {
                 open.sync_all()?;
@@ -396,15 +408,15 @@ impl BlobWriter for Begun {
             synced.await?;
             let (quota, new) = (self.shared.quota, (self.file, self.size, now()));
             let shared = Arc::clone(&self.shared);
-            // From here on the change may happen even when nobody waits for it: what it would leave over is swept
-            // at the next start.
-            self.placed = true;
             let placed =
                 shared.change(move |transaction| put(transaction, quota, &container, &object, new)).await;
-            if matches!(placed, Err(StoreError::Missing(_) | StoreError::Full(_))) {
-                self.placed = false;
-            }
+            // After a failure of the store itself it may be either; the next start sweeps.
+            self.placed = !matches!(placed, Err(StoreError::Missing(_) | StoreError::Full(_)));
             placed
+        };
+        Box::pin(async move {
+            let task = Handle::try_current().map_err(|error| failed(&error))?.spawn(placing);
+            task.await.map_err(|error| failed(&error))?
         })
     }
 }

@@ -10,6 +10,7 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use redb::Database;
 
@@ -34,6 +35,8 @@ struct Shared {
     queues: Arc<Queues>,
     /// The folder of the objects.
     objects: PathBuf,
+    /// Bytes of the objects that are being written.
+    unplaced: AtomicU64,
     quota: Quota,
 }
 
@@ -43,7 +46,14 @@ impl Embedded {
         let reader = Reader::new(Arc::clone(&database));
         let writer = Writer::start(database)?;
         Ok(Self {
-            shared: Arc::new(Shared { reader, writer, queues: Arc::new(Queues::default()), objects, quota }),
+            shared: Arc::new(Shared {
+                reader,
+                writer,
+                queues: Arc::new(Queues::default()),
+                objects,
+                unplaced: AtomicU64::new(0),
+                quota,
+            }),
         })
     }
 }
