@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Compile(CompileArgs),
     /// Show what is in a component: world, imports, exports, nested components, sizes, producers.
     Inspect(InspectArgs),
+    /// Call a function that a component exports, with typed values; without a function, list them.
+    Call(CallArgs),
     /// Serve a component, or a folder's composition, over HTTP.
     Serve(ServeArgs),
     /// Say what is missing on this machine, for which language, and the command that mends it.
@@ -87,6 +89,29 @@ pub(crate) struct InspectArgs {
     /// Print its contract as WIT.
     #[arg(long)]
     pub(crate) wit: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// A component (`.wasm`), a compiled artifact of this node (`.cwasm`), a manifest, or a folder with one.
+    pub(crate) target: PathBuf,
+    /// The function and its arguments in WAVE: `add(1, 2)`, or `package:name/interface.add(1, 2)`.
+    #[arg(value_name = "CALL", conflicts_with = "session")]
+    pub(crate) call: Option<String>,
+    /// Read one call a line from standard input, all in one sandbox: resources are handles (`#1`) until the end.
+    #[arg(long)]
+    pub(crate) session: bool,
+    /// Time a call may take. Default: the manifest's, else 30s.
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) wall: Option<Duration>,
+    /// Processor time a call may use. Default: the manifest's, else 5s.
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub(crate) cpu: Option<Duration>,
+    /// Linear memory the sandbox may use, all its components together. Default: the manifest's, else 128MiB.
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
+    pub(crate) memory: Option<u64>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
 }
 
 #[derive(Debug, Args)]

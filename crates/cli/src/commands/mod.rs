@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod build;
+pub(crate) mod call;
 pub(crate) mod compile;
 pub(crate) mod compose;
 pub(crate) mod doctor;

@@ -19,12 +19,12 @@ use crate::settings::Settings;
 use crate::terminal::Terminal;
 
 /// A linear memory has 32-bit addresses.
-const MEMORY_BYTES_MAX: u64 = 4 << 30;
+pub(crate) const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
 pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     start_log(args);
     allow_open_files();
-    let app = App::find(args, settings, terminal)?;
+    let app = App::find(&args.target, settings, terminal)?;
     let limits = limits(args, app.limits);
     if limits.memory_bytes > MEMORY_BYTES_MAX {
         return Err(Diagnostic::new(
@@ -78,9 +78,9 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
 }
 
 /// What is served, before it is compiled.
-struct App {
-    name: String,
-    limits: Limits,
+pub(crate) struct App {
+    pub(crate) name: String,
+    pub(crate) limits: Limits,
     code: Code,
 }
 
@@ -91,8 +91,11 @@ enum Code {
 }
 
 impl App {
-    fn find(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<Self, CommandError> {
-        let target = &args.target;
+    pub(crate) fn find(
+        target: &Path,
+        settings: &Settings,
+        terminal: &Terminal,
+    ) -> Result<Self, CommandError> {
         let extension = target.extension().and_then(|extension| extension.to_str());
         if target.is_dir() || extension == Some("toml") {
             let project = Project::open(target)?;
@@ -104,7 +107,7 @@ impl App {
         let name =
             target.file_stem().map_or_else(|| "app".into(), |name| name.to_string_lossy().into_owned());
         let code = match extension {
-            Some("cwasm") if target.is_file() => Code::Artifact(target.clone()),
+            Some("cwasm") if target.is_file() => Code::Artifact(target.to_owned()),
             _ => {
                 let bytes = read(target, COMPONENT_BYTES_MAX)?;
                 tenon_wit::require_component(&target.display().to_string(), &bytes)?;
@@ -114,7 +117,7 @@ impl App {
         Ok(Self { name, limits: Limits::default(), code })
     }
 
-    fn stored(
+    pub(crate) fn stored(
         &self,
         engine: &Engine,
         artifacts: &Artifacts,
@@ -177,7 +180,7 @@ fn say_pool(engine: &Engine) {
     tracing::info!(instances = report.pool.instances, page_scan = %report.page_scan, "the pool is ready");
 }
 
-fn pool_refused(error: EngineError) -> CommandError {
+pub(crate) fn pool_refused(error: EngineError) -> CommandError {
     Diagnostic::new("pool-too-large", "the pool cannot be reserved")
         .note("cause", error.to_string())
         .mend("choose a smaller `--pool`, or raise the limit on address space (`ulimit -v unlimited`)")
