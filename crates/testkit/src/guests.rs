@@ -15,8 +15,10 @@ pub struct Guests;
 
 /// One `cargo build`, and the folder it needs to itself: guests of WASI 0.2 and 0.3 link different releases of
 /// the same bindings runtime.
-const BUILDS: [(&str, &[&str]); 2] =
-    [("p2", &["--workspace", "--exclude", "service-p3", "--exclude", "typed-async"]), ("p3", &["-p", "service-p3", "-p", "typed-async"])];
+const BUILDS: [(&str, &[&str]); 2] = [
+    ("p2", &["--workspace", "--exclude", "service-p3", "--exclude", "typed-async"]),
+    ("p3", &["-p", "service-p3", "-p", "typed-async"]),
+];
 
 const TARGET: &str = "wasm32-wasip2";
 
