@@ -45,6 +45,7 @@ fn run() -> ExitCode {
         Command::Compile(args) => commands::compile::run(&args, &settings, &terminal),
         Command::Inspect(args) => commands::inspect::run(&args, &terminal),
         Command::Authority(args) => commands::authority::run(&args, &terminal),
+        Command::Call(args) => commands::call::run(&args, &settings, &terminal),
         Command::Serve(args) => commands::serve::run(&args, &settings, &terminal),
         Command::Doctor(args) => commands::doctor::run(&args, &settings, &terminal),
         Command::Reference => commands::reference::run(&terminal),

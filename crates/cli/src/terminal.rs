@@ -35,6 +35,13 @@ impl Terminal {
         let _ = out.flush();
     }
 
+    /// Asks the person for the next line.
+    pub(crate) fn prompt(&self) {
+        let mut out = anstream::stderr().lock();
+        let _ = write!(out, "{BLUE}>{BLUE:#} ");
+        let _ = out.flush();
+    }
+
     /// What is being done.
     pub(crate) fn step(&self, subject: &str, what: impl Display) {
         if !self.quiet && !self.json {

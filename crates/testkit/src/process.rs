@@ -79,6 +79,10 @@ impl Tenon {
     ) -> Finished {
         let mut command = self.command(folder);
         command.args(args);
+        self.finish(deadline, command)
+    }
+
+    fn finish(&self, deadline: Duration, mut command: Command) -> Finished {
         let described = describe(&command);
         let mut process = Process::start(&mut command);
         let status =
@@ -97,6 +101,24 @@ impl Tenon {
     /// As that does.
     pub fn run<A: AsRef<OsStr>>(&self, folder: &Path, args: impl IntoIterator<Item = A>) -> Finished {
         self.run_for(Duration::from_secs(120), folder, args)
+    }
+
+    /// Runs `tenon ARGS…` in `folder` to its end, with `input` on its standard input.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run) does.
+    pub fn run_with_input<A: AsRef<OsStr>>(
+        &self,
+        folder: &Path,
+        args: impl IntoIterator<Item = A>,
+        input: &str,
+    ) -> Finished {
+        // A file, not a pipe: there is nobody who would have to write while the command runs.
+        let path = self.data().join("input.txt");
+        std::fs::write(&path, input).expect("the input is written");
+        let mut command = self.command(folder);
+        command.args(args).stdin(std::fs::File::open(&path).expect("the input is there"));
+        self.finish(Duration::from_secs(120), command)
     }
 
     /// A `tenon serve` of `target`, a component, an artifact or a folder, to be started.

@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Say what each component may touch outside its sandbox, and whether a new version asks for more.
     Authority(AuthorityArgs),
+    /// Call a function that a component exports, with typed values; without a function, list them.
+    Call(CallArgs),
     /// Serve a component, or a folder's composition, over HTTP.
     Serve(ServeArgs),
     /// Say what is missing on this machine, for which language, and the command that mends it.
@@ -101,6 +103,22 @@ pub(crate) struct AuthorityArgs {
     /// Fail when it asks for more than this: a component, a manifest, a folder, or a report printed with `--json`.
     #[arg(long, value_name = "BASE")]
     pub(crate) deny_growth: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    /// A component (`.wasm`), a compiled artifact of this node (`.cwasm`), a manifest, or a folder with one.
+    pub(crate) target: PathBuf,
+    /// The function and its arguments in WAVE: `add(1, 2)`, or `package:name/interface.add(1, 2)`.
+    #[arg(value_name = "CALL", conflicts_with = "session")]
+    pub(crate) call: Option<String>,
+    /// Read one call a line from standard input, all in one sandbox: resources are handles (`#1`) until the end.
+    #[arg(long)]
+    pub(crate) session: bool,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod build;
+pub(crate) mod call;
 pub(crate) mod compile;
 pub(crate) mod compose;
 pub(crate) mod doctor;

@@ -22,16 +22,8 @@ use crate::terminal::Terminal;
 pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     start_log(args);
     allow_open_files();
-    let app = App::find(args, settings, terminal)?;
-    let limits = args.limits.over(app.limits);
-    if limits.memory_bytes > Pool::MEMORY_BYTES_MAX {
-        return Err(Diagnostic::new(
-            "exceeds-limits",
-            "the memory limit is larger than a component can address",
-        )
-        .mend("choose at most 4GiB")
-        .into());
-    }
+    let app = App::find(&args.target, settings, terminal)?;
+    let limits = addressable(args.limits.over(app.limits))?;
     let engine = Engine::new(Pool::of(args.pool, &limits)).map_err(Diagnostic::from)?;
     say_pool(&engine);
     let data = args.data.data.as_deref().unwrap_or(&settings.data);
@@ -78,10 +70,10 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
 }
 
 /// What is served, before it is compiled.
-struct App {
-    name: String,
-    limits: Limits,
-    authorities: Authorities,
+pub(crate) struct App {
+    pub(crate) name: String,
+    pub(crate) limits: Limits,
+    pub(crate) authorities: Authorities,
     code: Code,
 }
 
@@ -92,8 +84,11 @@ enum Code {
 }
 
 impl App {
-    fn find(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<Self, CommandError> {
-        let target = &args.target;
+    pub(crate) fn find(
+        target: &Path,
+        settings: &Settings,
+        terminal: &Terminal,
+    ) -> Result<Self, CommandError> {
         let extension = target.extension().and_then(|extension| extension.to_str());
         if target.is_dir() || extension == Some("toml") {
             let project = Project::open(target)?;
@@ -109,7 +104,7 @@ impl App {
         let name =
             target.file_stem().map_or_else(|| "app".into(), |name| name.to_string_lossy().into_owned());
         let code = match extension {
-            Some("cwasm") if target.is_file() => Code::Artifact(target.clone()),
+            Some("cwasm") if target.is_file() => Code::Artifact(target.to_owned()),
             _ => {
                 let bytes = read(target, COMPONENT_BYTES_MAX)?;
                 tenon_wit::require_component(&target.display().to_string(), &bytes)?;
@@ -119,7 +114,7 @@ impl App {
         Ok(Self { name, limits: Limits::default(), authorities: Authorities::default(), code })
     }
 
-    fn stored(
+    pub(crate) fn stored(
         &self,
         engine: &Engine,
         artifacts: &Artifacts,
@@ -130,6 +125,15 @@ impl App {
             Code::Artifact(path) => Ok(artifacts.adopt(engine, Path::new(path))?),
         }
     }
+}
+
+/// Limits that a component can use.
+pub(crate) fn addressable(limits: Limits) -> Result<Limits, Diagnostic> {
+    if limits.memory_bytes <= Pool::MEMORY_BYTES_MAX {
+        return Ok(limits);
+    }
+    let what = "the memory limit is larger than a component can address";
+    Err(Diagnostic::new("exceeds-limits", what).mend("choose at most 4GiB"))
 }
 
 fn cores() -> usize {
