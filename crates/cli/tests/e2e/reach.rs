@@ -61,7 +61,7 @@ fn each_import_that_is_not_granted_is_refused_with_its_line() {
     {
         let tenon = tenon();
         let refused = granted(&tenon, guest, &[], "").refused().expect_code(1);
-        refused.expect_stderr(&[
+        let refused = refused.expect_stderr(&[
             guest,
             names,
             "wasi:sockets/",
@@ -70,7 +70,7 @@ fn each_import_that_is_not_granted_is_refused_with_its_line() {
         ]);
         assert!(refused.stderr.contains(&format!("[component.{guest}.grants]")), "{}", refused.stderr);
         let refused = granted(&tenon, guest, &[HTTP_NOWHERE], "").refused().expect_code(1);
-        refused.expect_stderr(&["wasi:sockets/"]);
+        let refused = refused.expect_stderr(&["wasi:sockets/"]);
         assert!(!refused.stderr.contains("wasi:http/"), "{}", refused.stderr);
     }
 }
