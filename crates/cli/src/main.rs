@@ -42,6 +42,8 @@ fn run() -> ExitCode {
         Command::Build(args) => commands::build::run(&args, &settings, &terminal),
         Command::Compose(args) => commands::compose::run(&args, &terminal),
         Command::Compile(args) => commands::compile::run(&args, &settings, &terminal),
+        Command::Componentize(args) => commands::componentize::run(&args, &terminal),
+        Command::Crash(args) => commands::crash::run(&args, &settings, &terminal),
         Command::Inspect(args) => commands::inspect::run(&args, &terminal),
         Command::Serve(args) => commands::serve::run(&args, &settings, &terminal),
         Command::Doctor(args) => commands::doctor::run(&args, &settings, &terminal),

@@ -2,7 +2,9 @@
 
 pub(crate) mod build;
 pub(crate) mod compile;
+pub(crate) mod componentize;
 pub(crate) mod compose;
+pub(crate) mod crash;
 pub(crate) mod doctor;
 pub(crate) mod inspect;
 pub(crate) mod reference;

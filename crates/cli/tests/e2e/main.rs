@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod artifacts;
+mod componentize;
+mod crashes;
 mod failures;
 mod fresh;
 mod granted;
