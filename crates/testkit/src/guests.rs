@@ -117,6 +117,7 @@ fn state(sources: &Path) -> String {
     files.sort();
     let mut hasher = DefaultHasher::new();
     env!("CARGO").hash(&mut hasher);
+    BUILDS.hash(&mut hasher);
     for file in files {
         file.strip_prefix(sources).expect("below the folder").hash(&mut hasher);
         fs::read(&file).expect("a source is readable").hash(&mut hasher);
