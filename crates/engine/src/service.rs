@@ -459,6 +459,19 @@ impl<R: Recorder> Ending<R> {
         if let (Some(_), Ok(Err(Stop::Engine(error) | Stop::Start(error)))) = (&self.boundary, &ended) {
             self.stack = stack(error, name, parts);
         }
+        if self.watch.response_too_large.load(Relaxed) {
+            return Err(Failure::Exceeded {
+                limit: Limit::ResponseBody(limits.response_body_bytes),
+                cause: "the response's body grew larger than it may; it was cut off".into(),
+                place: Place::default(),
+            });
+        }
+        // What a guest makes of a body that is cut off is not what happened.
+        if self.watch.request_too_large.load(Relaxed)
+            && matches!(ended, Ok(Err(Stop::Engine(_) | Stop::Start(_))))
+        {
+            return Err(Failure::RequestTooLarge { limit_bytes: limits.request_body_bytes });
+        }
         stop::judge(ended, limits, *pool, &self.meter, parts)
     }
 
