@@ -156,7 +156,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tenon-edge", &["tenon-model", "tenon-engine"]),
     ("tenon-state", &["tenon-model"]),
     ("tenon-registry", &["tenon-model", "tenon-wit"]),
-    ("tenon-build", &["tenon-model"]),
+    ("tenon-build", &["tenon-model", "tenon-wit"]),
     (
         "tenon-node",
         &[

@@ -92,18 +92,23 @@ impl Tool {
     }
 }
 
-/// Whether the Rust standard library for components is there.
-fn has_component_target(workspace: &Workspace) -> Result<bool> {
+/// The targets of guests: components, and the modules that are made components of.
+const RUST_TARGETS: [&str; 3] = ["wasm32-wasip2", "wasm32-wasip1", "wasm32-unknown-unknown"];
+
+/// Whether the Rust standard library for a target is there.
+fn has_target(workspace: &Workspace, target: &str) -> Result<bool> {
     let sysroot = Cmd::new("rustc").args(["--print", "sysroot"]).cwd(&workspace.root).capture()?;
-    Ok(PathBuf::from(sysroot.trim()).join("lib/rustlib/wasm32-wasip2/lib").is_dir())
+    Ok(PathBuf::from(sysroot.trim()).join("lib/rustlib").join(target).join("lib").is_dir())
 }
 
 /// Adds what of Rust itself is missing: the target of the guests, the formatter and the linter.
 pub(crate) fn complete_rust(workspace: &Workspace) -> Result<Vec<&'static str>> {
     let mut added = Vec::new();
-    if !has_component_target(workspace)? {
-        Cmd::new("rustup").args(["target", "add", "wasm32-wasip2"]).cwd(&workspace.root).run()?;
-        added.push("wasm32-wasip2");
+    for target in RUST_TARGETS {
+        if !has_target(workspace, target)? {
+            Cmd::new("rustup").args(["target", "add", target]).cwd(&workspace.root).run()?;
+            added.push(target);
+        }
     }
     for (command, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         if !workspace.cargo([command, "--version"]).succeeds() {

@@ -18,7 +18,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    fn of(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn of(bytes: &[u8]) -> Result<Self, String> {
         let mut names = Self::default();
         let mut depth = 0;
         for payload in Parser::new(0).parse_all(bytes) {

@@ -9,6 +9,7 @@
 //! goes out through [`Progress`].
 
 mod component;
+mod componentize;
 mod contract;
 mod doctor;
 mod error;
@@ -21,6 +22,7 @@ mod progress;
 mod toolbox;
 mod toolchain;
 
+pub use componentize::{Adapter, Componentize, Componentized, componentize};
 pub use doctor::{Check, State, doctor};
 pub use error::BuildError;
 pub use host::Host;

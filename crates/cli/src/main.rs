@@ -43,6 +43,8 @@ fn run() -> ExitCode {
         Command::Build(args) => commands::build::run(&args, &settings, &terminal),
         Command::Compose(args) => commands::compose::run(&args, &terminal),
         Command::Compile(args) => commands::compile::run(&args, &settings, &terminal),
+        Command::Componentize(args) => commands::componentize::run(&args, &terminal),
+        Command::Crash(args) => commands::crash::run(&args, &settings, &terminal),
         Command::Inspect(args) => commands::inspect::run(&args, &terminal),
         Command::Authority(args) => commands::authority::run(&args, &terminal),
         Command::Call(args) => commands::call::run(&args, &settings, &terminal),

@@ -98,7 +98,9 @@ impl Project {
         for component in &self.manifest.components {
             let own = self.path(component);
             let file = stand_ins.iter().find(|file| file.file_name() == own.file_name()).unwrap_or(&own);
-            match read(file, COMPONENT_BYTES_MAX) {
+            let current =
+                |bytes: Vec<u8>| tenon_wit::require_released_wasi(&show(file), &bytes).map(|()| bytes);
+            match read(file, COMPONENT_BYTES_MAX).and_then(current) {
                 Ok(bytes) => {
                     files.push(ComponentFile { component: component.name.clone(), file: show(file), bytes });
                 }

@@ -140,7 +140,7 @@ impl Seen {
         Self { id: id.clone(), service: Arc::clone(service), method, path }
     }
 
-    fn record(&self, Record { outcome, bill }: &Record) {
+    fn record(&self, Record { outcome, bill, crash }: &Record) {
         match outcome {
             Ok(finished) => tracing::debug!(
                 target: "tenon::request",
@@ -167,6 +167,7 @@ impl Seen {
                     limit = failure.limit().as_deref().unwrap_or("none"),
                     cause = failure.cause(),
                     code = failure.code(),
+                    crash = crash.as_deref().unwrap_or("none"),
                     method = %self.method,
                     path = &*self.path,
                     cpu_us = micros(bill.cpu),

@@ -1,6 +1,7 @@
 //! The two engines, their pools and the thread that ticks.
 
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
@@ -9,6 +10,7 @@ use tenon_model::{Diagnostic, Digest, Location, PartImport};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Inlining, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel};
 
+use crate::crash::FRAMES_MAX;
 use crate::host::Host;
 use crate::link::add_inert;
 use crate::meter::TICK;
@@ -100,6 +102,7 @@ struct Inner {
 struct Lanes {
     sequential: OnceLock<LaneEngine>,
     concurrent: OnceLock<LaneEngine>,
+    core_dumps: bool,
 }
 
 impl Lanes {
@@ -117,8 +120,20 @@ impl Engine {
     /// # Errors
     /// When the machine refuses the address space, or lacks a feature the engine needs.
     pub fn new(pool: Pool) -> Result<Self, EngineError> {
+        Self::configured(pool, false)
+    }
+
+    /// The same, with a core dump of each guest that fails: a copy of its memory, which takes time and space.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new) has.
+    pub fn with_core_dumps(pool: Pool) -> Result<Self, EngineError> {
+        Self::configured(pool, true)
+    }
+
+    fn configured(pool: Pool, core_dumps: bool) -> Result<Self, EngineError> {
         let report = PoolReport::probe(pool);
-        let lanes = Arc::new(Lanes::default());
+        let lanes = Arc::new(Lanes { core_dumps, ..Lanes::default() });
         let ticker = start_ticker(Arc::downgrade(&lanes))
             .map_err(|error| EngineError(wasmtime::Error::from(error)))?;
         let engine = Self { inner: Arc::new(Inner { lanes, report, _ticker: ticker }) };
@@ -141,7 +156,8 @@ impl Engine {
             Some(engine) => Ok(engine),
             None => {
                 // Two that come at once both make one, and one of them is dropped.
-                let made = LaneEngine::new(lane, &self.inner.report).map_err(EngineError)?;
+                let made = LaneEngine::new(lane, &self.inner.report, self.inner.lanes.core_dumps)
+                    .map_err(EngineError)?;
                 Ok(place.get_or_init(|| made))
             }
         }
@@ -164,7 +180,7 @@ impl Engine {
 }
 
 impl LaneEngine {
-    fn new(lane: Lane, report: &PoolReport) -> wasmtime::Result<Self> {
+    fn new(lane: Lane, report: &PoolReport, core_dumps: bool) -> wasmtime::Result<Self> {
         let guest_stack_bytes =
             usize::try_from(report.pool.stack_bytes.min(GUEST_STACK_BYTES_MAX)).unwrap_or(usize::MAX);
         let mut config = Config::new();
@@ -179,6 +195,8 @@ impl LaneEngine {
             .native_unwind_info(false)
             .wasm_component_model_map(true)
             .wasm_component_model_fixed_length_lists(true)
+            .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES_MAX))
+            .coredump_on_trap(core_dumps)
             .module_version(ModuleVersionStrategy::Custom(ENGINE_VERSION.into()))?;
         let engine = wasmtime::Engine::new(&config)?;
         let mut linker = Linker::new(&engine);

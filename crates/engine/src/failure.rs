@@ -272,6 +272,6 @@ fn place(error: &Error, parts: &[Part]) -> Place {
 }
 
 /// A demangled name where the guest's names are mangled.
-fn rustc_name(name: &str) -> String {
+pub(crate) fn rustc_name(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }

@@ -250,7 +250,7 @@ pub(crate) struct Allowance {
     memory_bytes: u64,
     table_elements_max: u64,
     table_elements: u64,
-    meter: Arc<Meter>,
+    pub(crate) meter: Arc<Meter>,
 }
 
 impl Allowance {

@@ -10,6 +10,7 @@
 mod artifact;
 pub mod call;
 mod capability;
+mod crash;
 mod engine;
 mod failure;
 mod functions;
@@ -36,6 +37,10 @@ pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
 pub use capability::Backends;
 pub use capability::http::Roots;
 pub use capability::stores::Stores;
+pub use crash::{
+    CrashField, CrashFolder, CrashFrame, CrashLine, CrashOutcome, CrashPolicy, CrashReport, CrashRequest,
+    CrashSpan, CrashUse, Crashes, CrashesError,
+};
 pub use engine::{Engine, EngineError, Part, Source};
 pub use failure::{Failure, Limit, Place};
 pub use functions::HostFunctions;

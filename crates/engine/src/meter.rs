@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use crate::crash::{Trail, enter};
+
 /// How often a running guest is looked at. A guest past its budget is stopped within one tick.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
@@ -37,6 +39,8 @@ pub(crate) struct Meter {
     memory_denied_bytes: AtomicU64,
     /// Whether the guest was refused elements of a table and has not been given any since.
     table_denied: AtomicBool,
+    /// What the request leaves for its crash report.
+    pub(crate) trail: Arc<Trail>,
 }
 
 impl Meter {
@@ -50,6 +54,7 @@ impl Meter {
             memory_bytes: AtomicU64::new(0),
             memory_denied_bytes: AtomicU64::new(0),
             table_denied: AtomicBool::new(false),
+            trail: Arc::default(),
         })
     }
 
@@ -142,11 +147,14 @@ pub(crate) struct Metered<F> {
     wall: Duration,
     /// Set when the guest first waits: most never do, and a timer is not free.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Away while the guest is polled: what it writes meanwhile is its own.
+    trail: Option<Arc<Trail>>,
 }
 
 impl<F: Future> Metered<F> {
     pub(crate) fn new(future: F, meter: Arc<Meter>, wall: Duration) -> Self {
-        Self { future: Box::pin(future), meter, wall, deadline: None }
+        let trail = Some(Arc::clone(&meter.trail));
+        Self { future: Box::pin(future), meter, wall, deadline: None, trail }
     }
 }
 
@@ -156,9 +164,11 @@ impl<F: Future> Future for Metered<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         this.meter.poll_begins();
+        enter(&mut this.trail);
         // A panic ends this request and no other. Nothing is used again that it could have left half-changed: the
         // store goes with the request.
         let polled = catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(context)));
+        enter(&mut this.trail);
         this.meter.poll_ends();
         let polled = match polled {
             Ok(polled) => polled,

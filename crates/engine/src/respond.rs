@@ -116,6 +116,8 @@ pub struct Record {
     pub outcome: Result<bool, Failure>,
     /// What it cost.
     pub bill: Bill,
+    /// The id of the crash report, if one is written.
+    pub crash: Option<Arc<str>>,
 }
 
 /// Told once about every request, however it ends: also when the client goes away.

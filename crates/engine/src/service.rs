@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::header::HOST;
@@ -22,6 +23,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use crate::artifact::Stored;
 use crate::capability::{Backends, Principals};
+use crate::crash::{Boundary, CrashFrame, Crashes, Wreck, core_dump, is_reported, stack};
 use crate::engine::{Engine, Part};
 use crate::failure::{Failure, Limit, Place};
 use crate::host::Host;
@@ -47,6 +49,7 @@ pub struct Service {
     limits: Limits,
     principals: Arc<Principals>,
     pool: u32,
+    crashes: Option<Arc<Crashes>>,
 }
 
 /// What is called for a request.
@@ -104,7 +107,24 @@ impl Service {
         };
         let Stored { digest, parts, .. } = stored;
         let pool = engine.pool().pool.instances;
-        Ok(Self { name: name.to_owned(), digest, shape, entry, parts, limits, principals, pool })
+        Ok(Self {
+            name: name.to_owned(),
+            digest,
+            shape,
+            entry,
+            parts,
+            limits,
+            principals,
+            pool,
+            crashes: None,
+        })
+    }
+
+    /// Reports failed requests to `crashes`.
+    #[must_use]
+    pub fn reporting_to(mut self, crashes: Arc<Crashes>) -> Self {
+        self.crashes = Some(crashes);
+        self
     }
 
     /// What people call it.
@@ -142,8 +162,18 @@ impl Service {
         let meter = Meter::new(self.limits.cpu);
         let answer = Answer::default();
         let watch = Arc::clone(&answer.watch);
-        let mut ending =
-            Ending { service: Arc::clone(self), meter: Arc::clone(&meter), recorder: Some(recorder), watch };
+        let boundary = self
+            .crashes
+            .as_ref()
+            .map(|crashes| Boundary::of(&incoming.request, &incoming.id, crashes.policy.keep_arguments));
+        let mut ending = Ending {
+            service: Arc::clone(self),
+            meter: Arc::clone(&meter),
+            recorder: Some(recorder),
+            watch,
+            boundary,
+            stack: Vec::new(),
+        };
         let run = Arc::clone(self).run(incoming, Arc::clone(&meter), answer.clone());
         let mut run = Metered::new(run, meter, self.limits.wall);
 
@@ -193,6 +223,9 @@ impl Service {
                 let mut store = self.store(meter, id);
                 let instance = instance.instantiate_async(&mut store).await.map_err(Stop::Start)?;
                 let called = plain::call(&mut store, &instance, handler, export, &parts, body).await;
+                if let Err(error) = &called {
+                    core_dump(error, &mut store, &self.name);
+                }
                 let response = match called {
                     Ok(response) => response,
                     // The guest ended well, and what it returned cannot be taken over.
@@ -229,7 +262,8 @@ impl Service {
             });
         })?;
         let proxy = entry.instantiate_async(&mut store).await.map_err(Stop::Start)?;
-        proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await?;
+        let called = proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await;
+        called.inspect_err(|error| core_dump(error, &mut store, &self.name))?;
         Ok(())
     }
 
@@ -246,7 +280,7 @@ impl Service {
         let service = entry.instantiate_async(&mut store).await.map_err(Stop::Start)?;
         let (request, received) =
             wasmtime_wasi_http::p3::Request::from_http(store.data_mut().http().hooks, request);
-        store
+        let called = store
             .run_concurrent(async move |accessor| -> Result<(), Error> {
                 match service.handle(accessor, request).await? {
                     Ok(response) => {
@@ -261,7 +295,8 @@ impl Service {
                 Ok(())
             })
             .await
-            .flatten()?;
+            .flatten();
+        called.inspect_err(|error| core_dump(error, &mut store, &self.name))?;
         Ok(())
     }
 
@@ -411,12 +446,32 @@ struct Ending<R: Recorder> {
     meter: Arc<Meter>,
     recorder: Option<R>,
     watch: Arc<Watch>,
+    /// What a crash report tells of the request; `None` where none are written.
+    boundary: Option<Boundary>,
+    /// Where the guest was when it failed.
+    stack: Vec<CrashFrame>,
 }
 
 impl<R: Recorder> Ending<R> {
     /// What a guest's end means.
-    fn judge(&self, ended: Result<Result<(), Stop>, CutOff>) -> Result<(), Failure> {
-        let Service { limits, pool, parts, .. } = &*self.service;
+    fn judge(&mut self, ended: Result<Result<(), Stop>, CutOff>) -> Result<(), Failure> {
+        let Service { name, limits, pool, parts, .. } = &*self.service;
+        if let (Some(_), Ok(Err(Stop::Engine(error) | Stop::Start(error)))) = (&self.boundary, &ended) {
+            self.stack = stack(error, name, parts);
+        }
+        if self.watch.response_too_large.load(Relaxed) {
+            return Err(Failure::Exceeded {
+                limit: Limit::ResponseBody(limits.response_body_bytes),
+                cause: "the response's body grew larger than it may; it was cut off".into(),
+                place: Place::default(),
+            });
+        }
+        // What a guest makes of a body that is cut off is not what happened.
+        if self.watch.request_too_large.load(Relaxed)
+            && matches!(ended, Ok(Err(Stop::Engine(_) | Stop::Start(_))))
+        {
+            return Err(Failure::RequestTooLarge { limit_bytes: limits.request_body_bytes });
+        }
         stop::judge(ended, limits, *pool, &self.meter, parts)
     }
 
@@ -430,8 +485,33 @@ impl<R: Recorder> Ending<R> {
                 cpu: self.meter.spent(),
                 memory_bytes: self.meter.memory_bytes(),
             };
-            recorder.record(Record { outcome, bill });
+            let crash = outcome.as_ref().err().and_then(|failure| self.report(failure, &bill));
+            recorder.record(Record { outcome, bill, crash });
         }
+    }
+
+    /// Hands a failure to whoever writes crash reports.
+    fn report(&mut self, failure: &Failure, bill: &Bill) -> Option<Arc<str>> {
+        let Service { name, digest, shape, limits, parts, crashes, .. } = &*self.service;
+        let crashes = crashes.as_ref().filter(|crashes| is_reported(failure) && crashes.admit())?;
+        let (at, trail) = (SystemTime::now(), &self.meter.trail);
+        let wreck = Wreck {
+            id: crashes.next_id(at),
+            at,
+            app: name,
+            digest,
+            files: &crashes.policy.files,
+            function: &shape.to_string(),
+            boundary: self.boundary.take()?,
+            keep_arguments: crashes.policy.keep_arguments,
+            failure,
+            bill,
+            limits,
+            parts,
+            stack: std::mem::take(&mut self.stack),
+            log: trail.take_lines(),
+        };
+        crashes.report(wreck, trail.take_core_dump())
     }
 }
 

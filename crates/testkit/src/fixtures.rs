@@ -136,6 +136,111 @@ pub const TABLE_GROWER: &str = r#"
   (export "handle" (func $handle)))
 "#;
 
+/// Exports `acme:thing/stuff` with `go: func(x: u32) -> u32`, which traps.
+pub const STUFF_TRAP: &str = r#"
+(component
+  (core module $m (func $boom (export "go") (param i32) (result i32) unreachable))
+  (core instance $i (instantiate $m))
+  (func $go (param "x" u32) (result u32) (canon lift (core func $i "go")))
+  (instance $stuff (export "go" (func $go)))
+  (export "acme:thing/stuff" (instance $stuff)))
+"#;
+
+/// The core module of a plain handler for WASI preview 1: it writes `adapted` to standard error and answers `ok`.
+///
+/// Its world is [`PREVIEW1_HANDLER_WIT`].
+pub const PREVIEW1_HANDLER: &str = r#"
+(module
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 1024) "ok\n")
+  (data (i32.const 1040) "adapted\n")
+  (global $free (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get 3)))
+    (local.get $at))
+  (func (export "handle") (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.store (i32.const 256) (i32.const 1040))
+    (i32.store (i32.const 260) (i32.const 8))
+    (drop (call $fd_write (i32.const 2) (i32.const 256) (i32.const 1) (i32.const 264)))
+    (i32.store16 (i32.const 512) (i32.const 200))
+    (i32.store (i32.const 516) (i32.const 0))
+    (i32.store (i32.const 520) (i32.const 0))
+    (i32.store (i32.const 524) (i32.const 1024))
+    (i32.store (i32.const 528) (i32.const 3))
+    (i32.const 512)))
+"#;
+
+/// The world of [`PREVIEW1_HANDLER`].
+pub const PREVIEW1_HANDLER_WIT: &str = "
+package acme:old;
+world handler {
+  record request { method: string, path: string, headers: list<tuple<string, string>>, body: option<list<u8>> }
+  record response { status: u16, headers: list<tuple<string, string>>, body: list<u8> }
+  export handle: func(req: request) -> response;
+}
+";
+
+/// A component or core module without its debug information and the names of its functions, as a tool that strips would
+/// write it.
+///
+/// # Panics
+/// When the bytes are not WebAssembly.
+pub fn stripped(bytes: &[u8]) -> Vec<u8> {
+    const CUSTOM: u8 = 0;
+    // Sections of a component that hold a whole module or component ("Component Definitions", `Binary.md`).
+    const NESTED: [u8; 2] = [1, 4];
+    let (header, mut rest) = bytes.split_at(8);
+    let is_component = header[6] == 1;
+    let mut output = header.to_vec();
+    while let Some((&id, tail)) = rest.split_first() {
+        let (length, content_at) = leb128(tail);
+        let (content, tail) = tail[content_at..].split_at(length);
+        rest = tail;
+        let inner;
+        let content = match id {
+            CUSTOM => {
+                let (length, name_at) = leb128(content);
+                let name = &content[name_at..name_at + length];
+                if name.starts_with(b".debug_") || name == b"name" {
+                    continue;
+                }
+                content
+            }
+            id if is_component && NESTED.contains(&id) => {
+                inner = stripped(content);
+                &inner
+            }
+            _ => content,
+        };
+        output.push(id);
+        let mut length = content.len();
+        while length >= 0x80 {
+            output.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        output.push(length as u8);
+        output.extend_from_slice(content);
+    }
+    output
+}
+
+/// An unsigned LEB128 number, and how many bytes it took.
+fn leb128(bytes: &[u8]) -> (usize, usize) {
+    let (mut value, mut at) = (0, 0);
+    loop {
+        let byte = bytes[at];
+        value |= usize::from(byte & 0x7f) << (7 * at);
+        at += 1;
+        if byte & 0x80 == 0 {
+            return (value, at);
+        }
+    }
+}
+
 /// The binary of a text fixture.
 ///
 /// # Panics
@@ -174,7 +279,7 @@ mod tests {
             Validator::new_with_features(WasmFeatures::default()).validate_all(&bytes).unwrap();
             Parser::is_component(&bytes)
         };
-        for module in [CORE_MODULE, PREVIEW1_MODULE] {
+        for module in [CORE_MODULE, PREVIEW1_MODULE, PREVIEW1_HANDLER] {
             assert!(!is_component(module));
         }
         for component in [
@@ -182,11 +287,21 @@ mod tests {
             STUFF_PROVIDER,
             STUFF_PROVIDER_OF_ANOTHER_TYPE,
             STUFF_CONSUMER,
+            STUFF_TRAP,
             RING_LEFT,
             RING_RIGHT,
         ] {
             assert!(is_component(component));
         }
+    }
+
+    #[test]
+    fn what_is_stripped_is_smaller_and_still_valid() {
+        let bytes = binary(STUFF_TRAP);
+        let stripped = stripped(&bytes);
+        assert!(stripped.len() < bytes.len());
+        Validator::new_with_features(WasmFeatures::default()).validate_all(&stripped).unwrap();
+        assert!(!stripped.windows(4).any(|window| window == b"boom"));
     }
 
     #[test]

@@ -15,12 +15,29 @@ pub struct Guests;
 
 /// One `cargo build`, and the folder it needs to itself: guests of WASI 0.2 and 0.3 link different releases of
 /// the same bindings runtime.
-const BUILDS: [(&str, &[&str]); 2] = [
+///
+/// The third has line tables, which its name says: what is in it is there twice.
+const BUILDS: [(&str, &[&str], &str); 3] = [
     (
         "p2",
         &["--workspace", "--exclude", "service-p3", "--exclude", "reaching-p3", "--exclude", "typed-async"],
+        "",
     ),
-    ("p3", &["-p", "service-p3", "-p", "reaching-p3", "-p", "typed-async"]),
+    ("p3", &["-p", "service-p3", "-p", "reaching-p3", "-p", "typed-async"], ""),
+    (
+        "lines",
+        &[
+            "-p",
+            "plain-chaos",
+            "-p",
+            "chaos-http",
+            "--config",
+            "profile.release.strip=\"none\"",
+            "--config",
+            "profile.release.debug=\"line-tables-only\"",
+        ],
+        "-with-lines",
+    ),
 ];
 
 const TARGET: &str = "wasm32-wasip2";
@@ -57,7 +74,7 @@ fn build() -> PathBuf {
     if fs::read_to_string(&stamp).is_ok_and(|built| built == state) {
         return components;
     }
-    for (folder, packages) in BUILDS {
+    for (folder, packages, suffix) in BUILDS {
         let folder = products.join(folder);
         run_cargo(&sources, &folder, packages);
         let built = folder.join(TARGET).join("release");
@@ -66,8 +83,9 @@ fn build() -> PathBuf {
         {
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "wasm") {
-                let name = entry.file_name().to_string_lossy().replace('_', "-");
-                fs::copy(&path, components.join(name)).expect("the component is copied");
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+                let component = components.join(format!("{name}{suffix}.wasm"));
+                fs::copy(&path, component).expect("the component is copied");
             }
         }
     }
@@ -105,6 +123,7 @@ fn state(sources: &Path) -> String {
     files.sort();
     let mut hasher = DefaultHasher::new();
     env!("CARGO").hash(&mut hasher);
+    BUILDS.hash(&mut hasher);
     for file in files {
         file.strip_prefix(repository()).expect("below the folder").hash(&mut hasher);
         fs::read(&file).expect("a source is readable").hash(&mut hasher);

@@ -22,12 +22,7 @@ pub enum Kind {
     /// A component in the binary format; not yet validated.
     Component,
     /// A core WebAssembly module.
-    CoreModule {
-        /// It imports `wasi_snapshot_preview1` (or its predecessor): a module for the older WASI 0.1.
-        preview1: bool,
-        /// It carries a `component-type` section: bindings were generated, but nobody made it a component.
-        embedded_world: bool,
-    },
+    CoreModule(Module),
     /// A WIT package in the binary format: contracts without code.
     WitPackage,
     /// WebAssembly in a layer or version of the binary format that is not supported.
@@ -46,6 +41,57 @@ pub enum Kind {
         /// What the first bytes say it is, where they are known.
         looks_like: Option<&'static str>,
     },
+}
+
+/// What a core module was built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Where its imports say it should run.
+    pub system: System,
+    /// It exports `_start`: a program that runs once, as opposed to a library ("reactor") that is called.
+    pub command: bool,
+    /// It carries a `component-type` section: bindings were generated, but nobody made it a component.
+    pub embedded_world: bool,
+}
+
+/// The system a core module expects to be run by, told from the modules it imports from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    /// None of those below.
+    Bare,
+    /// `wasi_snapshot_preview1`, the older WASI 0.1.
+    Preview1,
+    /// `wasi_unstable`, the snapshot before preview 1.
+    Preview0,
+    /// JavaScript glue that Emscripten writes beside the module.
+    Emscripten,
+    /// JavaScript glue that wasm-bindgen writes beside the module.
+    WasmBindgen,
+    /// JavaScript glue of Go's `GOOS=js`.
+    GoJs,
+}
+
+impl Module {
+    /// What the module is, as a noun phrase with its article.
+    pub fn describe(&self) -> &'static str {
+        match (self.system, self.command) {
+            (System::Preview1, true) => "a core module for WASI preview 1, a command",
+            (System::Preview1, false) => "a core module for WASI preview 1, a reactor",
+            (System::Preview0, _) => "a core module for WASI preview 0",
+            (System::Emscripten, _) => "a core module that Emscripten made for a JavaScript host",
+            (System::WasmBindgen, _) => "a core module that wasm-bindgen is to make glue for",
+            (System::GoJs, _) => "a core module that Go made for a JavaScript host",
+            (System::Bare, _) if self.embedded_world => {
+                "a core module that was never turned into a component"
+            }
+            (System::Bare, _) => "a core module without WASI",
+        }
+    }
+
+    /// Whether `tenon componentize` can make a component of it.
+    pub fn can_be_wrapped(&self) -> bool {
+        matches!(self.system, System::Bare | System::Preview1)
+    }
 }
 
 /// Tells what `bytes` are without validating them.
@@ -75,22 +121,49 @@ pub fn classify(bytes: &[u8]) -> Kind {
 }
 
 fn core_module(bytes: &[u8]) -> Kind {
-    let (mut preview1, mut embedded_world) = (false, false);
+    let mut module = Module { system: System::Bare, command: false, embedded_world: false };
     for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
         match payload {
             Payload::ImportSection(imports) => {
-                preview1 |= imports
-                    .into_imports()
-                    .map_while(Result::ok)
-                    .any(|import| matches!(import.module, "wasi_snapshot_preview1" | "wasi_unstable"));
+                for import in imports.into_imports().map_while(Result::ok) {
+                    // WASI tells more than `env`, from which anything may be imported.
+                    if let Some(system) = system_of(import.module, import.name)
+                        && matches!(module.system, System::Bare | System::Emscripten)
+                    {
+                        module.system = system;
+                    }
+                }
+            }
+            Payload::ExportSection(exports) => {
+                module.command |= exports.into_iter().map_while(Result::ok).any(|export| {
+                    export.name == "_start" && matches!(export.kind, wasmparser::ExternalKind::Func)
+                });
             }
             Payload::CustomSection(section) => {
-                embedded_world |= section.name().starts_with("component-type");
+                module.embedded_world |= section.name().starts_with("component-type");
             }
             _ => {}
         }
     }
-    Kind::CoreModule { preview1, embedded_world }
+    Kind::CoreModule(module)
+}
+
+fn system_of(module: &str, name: &str) -> Option<System> {
+    Some(match module {
+        "wasi_snapshot_preview1" => System::Preview1,
+        "wasi_unstable" => System::Preview0,
+        "gojs" | "go" => System::GoJs,
+        "wbg" | "__wbindgen_placeholder__" | "__wbindgen_externref_xform__" => System::WasmBindgen,
+        "asm2wasm" => System::Emscripten,
+        "env"
+            if ["emscripten_", "_emscripten_", "__syscall_", "invoke_", "__cxa_"]
+                .iter()
+                .any(|start| name.starts_with(start)) =>
+        {
+            System::Emscripten
+        }
+        _ => return None,
+    })
 }
 
 /// A WIT package is encoded as a component that exports component types and nothing else.
@@ -157,6 +230,33 @@ pub fn require_component(file: &str, bytes: &[u8]) -> Result<(), Diagnostic> {
     }
 }
 
+/// What to do with a core module: wrap it where that can be done, and build a component where it cannot.
+fn mend_module(file: &str, module: &Module) -> String {
+    const BUILD: &str = "Build a component: `cargo build --target wasm32-wasip2` in Rust, `tenon build` in every language Tenon builds.";
+    match module {
+        Module { system: System::Preview0, .. } => format!(
+            "Build it again with a toolchain for WASI preview 1 or newer, which any since 2020 is. {BUILD}"
+        ),
+        Module { system: System::Emscripten, .. } => {
+            "There is no adapter for a JavaScript host. Build it with a toolchain for WASI, `zig cc -target wasm32-wasi` for one, then: \
+             `tenon componentize MODULE`."
+                .to_owned()
+        }
+        Module { system: System::WasmBindgen, .. } => format!("There is no adapter for a JavaScript host. {BUILD}"),
+        Module { system: System::GoJs, .. } => {
+            "There is no adapter for a JavaScript host. Build it with `tenon build`, or with `GOOS=wasip1 GOARCH=wasm go build` and then: \
+             `tenon componentize MODULE`."
+                .to_owned()
+        }
+        Module { system: System::Preview1, command: true, .. } | Module { embedded_world: true, .. } => {
+            format!("Wrap it: `tenon componentize {file}`.\n{BUILD}")
+        }
+        _ => format!(
+            "Wrap it, and say what its exports are: `tenon componentize {file} --wit DIR --world NAME`.\n{BUILD}"
+        ),
+    }
+}
+
 const EXPECTED: &str = "a WebAssembly component in the binary format";
 
 fn refuse(file: &str, kind: &Kind) -> Diagnostic {
@@ -168,28 +268,31 @@ fn refuse(file: &str, kind: &Kind) -> Diagnostic {
             .mend(mend)
     };
     match kind {
-        Kind::CoreModule { preview1: true, .. } => refused(
-            "core-module",
-            "is a core module for WASI preview 1, not a component",
-            "a core module that imports `wasi_snapshot_preview1`".to_owned(),
-            "Build for a component target: `cargo build --target wasm32-wasip2` in Rust, `tenon build` in every \
-             language Tenon builds.\nTo keep this module, wrap it: `wasm-tools component new MODULE --adapt \
-             wasi_snapshot_preview1.reactor.wasm -o COMPONENT`.",
-        ),
-        Kind::CoreModule { embedded_world: true, .. } => refused(
-            "core-module",
-            "is a core module that was never turned into a component",
-            "a core module with a `component-type` section: its world is there, the wrapping is not"
-                .to_owned(),
-            "Wrap it: `wasm-tools component new MODULE -o COMPONENT`, or let `tenon build` do both steps.",
-        ),
-        Kind::CoreModule { .. } => refused(
-            "core-module",
-            "is a core module, not a component",
-            "a core module; it has no typed imports or exports that others could be joined to".to_owned(),
-            "Build it as a component: `cargo build --target wasm32-wasip2` in Rust, `tenon build` in every \
-             language Tenon builds.",
-        ),
+        Kind::CoreModule(module) => {
+            let found = match (module.system, module.embedded_world) {
+                (System::Preview1, _) => "a core module that imports `wasi_snapshot_preview1`",
+                (System::Preview0, _) => {
+                    "a core module that imports `wasi_unstable`, which preview 1 replaced in 2019"
+                }
+                (System::Emscripten, _) => "a core module that imports functions of Emscripten's JavaScript",
+                (System::WasmBindgen, _) => {
+                    "a core module that imports functions of wasm-bindgen's JavaScript"
+                }
+                (System::GoJs, _) => "a core module that imports functions of Go's `wasm_exec.js`",
+                (System::Bare, true) => {
+                    "a core module with a `component-type` section: its world is there, the wrapping is not"
+                }
+                (System::Bare, false) => {
+                    "a core module; it has no typed imports or exports that others could be joined to"
+                }
+            };
+            refused(
+                "core-module",
+                &format!("is {}, not a component", module.describe()),
+                found.to_owned(),
+                &mend_module(file, module),
+            )
+        }
         Kind::WitPackage => refused(
             "wit-package",
             "is a WIT package, not a component",
@@ -314,11 +417,24 @@ mod tests {
     fn tells_kinds_apart() {
         assert_eq!(classify(b""), Kind::Empty);
         assert_eq!(classify(&wat("(component)")), Kind::Component);
-        assert_eq!(classify(&wat("(module)")), Kind::CoreModule { preview1: false, embedded_world: false });
-        assert_eq!(
-            classify(&wat(r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32))))"#)),
-            Kind::CoreModule { preview1: true, embedded_world: false }
-        );
+        let module = |text: &str| match classify(&wat(text)) {
+            Kind::CoreModule(module) => (module.system, module.command),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(module("(module)"), (System::Bare, false));
+        for (import, system) in [
+            ("\"wasi_snapshot_preview1\" \"proc_exit\"", System::Preview1),
+            ("\"wasi_unstable\" \"proc_exit\"", System::Preview0),
+            ("\"env\" \"emscripten_resize_heap\"", System::Emscripten),
+            ("\"env\" \"mine\"", System::Bare),
+            ("\"wbg\" \"__wbg_log\"", System::WasmBindgen),
+            ("\"gojs\" \"runtime.wasmExit\"", System::GoJs),
+        ] {
+            assert_eq!(module(&format!("(module (import {import} (func)))")), (system, false), "{import}");
+        }
+        // A module of Emscripten's that stands alone imports WASI, too.
+        let both = r#"(module (import "env" "emscripten_notify_memory_growth" (func)) (import "wasi_snapshot_preview1" "a" (func)) (func (export "_start")))"#;
+        assert_eq!(module(both), (System::Preview1, true));
         assert_eq!(classify(b";; a comment\n(component)"), Kind::Text);
         assert!(matches!(classify(b"PK\x03\x04"), Kind::NotWasm { looks_like: Some("a zip archive"), .. }));
         assert_eq!(classify(b"\0asm\x0c\0\x01\0"), Kind::UnknownVersion { version: [0x0c, 0, 1, 0] });
@@ -333,6 +449,31 @@ mod tests {
         let bytes = wit_component::encode(&resolve, package, false).unwrap();
         assert_eq!(classify(&bytes), Kind::WitPackage);
         assert_eq!(code(&bytes), "wit-package");
+    }
+
+    #[test]
+    fn a_core_module_is_named_and_its_mend_fits() {
+        let refused = |text: &str| require_component("a.wasm", &wat(text)).unwrap_err().to_string();
+        let command =
+            refused(r#"(module (import "wasi_snapshot_preview1" "a" (func)) (func (export "_start")))"#);
+        assert!(
+            command.contains("preview 1, a command") && command.contains("tenon componentize a.wasm`"),
+            "{command}"
+        );
+        let reactor = refused(r#"(module (import "wasi_snapshot_preview1" "a" (func)))"#);
+        assert!(
+            reactor.contains("a reactor") && reactor.contains("a.wasm --wit DIR --world NAME"),
+            "{reactor}"
+        );
+        let bare = refused("(module)");
+        assert!(bare.contains("without WASI") && bare.contains("--wit DIR"), "{bare}");
+        let world = refused(r#"(module (@custom "component-type:w" "x"))"#);
+        assert!(
+            world.contains("never turned into a component") && world.contains("tenon componentize a.wasm`"),
+            "{world}"
+        );
+        let old = refused(r#"(module (import "wasi_unstable" "a" (func)))"#);
+        assert!(old.contains("preview 0") && !old.contains("tenon componentize"), "{old}");
     }
 
     #[test]

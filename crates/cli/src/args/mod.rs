@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Compose(ComposeArgs),
     /// Compile a component to native code, ahead of time.
     Compile(CompileArgs),
+    /// Make a component of a core module: embed its world, adapt WASI preview 1, check the result.
+    Componentize(ComponentizeArgs),
     /// Show what is in a component: world, imports, exports, nested components, sizes, producers.
     Inspect(InspectArgs),
     /// Say what each component may touch outside its sandbox, and whether a new version asks for more.
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Call(CallArgs),
     /// Serve a component, or a folder's composition, over HTTP.
     Serve(ServeArgs),
+    /// Show what failed requests left behind.
+    Crash(CrashArgs),
     /// Say what is missing on this machine, for which language, and the command that mends it.
     Doctor(DoctorArgs),
     /// Print the reference of every command, manifest key, limit and error code, as Markdown.
@@ -82,6 +86,70 @@ pub(crate) struct CompileArgs {
     /// Also write the artifact here. Only this node runs it: `tenon serve OUT`.
     #[arg(long, short, value_name = "OUT")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComponentizeArgs {
+    /// The core module.
+    #[arg(value_name = "MODULE")]
+    pub(crate) file: PathBuf,
+    /// Where to write the component. Default: `NAME.component.wasm` beside the module.
+    #[arg(long, short, value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+    /// A folder or file of contracts with the module's world, when the module does not carry it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) wit: Option<PathBuf>,
+    /// The world in it. Default: the only one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) world: Option<String>,
+    /// What stands between the module and WASI 0.2. Default: what fits the module.
+    #[arg(long, value_name = "ADAPTER", value_enum)]
+    pub(crate) adapter: Option<AdapterName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AdapterName {
+    /// For a program with `_start`.
+    Command,
+    /// For a library.
+    Reactor,
+    /// For a library that serves HTTP and needs neither files nor an environment.
+    Proxy,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CrashArgs {
+    #[command(subcommand)]
+    pub(crate) command: CrashCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CrashCommand {
+    /// List the reports that are kept, newest first.
+    List(CrashListArgs),
+    /// Show a report: what failed, where in the source, with which limits and arguments.
+    Show(CrashShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CrashListArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CrashShowArgs {
+    /// A report's id, the beginning of one, or a request's id. Default: the newest report.
+    pub(crate) id: Option<String>,
+    /// The component that failed, where it is no longer kept.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) component: Option<PathBuf>,
+    /// A component or module as it was before it was stripped; matched by build id or by code. May be given several times.
+    /// `NAME.wasm.debug` beside a served `NAME.wasm` is found by itself.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) debug_info: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
 }
@@ -137,6 +205,15 @@ pub(crate) struct ServeArgs {
     pub(crate) pool: u32,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    /// Crash reports that are kept; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) crash_reports: u32,
+    /// Keep values of queries and header fields in crash reports, not only their names; never those of credentials.
+    #[arg(long)]
+    pub(crate) keep_arguments: bool,
+    /// Write a core dump of each guest that fails beside its crash report. A failure then costs a copy of its memory.
+    #[arg(long)]
+    pub(crate) core_dumps: bool,
     /// The form of the log, which goes to standard error.
     #[arg(long, value_name = "FORM", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

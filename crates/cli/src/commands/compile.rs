@@ -15,6 +15,7 @@ use crate::terminal::Terminal;
 pub(crate) fn run(args: &CompileArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     let bytes = read(&args.file, COMPONENT_BYTES_MAX)?;
     tenon_wit::require_component(&args.file.display().to_string(), &bytes)?;
+    tenon_wit::require_released_wasi(&args.file.display().to_string(), &bytes)?;
     let artifacts = open_store(args.data.data.as_deref().unwrap_or(&settings.data))?;
     // Compiling needs the engine's settings, not its pool.
     let engine = Engine::new(Pool { instances: 1, memory_bytes: Pool::MEMORY_BYTES_MAX, ..Pool::default() })

@@ -24,7 +24,7 @@ fn page() -> String {
     let _ = writeln!(page, "\n{}\n", one_line(&cli.get_about().map(ToString::to_string).unwrap_or_default()));
     options(&mut page, cli.get_arguments());
     for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
-        describe(&mut page, command);
+        describe(&mut page, "tenon", command);
     }
     exit_codes(&mut page);
     limits(&mut page);
@@ -33,10 +33,14 @@ fn page() -> String {
     page
 }
 
-fn describe(page: &mut String, command: &Command) {
+fn describe(page: &mut String, parent: &str, command: &Command) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let _ = writeln!(page, "\n### `tenon {}`\n\n{}\n", command.get_name(), one_line(&about));
+    let name = format!("{parent} {}", command.get_name());
+    let _ = writeln!(page, "\n### `{name}`\n\n{}\n", one_line(&about));
     options(page, command.get_arguments());
+    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+        describe(page, &name, command);
+    }
 }
 
 fn options<'a>(page: &mut String, arguments: impl Iterator<Item = &'a Arg>) {

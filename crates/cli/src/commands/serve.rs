@@ -7,7 +7,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tenon_edge::{Server, ServerError, Site};
-use tenon_engine::{Artifacts, Backends, Engine, Pool, Service, Stored};
+use tenon_engine::{Artifacts, Backends, CrashPolicy, Crashes, Engine, Pool, Service, Stored};
 use tenon_model::{Authorities, Diagnostic, Limits, Location};
 use tracing_subscriber::EnvFilter;
 
@@ -24,14 +24,20 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     allow_open_files();
     let app = App::find(&args.target, settings, terminal)?;
     let limits = addressable(args.limits.over(app.limits))?;
-    let engine = Engine::new(Pool::of(args.pool, &limits)).map_err(Diagnostic::from)?;
+    let pool = Pool::of(args.pool, &limits);
+    let engine = if args.core_dumps { Engine::with_core_dumps(pool) } else { Engine::new(pool) }
+        .map_err(Diagnostic::from)?;
     say_pool(&engine);
     let data = args.data.data.as_deref().unwrap_or(&settings.data);
     let artifacts = compile::open_store(data)?;
     let stored = app.stored(&engine, &artifacts, terminal)?;
     let file = args.target.display().to_string();
     let backends = Backends { stores: stores::open(&app.authorities, data)?, ..Backends::default() };
-    let service = Service::new(&engine, &app.name, &file, stored, limits, &app.authorities, &backends)?;
+    let mut service = Service::new(&engine, &app.name, &file, stored, limits, &app.authorities, &backends)?;
+    let crashes = app.crashes(args, data)?;
+    if let Some(crashes) = &crashes {
+        service = service.reporting_to(Arc::clone(crashes));
+    }
     let shape = service.shape().to_string();
     let digest = service.digest().to_string();
 
@@ -63,6 +69,9 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let drained = listening.drain();
     handle.close();
     let _ = impatient.join();
+    if let Some(crashes) = crashes {
+        crashes.finish();
+    }
     if !drained.complete {
         tracing::warn!("requests were still running when the drain's time was over");
     }
@@ -75,6 +84,8 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) authorities: Authorities,
     code: Code,
+    /// The component files it comes from.
+    files: Vec<std::path::PathBuf>,
 }
 
 enum Code {
@@ -94,11 +105,13 @@ impl App {
             let project = Project::open(target)?;
             build::build_project(&project, settings, terminal)?;
             let composed = project.composed_to_serve()?;
+            let files = project.manifest.components.iter().map(|component| project.path(component)).collect();
             return Ok(Self {
                 name: project.name(),
                 limits: project.manifest.limits,
                 authorities: project.authorities()?,
                 code: Code::Component(composed),
+                files,
             });
         }
         let name =
@@ -108,10 +121,46 @@ impl App {
             _ => {
                 let bytes = read(target, COMPONENT_BYTES_MAX)?;
                 tenon_wit::require_component(&target.display().to_string(), &bytes)?;
+                tenon_wit::require_released_wasi(&target.display().to_string(), &bytes)?;
                 Code::Component(bytes)
             }
         };
-        Ok(Self { name, limits: Limits::default(), authorities: Authorities::default(), code })
+        Ok(Self {
+            name,
+            limits: Limits::default(),
+            authorities: Authorities::default(),
+            code,
+            files: vec![target.to_path_buf()],
+        })
+    }
+
+    /// Where failed requests are reported to, and the component that the reports will be about.
+    fn crashes(&self, args: &ServeArgs, data: &Path) -> Result<Option<Arc<Crashes>>, CommandError> {
+        if args.crash_reports == 0 {
+            return Ok(None);
+        }
+        let absolute = |file: &std::path::PathBuf| {
+            std::path::absolute(file).unwrap_or_else(|_| file.clone()).display().to_string()
+        };
+        let policy = CrashPolicy {
+            keep: args.crash_reports as usize,
+            keep_arguments: args.keep_arguments,
+            files: self.files.iter().map(absolute).collect(),
+        };
+        let crashes = Crashes::open(data, policy).map_err(|error| {
+            Diagnostic::new(
+                "data-directory",
+                format!("crash reports cannot be kept: {error}: {}", error.source),
+            )
+            .mend("choose another data directory with `--data DIR` or TENON_DATA, or `--crash-reports 0`")
+        })?;
+        if let Code::Component(bytes) = &self.code
+            && let Err(error) = crashes.keep_component(bytes)
+        {
+            // Reports are written all the same; they need the file to be shown with source lines.
+            tracing::warn!(%error, "the component is not kept for its crash reports");
+        }
+        Ok(Some(crashes))
     }
 
     pub(crate) fn stored(

@@ -6,6 +6,8 @@
 
 mod artifacts;
 mod calls;
+mod componentize;
+mod crashes;
 mod failures;
 mod fresh;
 mod granted;

@@ -224,7 +224,10 @@ fn messages_are_published_where_it_was_granted() {
     // Nobody is there to answer.
     assert_eq!(ask(&server, "/request?topic=orders.new&ms=50").expect(504), "timeout");
     assert_eq!(ask(&server, "/hold?count=60").expect(200), "60 held");
-    assert!(ask(&server, "/hold?count=100").status.as_u16() >= 500, "a request holds a bounded number of messages");
+    assert!(
+        ask(&server, "/hold?count=100").status.as_u16() >= 500,
+        "a request holds a bounded number of messages"
+    );
     server.stop();
     tenon
         .serve(Guests::get("courier"))

@@ -38,6 +38,7 @@ impl logging::Host for Called<'_> {
             while !line.is_empty() {
                 let (piece, rest) = line.split_at(line.floor_char_boundary(LINE_BYTES_MAX));
                 line = rest;
+                crate::crash::remember("log", piece);
                 macro_rules! emit {
                     ($level:ident, $name:literal) => {
                         tracing::$level!(
