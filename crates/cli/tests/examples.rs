@@ -37,6 +37,7 @@ impl Example {
         let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples").join(name);
         mirror(&repository().join("examples").join(name), &folder);
+        share_cargo_target(&folder.join(".tenon"));
         let args = ["build".as_ref(), folder.as_os_str()];
         tenon.run_for(BUILD_DEADLINE, tenon.data(), args).expect_code(0);
         Self { tenon, folder, manifest }
@@ -55,6 +56,17 @@ impl Example {
     fn inspect(&self, file: &Path) -> Value {
         let args = ["inspect".as_ref(), file.as_os_str(), "--json".as_ref()];
         self.tenon.run(&self.folder, args).expect_code(0).json()
+    }
+}
+
+/// Lets all examples compile into one folder: the bindings generator is most of the work, and the same for each.
+fn share_cargo_target(products: &Path) {
+    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples-cargo");
+    let link = products.join("cargo");
+    if !link.exists() {
+        fs::create_dir_all(&shared).unwrap();
+        fs::create_dir_all(products).unwrap();
+        std::os::unix::fs::symlink(shared, link).unwrap();
     }
 }
 
