@@ -7,18 +7,17 @@
 #[expect(dead_code, reason = "each test uses a part of it")]
 mod support;
 
-use tenon_compose::{Input, Manifest, compose, provenance};
-use tenon_wit::{classify, inspect, print_wit, require_component};
+#[path = "../../../fuzz/bodies.rs"]
+mod bodies;
+
+use std::fs;
+use std::path::Path;
+
+use tenon_compose::Manifest;
 
 const ROUNDS: u64 = 150;
-const MANIFEST: &str = r#"
-[component.auth]
-path = "auth.wasm"
-[component.handler]
-path = "handler.wasm"
-[component.handler.imports]
-"demo:auth/verify" = { component = "auth" }
-"#;
+/// Reading a manifest takes microseconds.
+const MANIFEST_ROUNDS: u64 = 3_000;
 
 /// A small generator (SplitMix64): the same numbers everywhere, from its seed.
 struct Random(u64);
@@ -74,18 +73,6 @@ fn components() -> [Vec<u8>; 2] {
     ]
 }
 
-fn input<'a>(component: &'a str, bytes: &'a [u8]) -> Input<'a> {
-    Input { component, file: "file.wasm", bytes }
-}
-
-fn look_at(bytes: &[u8]) {
-    let _ = classify(bytes);
-    let _ = require_component("a.wasm", bytes);
-    let _ = inspect("a.wasm", bytes).map(|it| (tenon_wit::render_text(&it), tenon_wit::render_json(&it)));
-    let _ = print_wit("a.wasm", bytes);
-    let _ = provenance::read(bytes);
-}
-
 #[test]
 fn random_bytes_are_refused() {
     for round in 0..ROUNDS {
@@ -95,13 +82,13 @@ fn random_bytes_are_refused() {
         if round % 2 == 0 {
             bytes.splice(0..0, *b"\0asm\x0d\0\x01\0");
         }
-        look_at(&bytes);
+        bodies::component(&bytes);
+        bodies::manifest(&bytes);
     }
 }
 
 #[test]
 fn mutated_components_never_panic() {
-    let manifest = Manifest::parse("composition.toml", MANIFEST).unwrap();
     let [auth, handler] = components();
     let mut composed = 0;
     for round in 0..ROUNDS {
@@ -111,28 +98,107 @@ fn mutated_components_never_panic() {
             0 => auth = mutate(&mut random, &auth),
             _ => handler = mutate(&mut random, &handler),
         }
-        let outcome = std::panic::catch_unwind(|| {
-            look_at(&auth);
-            look_at(&handler);
-            compose(&manifest, &[input("auth", &auth), input("handler", &handler)])
+        replayable(round, || {
+            bodies::component(&auth);
+            bodies::component(&handler);
+            composed += u32::from(bodies::join(&auth, &handler));
         });
-        match outcome {
-            Ok(Ok(result)) => {
-                composed += 1;
-                assert!(inspect("composed.wasm", &result.bytes).is_ok(), "round {round}");
-            }
-            Ok(Err(found)) => assert!(found.iter().all(|it| it.code != "internal"), "round {round}: {found}"),
-            Err(_) => panic!("round {round} panicked"),
-        }
     }
     assert!(composed > 0, "some mutations are harmless, or the test tests nothing");
 }
 
 #[test]
+fn a_component_that_is_both_sides_never_panics() {
+    for component in components() {
+        bodies::composition(&component);
+    }
+}
+
+/// Says which round it was when `body` panics.
+fn replayable(round: u64, body: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+        panic!("round {round} panicked");
+    }
+}
+
+/// The seeds of the fuzzer, by name.
+fn manifests() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/manifest");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.into_iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+}
+
+/// Text that means something in a manifest, or nearly.
+const WORDS: [&str; 24] = [
+    "\"",
+    "'",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    ".",
+    ",",
+    "\n",
+    "#",
+    "*",
+    "true",
+    "-1",
+    "1e999",
+    "18446744073709551616",
+    "0x7fffffffffffffff",
+    "1979-05-27T07:32:00Z",
+    "nan",
+    "\"99999999999999999999GiB\"",
+    "\"\\u0000\"",
+    "[limits]",
+    "\u{1f980}",
+    "\"a:b/c@0.0.0-x\"",
+];
+
+/// Words and lines are put in, doubled, swapped and taken out.
+fn mutate_text(random: &mut Random, text: &str) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for _ in 0..=random.below(3) {
+        let (at, other) = (random.below(lines.len()), random.below(lines.len()));
+        match random.below(5) {
+            0 => lines.swap(at, other),
+            1 => lines.insert(at, lines[other].clone()),
+            2 if lines.len() > 1 => {
+                lines.remove(at);
+            }
+            _ => {
+                let word = WORDS[random.below(WORDS.len())];
+                let places: Vec<usize> =
+                    lines[at].char_indices().map(|(place, _)| place).chain([lines[at].len()]).collect();
+                let from = places[random.below(places.len())];
+                let to = places[random.below(places.len())];
+                lines[at].replace_range(from.min(to)..from.max(to), word);
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn most_seeds_are_manifests() {
+    let seeds = manifests();
+    let good = seeds.iter().filter(|seed| Manifest::parse("tenon.toml", seed).is_ok()).count();
+    assert!(good >= 3 && good < seeds.len(), "{good} of {}", seeds.len());
+}
+
+#[test]
 fn mutated_manifests_never_panic() {
-    for round in 0..ROUNDS * 4 {
+    let seeds = manifests();
+    for round in 0..MANIFEST_ROUNDS {
         let mut random = Random(round);
-        let mutated = mutate(&mut random, MANIFEST.as_bytes());
-        let _ = Manifest::parse("composition.toml", &String::from_utf8_lossy(&mutated));
+        let seed = &seeds[random.below(seeds.len())];
+        let mutated = if round % 2 == 0 {
+            mutate(&mut random, seed.as_bytes())
+        } else {
+            mutate_text(&mut random, seed).into_bytes()
+        };
+        replayable(round, || bodies::manifest(&mutated));
     }
 }
