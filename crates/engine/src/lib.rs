@@ -20,6 +20,7 @@ mod received;
 mod respond;
 mod service;
 mod shape;
+pub mod value;
 
 pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
 pub use capability::Backends;

@@ -7,6 +7,8 @@ use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex};
 
+use crate::value::TypeNames;
+
 /// A handler with records of our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlainHandler {
@@ -78,13 +80,16 @@ pub(crate) fn detect(
                 found.push(format!("interface {export}"));
                 for (function, item) in instance.exports(engine) {
                     if let ComponentItem::ComponentFunc(signature) = item.ty {
-                        found.push(format!("  {function}: {}", show_function(&signature)));
+                        found.push(format!(
+                            "  {function}: {}",
+                            TypeNames::default().show_function(&signature)
+                        ));
                         plain.extend(plain_handler(Some(export), function, &signature));
                     }
                 }
             }
             ComponentItem::ComponentFunc(signature) => {
-                found.push(format!("{export}: {}", show_function(&signature)));
+                found.push(format!("{export}: {}", TypeNames::default().show_function(&signature)));
                 plain.extend(plain_handler(None, export, &signature));
             }
             _ => found.push(export.to_owned()),
@@ -171,56 +176,4 @@ fn is_headers(ty: &Type) -> bool {
     let Type::List(list) = ty else { return false };
     let Type::Tuple(pair) = list.ty() else { return false };
     pair.types().len() == 2 && pair.types().all(|ty| is_string(&ty))
-}
-
-fn show_function(signature: &ComponentFunc) -> String {
-    let params: Vec<_> = signature.params().map(|(name, ty)| format!("{name}: {}", show_type(&ty))).collect();
-    let results: Vec<_> = signature.results().map(|ty| format!(" -> {}", show_type(&ty))).collect();
-    format!("func({}){}", params.join(", "), results.concat())
-}
-
-fn show_type(ty: &Type) -> String {
-    let fields = |record: &types::Record| {
-        record
-            .fields()
-            .map(|field| format!("{}: {}", field.name, show_type(&field.ty)))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    match ty {
-        Type::Bool => "bool".into(),
-        Type::S8 => "s8".into(),
-        Type::U8 => "u8".into(),
-        Type::S16 => "s16".into(),
-        Type::U16 => "u16".into(),
-        Type::S32 => "s32".into(),
-        Type::U32 => "u32".into(),
-        Type::S64 => "s64".into(),
-        Type::U64 => "u64".into(),
-        Type::Float32 => "f32".into(),
-        Type::Float64 => "f64".into(),
-        Type::Char => "char".into(),
-        Type::String => "string".into(),
-        Type::List(list) => format!("list<{}>", show_type(&list.ty())),
-        Type::Option(option) => format!("option<{}>", show_type(&option.ty())),
-        Type::Tuple(tuple) => {
-            format!("tuple<{}>", tuple.types().map(|ty| show_type(&ty)).collect::<Vec<_>>().join(", "))
-        }
-        Type::Result(result) => match (result.ok(), result.err()) {
-            (None, None) => "result".into(),
-            (Some(ok), None) => format!("result<{}>", show_type(&ok)),
-            (ok, Some(err)) => {
-                format!("result<{}, {}>", ok.map_or_else(|| "_".into(), |ok| show_type(&ok)), show_type(&err))
-            }
-        },
-        Type::Record(record) => format!("record {{ {} }}", fields(record)),
-        Type::Variant(_) => "variant".into(),
-        Type::Enum(_) => "enum".into(),
-        Type::Flags(_) => "flags".into(),
-        Type::Own(_) => "resource".into(),
-        Type::Borrow(_) => "borrow<resource>".into(),
-        Type::Future(_) => "future".into(),
-        Type::Stream(_) => "stream".into(),
-        other => format!("{other:?}"),
-    }
 }
