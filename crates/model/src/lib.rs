@@ -5,6 +5,7 @@
 
 mod diagnostic;
 mod digest;
+mod gateway;
 mod grants;
 mod language;
 mod limits;
@@ -15,6 +16,7 @@ mod wasi;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Note, Position};
 pub use digest::{Digest, InvalidDigest};
+pub use gateway::{ErrorStatus, ExportedFunction, TYPED_ERROR_STATUS, http_paths};
 pub use grants::{
     Access, BucketGrant, ContainerGrant, DirectoryGrant, Grants, HostPattern, HttpGrant, HttpScheme,
     MessagingGrant, SocketDirection, SocketGrant, SocketProtocol, StoreName,
