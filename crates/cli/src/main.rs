@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod describe;
 mod error;
 mod project;
 mod settings;

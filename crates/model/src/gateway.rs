@@ -29,6 +29,11 @@ impl std::fmt::Display for ExportedFunction {
     }
 }
 
+/// Whether an export is part of a standard interface, which is for hosts to call, not for clients.
+pub fn is_standard(interface: &str) -> bool {
+    interface.starts_with("wasi:")
+}
+
 /// The paths of each of `functions`, which are all that a component exports, the shortest first.
 ///
 /// A function at the root is at `/{function}`; one of an interface with a plain name at `/{interface}/{function}`.

@@ -14,7 +14,6 @@ mod outline;
 pub mod provenance;
 mod render;
 mod report;
-mod similar;
 mod version;
 
 pub use contract::{Contract, Item, ItemKind, print_wit};
@@ -25,5 +24,5 @@ pub use openapi::{ErrorStatuses, HttpApi, Page, openapi, page, with_docs};
 pub use outline::{export_names, import_names};
 pub use render::{function_text, interface_text, type_name, type_text};
 pub use report::{render_json, render_text};
-pub use similar::most_similar;
+pub use tenon_model::most_similar;
 pub use version::{same_track, track};

@@ -11,13 +11,14 @@ mod schema;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use tenon_model::{Diagnostic, Diagnostics, ErrorStatus, ExportedFunction, Location, TYPED_ERROR_STATUS};
+use tenon_model::{
+    Diagnostic, Diagnostics, ErrorStatus, ExportedFunction, Location, TYPED_ERROR_STATUS, most_similar,
+};
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, Type, TypeDefKind, WorldId};
 
 use crate::contract::decode;
 use crate::render::function_text;
-use crate::similar::most_similar;
 use functions::{Exported, Octets, exported, kind, octets, ok_and_err, parameter_octets};
 use schema::{Schemas, text};
 

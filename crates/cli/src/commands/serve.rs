@@ -9,10 +9,12 @@ use signal_hook::iterator::Signals;
 use tenon_edge::{Server, ServerError, Site};
 use tenon_engine::{Artifacts, Backends, Engine, Pool, Service, Stored};
 use tenon_model::{Authorities, Diagnostic, Limits, Location};
+use tenon_wit::ErrorStatuses;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, ServeArgs};
 use crate::commands::{build, compile};
+use crate::describe::describe;
 use crate::error::CommandError;
 use crate::project::{COMPONENT_BYTES_MAX, Project, read};
 use crate::settings::Settings;
@@ -38,6 +40,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let file = args.target.display().to_string();
     let backends = Backends::default();
     let service = Service::new(&engine, &app.name, &file, stored, limits, &app.authorities, &backends)?;
+    let service = describe(service, app.bytes(), &app.errors)?;
     let shape = service.shape().to_string();
     let digest = service.digest().to_string();
 
@@ -80,6 +83,7 @@ struct App {
     name: String,
     limits: Limits,
     authorities: Authorities,
+    errors: ErrorStatuses,
     code: Code,
 }
 
@@ -103,6 +107,7 @@ impl App {
                 name: project.name(),
                 limits,
                 authorities,
+                errors: project.manifest.errors,
                 code: Code::Component(composed.bytes),
             });
         }
@@ -116,7 +121,21 @@ impl App {
                 Code::Component(bytes)
             }
         };
-        Ok(Self { name, limits: Limits::default(), authorities: Authorities::default(), code })
+        Ok(Self {
+            name,
+            limits: Limits::default(),
+            authorities: Authorities::default(),
+            errors: ErrorStatuses::new(),
+            code,
+        })
+    }
+
+    /// The component, where it is not compiled code only.
+    fn bytes(&self) -> Option<&[u8]> {
+        match &self.code {
+            Code::Component(bytes) => Some(bytes),
+            Code::Artifact(_) => None,
+        }
     }
 
     fn stored(

@@ -1,7 +1,11 @@
 //! The functions that a component exports, and which of them can be called over HTTP.
 
-use tenon_model::{ExportedFunction, http_paths};
-use wit_parser::{Docs, Function, FunctionKind, Handle, Resolve, Type, TypeDefKind, WorldId, WorldItem};
+use std::collections::BTreeSet;
+
+use tenon_model::{ExportedFunction, http_paths, is_standard};
+use wit_parser::{
+    Docs, Function, FunctionKind, Handle, Resolve, Type, TypeDefKind, TypeId, WorldId, WorldItem,
+};
 
 /// One exported function.
 pub(super) struct Exported<'a> {
@@ -53,14 +57,17 @@ pub(super) fn exported(resolve: &Resolve, world: WorldId) -> Vec<Exported<'_>> {
         .into_iter()
         .zip(http_paths(&names))
         .map(|((name, interface_docs, function), paths)| {
-            let skipped = why_not(resolve, function);
+            let skipped = why_not(resolve, &name, function);
             Exported { name, interface_docs, function, paths, skipped }
         })
         .collect()
 }
 
 /// Why `function` cannot be called by a request that knows nothing of any other request.
-fn why_not(resolve: &Resolve, function: &Function) -> Option<String> {
+fn why_not(resolve: &Resolve, name: &ExportedFunction, function: &Function) -> Option<String> {
+    if name.interface.as_deref().is_some_and(is_standard) {
+        return Some("it is part of a standard interface, which is for hosts to call".into());
+    }
     if !matches!(function.kind, FunctionKind::Freestanding | FunctionKind::AsyncFreestanding) {
         return Some("it belongs to a resource, which lives no longer than a request".into());
     }
@@ -69,12 +76,12 @@ fn why_not(resolve: &Resolve, function: &Function) -> Option<String> {
         if let Some(resource) = resource_of(resolve, ty) {
             return Some(format!("it needs the resource `{resource}`, which lives no longer than a request"));
         }
-        if holds(resolve, ty, &mut |ty| matches!(ty, Type::ErrorContext)) {
+        if holds(resolve, ty, &|ty| matches!(ty, Type::ErrorContext)) {
             return Some("it has an `error-context`, which has no form outside a component".into());
         }
     }
     let is_async = |ty: &Type| {
-        holds(resolve, ty, &mut |ty| {
+        holds(resolve, ty, &|ty| {
             matches!(kind(resolve, ty), Some(TypeDefKind::Stream(_) | TypeDefKind::Future(_)))
         })
     };
@@ -84,15 +91,11 @@ fn why_not(resolve: &Resolve, function: &Function) -> Option<String> {
         return Some("a stream can be sent only as `stream<u8>` and as the only parameter".into());
     }
     let result = function.result.as_ref().map(|result| ok_and_err(resolve, result));
-    let streams_only_on_top = |ty: &Type| match kind(resolve, ty) {
-        Some(TypeDefKind::Stream(Some(inner)) | TypeDefKind::Future(Some(inner))) => !is_async(inner),
-        Some(TypeDefKind::Stream(None) | TypeDefKind::Future(None)) => true,
-        _ => !is_async(ty),
-    };
+    let whole = |ty: &Type| octets(resolve, ty) == Octets::Stream || !is_async(ty);
     let fits = result.is_none_or(|(ok, err)| {
-        ok.as_ref().is_none_or(streams_only_on_top) && !err.flatten().is_some_and(|err| is_async(&err))
+        ok.as_ref().is_none_or(whole) && !err.flatten().is_some_and(|err| is_async(&err))
     });
-    (!fits).then(|| "a stream or a future can be received only as the whole result".into())
+    (!fits).then(|| "a stream can be received only as `stream<u8>` and as the whole result".into())
 }
 
 /// The parts of a function's result: what is returned when all is well, and the error when its type is `result`.
@@ -143,23 +146,33 @@ pub(super) fn kind<'a>(resolve: &'a Resolve, ty: &Type) -> Option<&'a TypeDefKin
 
 /// The name of a resource that a value of this type would hold.
 fn resource_of(resolve: &Resolve, ty: &Type) -> Option<String> {
-    let mut found = None;
-    holds(resolve, ty, &mut |ty| {
-        if let Some(TypeDefKind::Handle(Handle::Own(id) | Handle::Borrow(id))) = kind(resolve, ty) {
-            found = Some(resolve.types[*id].name.clone().unwrap_or_else(|| "_".into()));
-        }
-        found.is_some()
-    });
-    found
+    let handle = find(resolve, ty, &|ty| matches!(kind(resolve, ty), Some(TypeDefKind::Handle(_))))?;
+    let Some(TypeDefKind::Handle(Handle::Own(id) | Handle::Borrow(id))) = kind(resolve, &handle) else {
+        return None;
+    };
+    Some(resolve.types[*id].name.clone().unwrap_or_else(|| "_".into()))
 }
 
-/// Whether `is` says yes to `ty` or to anything within it. WIT has no recursive types.
-fn holds(resolve: &Resolve, ty: &Type, is: &mut dyn FnMut(&Type) -> bool) -> bool {
-    if is(ty) {
-        return true;
+/// Whether `is` says yes to `ty` or to anything within it.
+fn holds(resolve: &Resolve, ty: &Type, is: &dyn Fn(&Type) -> bool) -> bool {
+    find(resolve, ty, is).is_some()
+}
+
+/// `ty` or the first type within it that `is` says yes to. Each type is looked at once, however often it is used.
+fn find(resolve: &Resolve, ty: &Type, is: &dyn Fn(&Type) -> bool) -> Option<Type> {
+    let mut seen: BTreeSet<TypeId> = BTreeSet::new();
+    let mut next = vec![*ty];
+    while let Some(ty) = next.pop() {
+        if is(&ty) {
+            return Some(ty);
+        }
+        if let Type::Id(id) = ty
+            && seen.insert(id)
+        {
+            next.extend(children(&resolve.types[id].kind));
+        }
     }
-    let Some(kind) = kind(resolve, ty) else { return false };
-    children(kind).iter().any(|child| holds(resolve, child, is))
+    None
 }
 
 /// The types that a type is made of.

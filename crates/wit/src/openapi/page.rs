@@ -172,8 +172,17 @@ fn select(name: &str, options: &[&str], kind: &str) -> String {
     format!("<select name=\"{name}\" data-kind=\"{kind}\">{options}</select>")
 }
 
+/// What is nested deeper in an example is left to the person: types can share parts, so that a small one can have an
+/// example that fills the memory.
+const EXAMPLE_DEPTH_MAX: usize = 4;
+/// Fields, elements or members of an example, at each depth.
+const EXAMPLE_ITEMS_MAX: usize = 12;
+
 /// A value of the type, as JSON that a person can change.
 fn example(resolve: &Resolve, ty: &Type, indent: usize) -> String {
+    if indent == EXAMPLE_DEPTH_MAX {
+        return "null".into();
+    }
     let inner = |ty: &Type| example(resolve, ty, indent + 1);
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let Some(kind) = kind(resolve, ty) else {
@@ -191,6 +200,7 @@ fn example(resolve: &Resolve, ty: &Type, indent: usize) -> String {
             let fields: Vec<_> = record
                 .fields
                 .iter()
+                .take(EXAMPLE_ITEMS_MAX)
                 .map(|field| format!("{pad}{}: {}", quoted(&field.name), inner(&field.ty)))
                 .collect();
             format!("{{\n{}\n{}}}", fields.join(",\n"), "  ".repeat(indent))
@@ -216,10 +226,16 @@ fn example(resolve: &Resolve, ty: &Type, indent: usize) -> String {
             _ => format!("[{}]", inner(element)),
         },
         TypeDefKind::FixedLengthList(element, length) => {
-            format!("[{}]", vec![inner(element); usize::try_from(*length).unwrap_or(0).min(16)].join(", "))
+            format!(
+                "[{}]",
+                vec![inner(element); usize::try_from(*length).unwrap_or(0).min(EXAMPLE_ITEMS_MAX)].join(", ")
+            )
         }
         TypeDefKind::Tuple(_) => {
-            format!("[{}]", children(kind).iter().map(inner).collect::<Vec<_>>().join(", "))
+            format!(
+                "[{}]",
+                children(kind).iter().take(EXAMPLE_ITEMS_MAX).map(inner).collect::<Vec<_>>().join(", ")
+            )
         }
         TypeDefKind::Map(key, value) => format!("[[{}, {}]]", inner(key), inner(value)),
         _ => "null".into(),

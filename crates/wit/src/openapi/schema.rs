@@ -1,5 +1,6 @@
 //! Types as JSON Schema (2020-12), in the mapping of `docs/http-json.md`.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
@@ -7,10 +8,15 @@ use wit_parser::{Docs, Resolve, Type, TypeDefKind, TypeId, TypeOwner};
 
 use super::functions::{children, kind};
 
+/// Schemas beyond this many are not written out: types without a name can share parts, so that a small component can
+/// have one whose schema fills the memory.
+const SCHEMAS_MAX: usize = 100_000;
+
 /// The schemas of the named types that some functions use.
 pub(super) struct Schemas<'a> {
     resolve: &'a Resolve,
     names: BTreeMap<TypeId, String>,
+    left: Cell<usize>,
 }
 
 impl<'a> Schemas<'a> {
@@ -21,6 +27,7 @@ impl<'a> Schemas<'a> {
         for root in roots {
             collect(resolve, &root, &mut found);
         }
+        found.retain(|id| resolve.types[*id].name.is_some());
         let mut names = BTreeMap::new();
         let mut taken: BTreeMap<String, usize> = BTreeMap::new();
         let candidates: Vec<(TypeId, [String; 3])> =
@@ -35,7 +42,7 @@ impl<'a> Schemas<'a> {
             let name = clear.cloned().unwrap_or_else(|| format!("{}.{}", candidates[2], id.index()));
             names.insert(id, name);
         }
-        Self { resolve, names }
+        Self { resolve, names, left: Cell::new(SCHEMAS_MAX) }
     }
 
     /// The named types, by the name they have here.
@@ -60,6 +67,8 @@ impl<'a> Schemas<'a> {
 
     /// The schema of a type where it is used.
     pub(super) fn used(&self, ty: &Type) -> Value {
+        let Some(left) = self.left.get().checked_sub(1) else { return json!(true) };
+        self.left.set(left);
         match ty {
             Type::Id(id) => match self.names.get(&origin(self.resolve, *id)) {
                 Some(name) => json!({ "$ref": format!("#/components/schemas/{name}") }),
@@ -237,7 +246,7 @@ fn origin(resolve: &Resolve, id: TypeId) -> TypeId {
 fn collect(resolve: &Resolve, ty: &Type, found: &mut BTreeSet<TypeId>) {
     let Type::Id(id) = ty else { return };
     let id = origin(resolve, *id);
-    if resolve.types[id].name.is_some() && !found.insert(id) {
+    if !found.insert(id) {
         return;
     }
     for child in children(&resolve.types[id].kind) {

@@ -264,12 +264,11 @@ fn a_stream_may_be_the_whole_of_what_goes_or_comes() {
          world w { export i; }",
     );
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(paths, ["/i/echo", "/i/fails", "/i/later"]);
+    assert_eq!(paths, ["/i/echo", "/i/fails"]);
+    assert_eq!(document["x-tenon-skipped"].as_array().unwrap().len(), 3);
     let echo = &document["paths"]["/i/echo"]["post"];
     assert!(echo["requestBody"]["content"].get(OCTETS).is_some());
     assert!(echo["responses"]["200"]["content"].get(OCTETS).is_some());
-    let later = &document["paths"]["/i/later"]["post"]["responses"]["200"];
-    assert_eq!(later["content"]["application/json"]["schema"], json!({ "type": "string" }));
 }
 
 fn statuses(entries: &[(&str, ErrorStatus)]) -> ErrorStatuses {
