@@ -14,3 +14,4 @@ mod kinds;
 mod limits;
 mod stop;
 mod support;
+mod typed;

@@ -15,10 +15,12 @@ const SECTION: &str = "tenon-package-docs";
 /// Sections beyond this many are not looked at: a composition has one for each of its parts.
 const SECTIONS_MAX: usize = 1_000;
 
-/// The component `bytes` with the documentation of all packages of `resolve`.
+/// The component `bytes` with the documentation of all packages of `resolve` but those of WASI, which say a lot and are
+/// described elsewhere.
 pub fn with_docs(bytes: &[u8], resolve: &Resolve) -> Vec<u8> {
     let mut documented = bytes.to_vec();
-    for (id, _) in resolve.packages.iter() {
+    let own = resolve.packages.iter().filter(|(_, package)| package.name.namespace != "wasi");
+    for (id, _) in own {
         // Texts are written as JSON, which cannot fail.
         let Ok(data) = PackageMetadata::extract(resolve, id).encode() else { continue };
         // A version byte and `{}`.
