@@ -136,14 +136,15 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
         let what = format!("imports that the world does not name: {}", undeclared.join(", "));
         setting.progress.line(&job.name, &what);
     }
-    let digest = Digest::of(&product.bytes);
-    write_whole(&job.output, &product.bytes)?;
+    let bytes = tenon_wit::with_docs(&product.bytes, &contract.resolve);
+    let digest = Digest::of(&bytes);
+    write_whole(&job.output, &bytes)?;
     if job.inputs(language, toolchain, &[])? == inputs_before {
         let inputs = job.inputs(language, toolchain, &product.also)?;
         let record = Record { inputs, output: digest, also: product.also };
         write_whole(&job.record_path(), record.text().as_bytes())?;
     }
-    Ok(made(&product.bytes, digest, false))
+    Ok(made(&bytes, digest, false))
 }
 
 impl Job {

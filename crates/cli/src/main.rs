@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod composition;
+mod describe;
 mod error;
 mod project;
 mod settings;

@@ -8,6 +8,7 @@ mod reference;
 pub use reference::{TABLES, Table};
 
 use tenon_model::{Authorities, Diagnostics, InterfaceName, Language, Limits, Location};
+use tenon_wit::ErrorStatuses;
 
 /// A composition: named components, how they are joined, and the limits of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Manifest {
     pub limits: Limits,
     /// What each component was granted, and what of the host it may use up. Directories are as written.
     pub authorities: Authorities,
+    /// The statuses of typed errors, where they are not the usual one.
+    pub errors: ErrorStatuses,
 }
 
 impl Manifest {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming as Received;
-use tenon_engine::{Body, Failure, Incoming, Record, Service, head_bytes};
+use tenon_engine::{Body, ErrorCode, Failure, Incoming, Record, Service, head_bytes};
 
 use crate::admit::{Admitted, Gate};
 use crate::authority::settle;
@@ -120,9 +120,13 @@ async fn dispatch(
 
 /// The host's own headers: a guest can neither take the id away nor claim one of the host's error codes.
 fn finish(mut response: Response<Body>, id: &RequestId) -> Response<Body> {
+    let code = response.extensions_mut().remove::<ErrorCode>();
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.header());
     headers.remove(ERROR_CODE);
+    if let Some(ErrorCode(code)) = code {
+        headers.insert(ERROR_CODE, HeaderValue::from_static(code));
+    }
     response
 }
 

@@ -64,7 +64,7 @@ const fn told(code: &'static str, status: u16, title: &'static str, again: bool)
 const INTERNAL: Told = told("internal", 500, "The node failed.", false);
 
 /// Every refusal and failure there is.
-pub const TABLE: [Told; 19] = [
+pub const TABLE: [Told; 24] = [
     told("guest-trap", 500, "The app failed.", false),
     told("out-of-memory", 500, "The app ran out of memory.", false),
     told("stack-limit", 500, "The app used up its stack.", false),
@@ -84,6 +84,12 @@ pub const TABLE: [Told; 19] = [
     told("headers-too-large", 431, "The request's header fields are too large.", false),
     told("bad-request", 400, "The request cannot be handled.", false),
     told("request-too-large", 413, "The request's body is too large.", false),
+    // The gateway to typed exports tells these itself, with what is wrong and where.
+    told("not-found", 404, "There is nothing at this path.", false),
+    told("method-not-allowed", 405, "The path does not take this method.", false),
+    told("unsupported-media-type", 415, "The function does not take a body of this media type.", false),
+    told("invalid-json", 400, "The body is not JSON.", false),
+    told("invalid-arguments", 400, "The body is not what the function takes.", false),
 ];
 
 impl Refusal {
@@ -182,6 +188,10 @@ mod tests {
             Refusal::Headers { limit_bytes: 0 },
         ] {
             assert_eq!(refusal.told().code, refusal.code());
+        }
+        for (code, status, title) in tenon_engine::PROBLEMS {
+            let row = TABLE.iter().find(|row| row.code == code);
+            assert_eq!(row, Some(&told(code, status, title, false)));
         }
     }
 }

@@ -14,6 +14,7 @@ mod crash;
 mod engine;
 mod failure;
 mod functions;
+mod gateway;
 mod host;
 mod link;
 mod meter;
@@ -44,6 +45,7 @@ pub use crash::{
 pub use engine::{Engine, EngineError, Part, Source};
 pub use failure::{Failure, Limit, Place};
 pub use functions::HostFunctions;
+pub use gateway::{Description, ErrorCode, PROBLEMS};
 pub use http::{Request, Response};
 pub use pool::{PageScan, Pool, PoolReport};
 pub use respond::{Bill, Body, BodyError, Record, Recorder};

@@ -26,6 +26,7 @@ use crate::capability::{Backends, Principals};
 use crate::crash::{Boundary, CrashFrame, Crashes, Wreck, core_dump, is_reported, stack};
 use crate::engine::{Engine, Part};
 use crate::failure::{Failure, Limit, Place};
+use crate::gateway::{Description, Gateway, Route, Streamed};
 use crate::host::Host;
 use crate::link::{Terms, link};
 use crate::meter::{CutOff, Meter, Metered};
@@ -57,6 +58,7 @@ enum Entry {
     Http02(ProxyPre<Host>),
     Http03(ServicePre<Host>),
     Plain { instance: InstancePre<Host>, handler: PlainHandler, export: ComponentExportIndex },
+    Typed(Gateway),
 }
 
 /// A request as it came in.
@@ -104,6 +106,9 @@ impl Service {
                 handler: handler.clone(),
                 instance,
             },
+            Shape::Typed { .. } => {
+                Entry::Typed(Gateway::new(&lane.engine, component, instance).map_err(unfit)?)
+            }
         };
         let Stored { digest, parts, .. } = stored;
         let pool = engine.pool().pool.instances;
@@ -124,6 +129,16 @@ impl Service {
     #[must_use]
     pub fn reporting_to(mut self, crashes: Arc<Crashes>) -> Self {
         self.crashes = Some(crashes);
+        self
+    }
+
+    /// The same, telling clients what its typed exports are. A component that is not served by its typed exports tells
+    /// nothing.
+    #[must_use]
+    pub fn described(mut self, description: Description) -> Self {
+        if let Entry::Typed(gateway) = &mut self.entry {
+            gateway.describe(description);
+        }
         self
     }
 
@@ -240,7 +255,80 @@ impl Service {
                 });
                 Ok(())
             }
+            Entry::Typed(gateway) => self.run_typed(gateway, request, meter, id, answer).await,
         }
+    }
+
+    /// Calls the function that a request is for, or answers without one.
+    async fn run_typed(
+        &self,
+        gateway: &Gateway,
+        request: http::Request<Received>,
+        meter: Arc<Meter>,
+        id: Arc<str>,
+        answer: Answer,
+    ) -> Result<(), Stop> {
+        let (parts, body) = request.into_parts();
+        let function = match gateway.route(&parts.method, parts.uri.path()) {
+            Route::Call(function) => function,
+            Route::Answer(response) => return Ok(answer.give(Ok(response.map(Body::whole)))),
+            Route::Refused(problem) => return Ok(answer.give(Ok(problem.response(&id)))),
+        };
+        let arguments = match function.taken(&parts.headers) {
+            Ok(taken) => function.arguments(taken, self.collect(body).await?),
+            Err(problem) => Err(problem),
+        };
+        let arguments = match arguments {
+            Ok(arguments) => arguments,
+            Err(problem) => return Ok(answer.give(Ok(problem.response(&id)))),
+        };
+        let mut store = self.store(meter, id);
+        let instance = gateway.instance.instantiate_async(&mut store).await.map_err(Stop::Start)?;
+        let export = instance.get_func(&mut store, function.export());
+        let export = export.ok_or_else(|| Error::msg("the export cannot be found again"))?;
+        let mut results = function.results();
+        let bytes_max = self.limits.response_body_bytes;
+        let called = if function.streams() {
+            let (results, answer) = (&mut results, answer.clone());
+            let headers = &parts.headers;
+            store
+                .run_concurrent(async move |accessor| -> Result<bool, Error> {
+                    let values = accessor.with(|access| arguments.values(access))?;
+                    export.call_concurrent(accessor, &values, results).await?;
+                    let Some(streamed) = function.stream(accessor, headers, results, bytes_max).await? else {
+                        return Ok(false);
+                    };
+                    answer.give(match streamed {
+                        Streamed::Raw(response) => self.streamed(response, &answer),
+                        Streamed::Whole(response) => self.typed(response),
+                    });
+                    // The guest goes on after its result: it writes the stream.
+                    std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+                    Ok(true)
+                })
+                .await
+                .flatten()
+        } else {
+            let values = arguments.values(&mut store)?;
+            export.call_async(&mut store, &values, &mut results).await.map(|()| false)
+        };
+        let response = match called {
+            Ok(true) => return Ok(()),
+            Ok(false) => function.answer(&parts.headers, results, bytes_max),
+            // The guest ended well, and what it returned cannot be taken over.
+            Err(error) if is_lift_error(&error) && !is_host_call_error(&error) => {
+                Err(format!("it cannot be read: {error:#}"))
+            }
+            Err(error) => return Err(error.into()),
+        };
+        answer.give(self.typed(response));
+        Ok(())
+    }
+
+    /// A response that was made of what a function returned, or why it cannot be.
+    fn typed(&self, response: Result<Response<Body>, String>) -> Given {
+        let response = response.map_err(|cause| Failure::InvalidResponse { cause })?;
+        self.within_limits(response)
     }
 
     async fn run_http02(
@@ -306,6 +394,7 @@ impl Service {
             Entry::Http02(entry) => entry.engine(),
             Entry::Http03(entry) => entry.engine(),
             Entry::Plain { instance, .. } => instance.engine(),
+            Entry::Typed(gateway) => gateway.instance.engine(),
         };
         let host = Host::new(&self.limits, Arc::clone(&meter), id, Arc::clone(&self.principals));
         store::fresh(engine, host, &self.limits, meter)

@@ -7,6 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex};
 
+use crate::gateway;
 use crate::value::TypeNames;
 
 /// A handler with records of our own.
@@ -31,6 +32,11 @@ pub enum Shape {
     Http03,
     /// A plain handler.
     Plain(PlainHandler),
+    /// Typed exports, each called by a `POST` of JSON.
+    Typed {
+        /// How many of them can be called.
+        functions: usize,
+    },
 }
 
 impl fmt::Display for Shape {
@@ -42,6 +48,8 @@ impl fmt::Display for Shape {
                 write!(f, "{interface}#{function}")
             }
             Self::Plain(PlainHandler { interface: None, function, .. }) => f.write_str(function),
+            Self::Typed { functions: 1 } => f.write_str("1 function over HTTP/JSON"),
+            Self::Typed { functions } => write!(f, "{functions} functions over HTTP/JSON"),
         }
     }
 }
@@ -53,7 +61,8 @@ one of
   a function of this shape, under any name, at the root or in an interface (`headers` may be left out of either record):
     func(req: request) -> response
     record request  { method: string, path: string, headers: list<tuple<string, string>>, body: option<list<u8>> }
-    record response { status: u16, headers: list<tuple<string, string>>, body: list<u8> }";
+    record response { status: u16, headers: list<tuple<string, string>>, body: list<u8> }
+  or any functions that need no resource: each is called by a POST of JSON";
 
 /// Finds the one contract to serve `component` by.
 ///
@@ -95,13 +104,15 @@ pub(crate) fn detect(
             _ => found.push(export.to_owned()),
         }
     }
+    let callable = || gateway::callable(engine, component);
     match plain.len() {
+        0 if callable() > 0 => Ok(Shape::Typed { functions: callable() }),
         1 => Ok(Shape::Plain(plain.remove(0))),
         0 => Err(Diagnostic::new("not-a-handler", format!("`{name}` exports nothing that can be served"))
             .at(Location::file(file))
             .note("found", if found.is_empty() { "no exports".to_owned() } else { found.join("\n") })
             .note("expected", EXPECTED)
-            .mend("export a handler of one of these shapes, or compose the component behind one that does")),
+            .mend("export a handler of one of these shapes or a function, or compose the component behind one that does")),
         _ => Err(Diagnostic::new("ambiguous-handler", format!("`{name}` exports more than one handler"))
             .at(Location::file(file))
             .note(

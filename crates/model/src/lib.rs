@@ -5,16 +5,19 @@
 
 mod diagnostic;
 mod digest;
+mod gateway;
 mod grants;
 mod language;
 mod limits;
 mod quantity;
+mod similar;
 pub mod store;
 mod time;
 mod wasi;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Note, Position};
 pub use digest::{Digest, InvalidDigest};
+pub use gateway::{ErrorStatus, ExportedFunction, TYPED_ERROR_STATUS, http_paths, is_standard};
 pub use grants::{
     Access, BucketGrant, ContainerGrant, DirectoryGrant, Grants, HostPattern, HttpGrant, HttpScheme,
     MessagingGrant, SocketDirection, SocketGrant, SocketProtocol, StoreName,
@@ -22,5 +25,6 @@ pub use grants::{
 pub use language::Language;
 pub use limits::{Authorities, Authority, Limits, OutsideLimits};
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
+pub use similar::{most_similar, nearest};
 pub use time::{InvalidTime, format_time, parse_time};
 pub use wasi::{Capability, InterfaceName, PartImport, Standing, standing};

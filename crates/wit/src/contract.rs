@@ -166,7 +166,7 @@ pub fn print_wit(file: &str, bytes: &[u8]) -> Result<String, Diagnostic> {
     Ok(printer.output.into())
 }
 
-fn decode(file: &str, bytes: &[u8]) -> Result<DecodedWasm, Diagnostic> {
+pub(crate) fn decode(file: &str, bytes: &[u8]) -> Result<DecodedWasm, Diagnostic> {
     wit_component::decode(bytes).map_err(|error| not_wit(file, &format!("{error:#}")))
 }
 

@@ -9,10 +9,12 @@ use signal_hook::iterator::Signals;
 use tenon_edge::{Server, ServerError, Site};
 use tenon_engine::{Artifacts, Backends, CrashPolicy, Crashes, Engine, Pool, Service, Stored};
 use tenon_model::{Authorities, Diagnostic, Limits, Location};
+use tenon_wit::ErrorStatuses;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, ServeArgs};
 use crate::commands::{build, compile};
+use crate::describe::describe;
 use crate::error::CommandError;
 use crate::project::{COMPONENT_BYTES_MAX, Project, read};
 use crate::settings::Settings;
@@ -38,6 +40,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     if let Some(crashes) = &crashes {
         service = service.reporting_to(Arc::clone(crashes));
     }
+    let service = describe(service, app.bytes(), &app.errors)?;
     let shape = service.shape().to_string();
     let digest = service.digest().to_string();
 
@@ -83,6 +86,7 @@ pub(crate) struct App {
     pub(crate) name: String,
     pub(crate) limits: Limits,
     pub(crate) authorities: Authorities,
+    pub(crate) errors: ErrorStatuses,
     code: Code,
     /// The component files it comes from.
     files: Vec<std::path::PathBuf>,
@@ -110,6 +114,7 @@ impl App {
                 name: project.name(),
                 limits: project.manifest.limits,
                 authorities: project.authorities()?,
+                errors: project.manifest.errors,
                 code: Code::Component(composed),
                 files,
             });
@@ -129,9 +134,18 @@ impl App {
             name,
             limits: Limits::default(),
             authorities: Authorities::default(),
+            errors: ErrorStatuses::new(),
             code,
             files: vec![target.to_path_buf()],
         })
+    }
+
+    /// The component, where it is not compiled code only.
+    fn bytes(&self) -> Option<&[u8]> {
+        match &self.code {
+            Code::Component(bytes) => Some(bytes),
+            Code::Artifact(_) => None,
+        }
     }
 
     /// Where failed requests are reported to, and the component that the reports will be about.

@@ -19,3 +19,4 @@ mod reach;
 mod stop;
 mod stores;
 mod support;
+mod typed;

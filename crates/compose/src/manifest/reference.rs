@@ -1,7 +1,7 @@
 //! What every key of a manifest means, beside the reader that knows the keys.
 
 /// Tables of the manifest and their keys, in the order in which the reference page shows them.
-pub const TABLES: [Table; 15] = [
+pub const TABLES: [Table; 16] = [
     Table {
         name: "top of the file",
         keys: &[
@@ -18,6 +18,7 @@ pub const TABLES: [Table; 15] = [
                  components, each has its own",
             ),
             ("limits", "what one request may use up"),
+            ("errors", "the statuses of typed errors, for functions that are called over HTTP"),
         ],
     },
     Table {
@@ -187,6 +188,14 @@ pub const TABLES: [Table; 15] = [
             ("key-value-bytes", "keys and values it may read and write in a request"),
             ("log-bytes", "what it may write to the log in a second"),
         ],
+    },
+    Table {
+        name: "[errors]: the status of a typed error; without it, 422",
+        keys: &[(
+            "\"namespace:package/interface.name\"",
+            "`name` is a type of errors: a table with a status for each case, as in `{ expired = 401 }`; or a function: \
+             one status for its error, as in `402`. At the root of the world the name stands alone",
+        )],
     },
 ];
 

@@ -1,5 +1,6 @@
 //! From TOML text to a [`Manifest`], collecting everything that is wrong on the way.
 
+mod errors;
 mod grants;
 mod limits;
 mod network;
@@ -17,7 +18,7 @@ use super::{Component, Exports, Manifest, Named, OpenPattern, Wire};
 /// The most components a composition may have.
 pub(super) const COMPONENTS_MAX: usize = 1_000;
 
-pub(super) const TOP_KEYS: [&str; 5] = ["name", "open", "component", "grants", "limits"];
+pub(super) const TOP_KEYS: [&str; 6] = ["name", "open", "component", "grants", "limits", "errors"];
 pub(super) const COMPONENT_KEYS: [&str; 9] =
     ["path", "source", "wit", "world", "language", "export", "imports", "grants", "limits"];
 pub(super) const WIRE_KEYS: [&str; 2] = ["component", "export"];
@@ -99,6 +100,7 @@ impl Reader<'_> {
             components,
             limits,
             authorities,
+            errors: self.errors(top),
         }
     }
 

@@ -13,6 +13,14 @@ pub fn most_similar<'a>(given: &str, candidates: impl IntoIterator<Item = &'a st
         .map(|(_, candidate)| candidate)
 }
 
+/// The `count` candidates nearest to `given`, the nearest first, however far they are.
+pub fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>, count: usize) -> Vec<&'a str> {
+    let mut ranked: Vec<_> =
+        candidates.into_iter().map(|candidate| (distance(given, candidate), candidate)).collect();
+    ranked.sort_unstable();
+    ranked.into_iter().take(count).map(|(_, candidate)| candidate).collect()
+}
+
 /// Levenshtein distance over characters, one row at a time.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
@@ -39,6 +47,11 @@ mod tests {
         assert_eq!(most_similar("exprot", ["imports", "path", "export"]), Some("export"));
         assert_eq!(most_similar("zzzz", ["imports", "path", "export"]), None);
         assert_eq!(most_similar("x", []), None);
+    }
+
+    #[test]
+    fn the_nearest_come_first() {
+        assert_eq!(nearest("/a/bc", ["/x/y", "/a/b", "/a/bcd"], 2), ["/a/b", "/a/bcd"]);
     }
 
     #[test]

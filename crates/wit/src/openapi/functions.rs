@@ -1,0 +1,197 @@
+//! The functions that a component exports, and which of them can be called over HTTP.
+
+use std::collections::BTreeSet;
+
+use tenon_model::{ExportedFunction, http_paths, is_standard};
+use wit_parser::{
+    Docs, Function, FunctionKind, Handle, Resolve, Type, TypeDefKind, TypeId, WorldId, WorldItem,
+};
+
+/// One exported function.
+pub(super) struct Exported<'a> {
+    /// Its name, and its interface's.
+    pub(super) name: ExportedFunction,
+    /// The documentation of its interface.
+    pub(super) interface_docs: &'a Docs,
+    /// The function.
+    pub(super) function: &'a Function,
+    /// Where it is found, the shortest first.
+    pub(super) paths: Vec<String>,
+    /// Why it cannot be called over HTTP, if it cannot.
+    pub(super) skipped: Option<String>,
+}
+
+/// What a function's parameters are when they are one block of bytes, and what its result is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Octets {
+    /// No: JSON only.
+    No,
+    /// `list<u8>`: base64 in JSON, or raw.
+    List,
+    /// `stream<u8>`: base64 in JSON, or raw and chunked.
+    Stream,
+}
+
+/// Everything that `world` exports, in the order of the binary.
+pub(super) fn exported(resolve: &Resolve, world: WorldId) -> Vec<Exported<'_>> {
+    const NO_DOCS: &Docs = &Docs { contents: None };
+    let mut found = Vec::new();
+    for (key, item) in &resolve.worlds[world].exports {
+        match item {
+            WorldItem::Function(function) => {
+                found.push((ExportedFunction::new(None, &function.name), NO_DOCS, function));
+            }
+            WorldItem::Interface { id, .. } => {
+                let interface = resolve.name_world_key(key);
+                let definition = &resolve.interfaces[*id];
+                for function in definition.functions.values() {
+                    let name = ExportedFunction::new(Some(&interface), &function.name);
+                    found.push((name, &definition.docs, function));
+                }
+            }
+            WorldItem::Type { .. } => {}
+        }
+    }
+    let names: Vec<_> = found.iter().map(|(name, ..)| name.clone()).collect();
+    found
+        .into_iter()
+        .zip(http_paths(&names))
+        .map(|((name, interface_docs, function), paths)| {
+            let skipped = why_not(resolve, &name, function);
+            Exported { name, interface_docs, function, paths, skipped }
+        })
+        .collect()
+}
+
+/// Why `function` cannot be called by a request that knows nothing of any other request.
+fn why_not(resolve: &Resolve, name: &ExportedFunction, function: &Function) -> Option<String> {
+    if name.interface.as_deref().is_some_and(is_standard) {
+        return Some("it is part of a standard interface, which is for hosts to call".into());
+    }
+    if !matches!(function.kind, FunctionKind::Freestanding | FunctionKind::AsyncFreestanding) {
+        return Some("it belongs to a resource, which lives no longer than a request".into());
+    }
+    let types = || function.params.iter().map(|parameter| &parameter.ty).chain(&function.result);
+    for ty in types() {
+        if let Some(resource) = resource_of(resolve, ty) {
+            return Some(format!("it needs the resource `{resource}`, which lives no longer than a request"));
+        }
+        if holds(resolve, ty, &|ty| matches!(ty, Type::ErrorContext)) {
+            return Some("it has an `error-context`, which has no form outside a component".into());
+        }
+    }
+    let is_async = |ty: &Type| {
+        holds(resolve, ty, &|ty| {
+            matches!(kind(resolve, ty), Some(TypeDefKind::Stream(_) | TypeDefKind::Future(_)))
+        })
+    };
+    if parameter_octets(resolve, function) != Octets::Stream
+        && function.params.iter().any(|parameter| is_async(&parameter.ty))
+    {
+        return Some("a stream can be sent only as `stream<u8>` and as the only parameter".into());
+    }
+    let result = function.result.as_ref().map(|result| ok_and_err(resolve, result));
+    let whole = |ty: &Type| octets(resolve, ty) == Octets::Stream || !is_async(ty);
+    let fits = result.is_none_or(|(ok, err)| {
+        ok.as_ref().is_none_or(whole) && !err.flatten().is_some_and(|err| is_async(&err))
+    });
+    (!fits).then(|| "a stream can be received only as `stream<u8>` and as the whole result".into())
+}
+
+/// The parts of a function's result: what is returned when all is well, and the error when its type is `result`.
+pub(super) fn ok_and_err(resolve: &Resolve, result: &Type) -> (Option<Type>, Option<Option<Type>>) {
+    match kind(resolve, result) {
+        Some(TypeDefKind::Result(result)) => (result.ok, Some(result.err)),
+        _ => (Some(*result), None),
+    }
+}
+
+/// Whether the only parameter is a block of bytes.
+pub(super) fn parameter_octets(resolve: &Resolve, function: &Function) -> Octets {
+    match function.params.as_slice() {
+        [only] => octets(resolve, &only.ty),
+        _ => Octets::No,
+    }
+}
+
+/// Whether a type is a block of bytes.
+pub(super) fn octets(resolve: &Resolve, ty: &Type) -> Octets {
+    let is_byte = |ty: &Type| matches!(resolved(resolve, ty), Type::U8);
+    match kind(resolve, ty) {
+        Some(TypeDefKind::List(element)) if is_byte(element) => Octets::List,
+        Some(TypeDefKind::Stream(Some(element))) if is_byte(element) => Octets::Stream,
+        _ => Octets::No,
+    }
+}
+
+/// The type behind names that stand for another.
+pub(super) fn resolved(resolve: &Resolve, ty: &Type) -> Type {
+    let mut ty = *ty;
+    while let Type::Id(id) = ty {
+        match &resolve.types[id].kind {
+            TypeDefKind::Type(other) => ty = *other,
+            _ => break,
+        }
+    }
+    ty
+}
+
+/// What sort of type it is, behind names that stand for another; `None` for a primitive one.
+pub(super) fn kind<'a>(resolve: &'a Resolve, ty: &Type) -> Option<&'a TypeDefKind> {
+    match resolved(resolve, ty) {
+        Type::Id(id) => Some(&resolve.types[id].kind),
+        _ => None,
+    }
+}
+
+/// The name of a resource that a value of this type would hold.
+fn resource_of(resolve: &Resolve, ty: &Type) -> Option<String> {
+    let handle = find(resolve, ty, &|ty| matches!(kind(resolve, ty), Some(TypeDefKind::Handle(_))))?;
+    let Some(TypeDefKind::Handle(Handle::Own(id) | Handle::Borrow(id))) = kind(resolve, &handle) else {
+        return None;
+    };
+    Some(resolve.types[*id].name.clone().unwrap_or_else(|| "_".into()))
+}
+
+/// Whether `is` says yes to `ty` or to anything within it.
+fn holds(resolve: &Resolve, ty: &Type, is: &dyn Fn(&Type) -> bool) -> bool {
+    find(resolve, ty, is).is_some()
+}
+
+/// `ty` or the first type within it that `is` says yes to. Each type is looked at once, however often it is used.
+fn find(resolve: &Resolve, ty: &Type, is: &dyn Fn(&Type) -> bool) -> Option<Type> {
+    let mut seen: BTreeSet<TypeId> = BTreeSet::new();
+    let mut next = vec![*ty];
+    while let Some(ty) = next.pop() {
+        if is(&ty) {
+            return Some(ty);
+        }
+        if let Type::Id(id) = ty
+            && seen.insert(id)
+        {
+            next.extend(children(&resolve.types[id].kind));
+        }
+    }
+    None
+}
+
+/// The types that a type is made of.
+pub(super) fn children(kind: &TypeDefKind) -> Vec<Type> {
+    match kind {
+        TypeDefKind::Record(record) => record.fields.iter().map(|field| field.ty).collect(),
+        TypeDefKind::Tuple(tuple) => tuple.types.clone(),
+        TypeDefKind::Variant(variant) => variant.cases.iter().filter_map(|case| case.ty).collect(),
+        TypeDefKind::Option(ty)
+        | TypeDefKind::List(ty)
+        | TypeDefKind::FixedLengthList(ty, _)
+        | TypeDefKind::Type(ty) => vec![*ty],
+        TypeDefKind::Map(key, value) => vec![*key, *value],
+        TypeDefKind::Result(result) => result.ok.into_iter().chain(result.err).collect(),
+        TypeDefKind::Future(ty) | TypeDefKind::Stream(ty) => ty.iter().copied().collect(),
+        TypeDefKind::Flags(_)
+        | TypeDefKind::Enum(_)
+        | TypeDefKind::Resource
+        | TypeDefKind::Handle(_)
+        | TypeDefKind::Unknown => Vec::new(),
+    }
+}
