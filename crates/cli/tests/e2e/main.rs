@@ -8,6 +8,7 @@ mod artifacts;
 mod calls;
 mod componentize;
 mod crashes;
+mod authority;
 mod failures;
 mod fresh;
 mod granted;
