@@ -5,10 +5,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod artifacts;
+mod authority;
 mod calls;
 mod componentize;
 mod crashes;
-mod authority;
 mod failures;
 mod fresh;
 mod granted;
