@@ -8,6 +8,7 @@
 mod support;
 
 #[path = "../../../fuzz/bodies.rs"]
+#[expect(unreachable_pub, reason = "the fuzz targets use the same file from another crate")]
 mod bodies;
 
 use std::fs;

@@ -129,6 +129,18 @@ pub enum Failure {
     },
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.cause())?;
+        match self.limit() {
+            Some(limit) => write!(f, " (limit: {limit})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
 impl Failure {
     /// The stable, documented code: the value of the `x-error-code` header.
     pub fn code(&self) -> &'static str {

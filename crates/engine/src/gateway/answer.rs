@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_response_is_bounded() {
         assert!(json(200, &Value::from("12345678"), 10).is_ok());
-        assert!(json(200, &Value::from("123456789"), 10).unwrap_err().contains("longer than"));
+        assert!(json(200, &Value::from("123456789"), 10).err().unwrap().contains("longer than"));
         assert!(octets(&[Val::U8(1), Val::U8(2)], 1).is_err());
     }
 
