@@ -29,6 +29,7 @@ use crate::respond::Body;
 pub(crate) use arguments::{Arguments, Taken};
 pub(crate) use problem::Problem;
 pub use problem::{ErrorCode, PROBLEMS};
+use stream::Ended;
 use types::{Gives, Octets};
 
 /// Paths that a client is shown when it asks for one that is not there.
@@ -312,9 +313,9 @@ impl Callable {
         bytes_max: u64,
     ) -> Result<Option<Streamed>, Error> {
         let Some(reader) = stream::take(results)? else { return Ok(None) };
-        let chunks = stream::open(accessor, reader)?;
+        let (chunks, ended) = stream::open(accessor, reader)?;
         Ok(Some(match answer::wanted(headers, Octets::Stream) {
-            Media::Octets => Streamed::Raw(octets(chunks.boxed_unsync())),
+            Media::Octets => Streamed::Raw(octets(chunks.boxed_unsync()), ended),
             Media::Json => {
                 let whole = stream::whole(chunks, bytes_max).await;
                 Streamed::Whole(whole.and_then(|whole| answer::base64(&whole, bytes_max)).map(protected))
@@ -325,8 +326,8 @@ impl Callable {
 
 /// The response for a stream of bytes.
 pub(crate) enum Streamed {
-    /// As it is written.
-    Raw(Response<WasiBody>),
+    /// As it is written, until it ends.
+    Raw(Response<WasiBody>, Ended),
     /// All of it, or why not.
     Whole(Result<Response<Body>, String>),
 }

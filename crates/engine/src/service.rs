@@ -298,11 +298,14 @@ impl Service {
                     let Some(streamed) = function.stream(accessor, headers, results, bytes_max).await? else {
                         return Ok(false);
                     };
-                    answer.give(match streamed {
-                        Streamed::Raw(response) => self.streamed(response, &answer),
-                        Streamed::Whole(response) => self.typed(response),
-                    });
-                    // The guest goes on after its result: it writes the stream.
+                    match streamed {
+                        Streamed::Raw(response, ended) => {
+                            answer.give(self.streamed(response, &answer));
+                            ended.wait().await;
+                        }
+                        Streamed::Whole(response) => answer.give(self.typed(response)),
+                    }
+                    // The guest may go on after its result, and after the stream.
                     std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
                     Ok(true)
                 })

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
+use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, Source, StreamConsumer, StreamReader, StreamResult, Val};
 use wasmtime::{Error, StoreContextMut};
 
@@ -30,11 +31,23 @@ pub(super) fn take(results: &[Val]) -> Result<Option<StreamReader<u8>>, Error> {
     found.clone().try_into_stream_reader::<u8>().map(Some)
 }
 
-/// Begins to read.
-pub(super) fn open(accessor: &Accessor<Host>, reader: StreamReader<u8>) -> Result<Chunks, Error> {
+/// Begins to read. The second value is there once the stream has ended, whoever ended it.
+pub(super) fn open(accessor: &Accessor<Host>, reader: StreamReader<u8>) -> Result<(Chunks, Ended), Error> {
     let (sender, receiver) = channel(PIECES_MAX);
-    accessor.with(|access| reader.pipe(access, Pieces { sender, reserving: None }))?;
-    Ok(Chunks(receiver))
+    let (open, ended) = oneshot::channel();
+    accessor.with(|access| reader.pipe(access, Pieces { sender, reserving: None, _open: open }))?;
+    Ok((Chunks(receiver), Ended(ended)))
+}
+
+/// Waits for the end of a stream.
+pub(crate) struct Ended(oneshot::Receiver<()>);
+
+impl Ended {
+    /// The function may have returned long before it has written everything.
+    pub(crate) async fn wait(self) {
+        // Nothing is ever sent: the other half goes away with the stream.
+        let _ = self.0.await;
+    }
 }
 
 /// The whole stream, if it has at most `bytes_max`.
@@ -70,6 +83,7 @@ type Reserving = Pin<Box<dyn Future<Output = Result<OwnedPermit<Bytes>, SendErro
 struct Pieces {
     sender: Sender<Bytes>,
     reserving: Option<Reserving>,
+    _open: oneshot::Sender<()>,
 }
 
 impl StreamConsumer<Host> for Pieces {
