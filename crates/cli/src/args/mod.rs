@@ -60,8 +60,8 @@ pub(crate) struct BuildArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ComposeArgs {
-    /// The manifest that says what is joined to what.
-    #[arg(long, value_name = "FILE", default_value = "composition.toml")]
+    /// The manifest that says what is joined to what, or a folder with one.
+    #[arg(long, value_name = "FILE", default_value = ".")]
     pub(crate) config: PathBuf,
     /// Component files that stand in for a component's `path`, matched by file name.
     #[arg(value_name = "FILE")]
