@@ -149,6 +149,8 @@ const NEVER: &[Rule] = &[
 
 /// Which rooms a room may know. A room that is not listed may not exist.
 const ARROWS: &[(&str, &[&str])] = &[
+    // An example of what a program that embeds the engine needs: no more than these.
+    ("plugin-host", &["tenon-model", "tenon-engine"]),
     ("tenon-model", &[]),
     ("tenon-wit", &["tenon-model"]),
     ("tenon-compose", &["tenon-model", "tenon-wit"]),

@@ -73,7 +73,8 @@ struct Heap(UnsafeCell<Dlmalloc<Pages>>);
 unsafe impl Sync for Heap {}
 
 #[global_allocator]
-static HEAP: Heap = Heap(UnsafeCell::new(Dlmalloc::new_with_allocator(Pages { first_taken: Cell::new(false) })));
+static HEAP: Heap =
+    Heap(UnsafeCell::new(Dlmalloc::new_with_allocator(Pages { first_taken: Cell::new(false) })));
 
 // SAFETY: everything is handed on to an allocator that keeps the contract; it is entered by one thread, and never
 // by itself.

@@ -47,7 +47,9 @@ fn archive(target: &Target) -> Result<String, String> {
             let (mut left, mut turn) = (target.number("bytes", 10), 0_u8);
             while left > 0 {
                 let length = left.min(4096);
-                stream.blocking_write_and_flush(&vec![turn; length as usize]).map_err(|error| format!("{error:?}"))?;
+                stream
+                    .blocking_write_and_flush(&vec![turn; length as usize])
+                    .map_err(|error| format!("{error:?}"))?;
                 (left, turn) = (left - length, turn.wrapping_add(1));
             }
             drop(stream);
@@ -58,7 +60,8 @@ fn archive(target: &Target) -> Result<String, String> {
         }
         "/read" => {
             let opened = blobstore::get_container(&container)?;
-            let value = opened.get_data(&object, target.number("start", 0), target.number("end", u64::MAX))?;
+            let value =
+                opened.get_data(&object, target.number("start", 0), target.number("end", u64::MAX))?;
             let size = value.size();
             let bytes = if target.number("stream", 0) == 1 {
                 let stream = IncomingValue::incoming_value_consume_async(value)?;
@@ -74,7 +77,8 @@ fn archive(target: &Target) -> Result<String, String> {
             Ok(format!("{size} {} {sum}", bytes.len()))
         }
         "/list" => {
-            let (names, end) = blobstore::get_container(&container)?.list_objects()?.read_stream_object_names(100)?;
+            let (names, end) =
+                blobstore::get_container(&container)?.list_objects()?.read_stream_object_names(100)?;
             Ok(format!("{} {end}", names.join(",")))
         }
         "/copy" => {

@@ -40,7 +40,9 @@ pub fn fetch(ask: &Ask) -> Result<IncomingResponse, ErrorCode> {
     };
     let refused = |()| ErrorCode::HttpRequestUriInvalid;
     request.set_method(&method).map_err(refused)?;
-    request.set_scheme(Some(&if scheme == "https" { Scheme::Https } else { Scheme::Http })).map_err(refused)?;
+    request
+        .set_scheme(Some(&if scheme == "https" { Scheme::Https } else { Scheme::Http }))
+        .map_err(refused)?;
     request.set_authority(Some(authority)).map_err(refused)?;
     request.set_path_with_query(Some(path)).map_err(refused)?;
     let options = RequestOptions::new();

@@ -92,7 +92,8 @@ fn keep(target: &Target) -> Result<Option<String>, Error> {
             let found = batch::get_many(&bucket, &["m2".into(), "none".into(), "m1".into()])?;
             batch::delete_many(&bucket, &["m1".into(), "none".into()])?;
             let left = bucket.list_keys(None)?.keys;
-            let found: Vec<_> = found.into_iter().map(|pair| pair.map(|(key, value)| (key, text(value)))).collect();
+            let found: Vec<_> =
+                found.into_iter().map(|pair| pair.map(|(key, value)| (key, text(value)))).collect();
             Ok(Some(format!("{found:?} {left:?}")))
         }
         "/fill" => {
