@@ -139,7 +139,12 @@ pub const TABLE_GROWER: &str = r#"
 /// Exports `acme:thing/stuff` with `go: func(x: u32) -> u32`, which traps.
 pub const STUFF_TRAP: &str = r#"
 (component
-  (core module $m (func $boom (export "go") (param i32) (result i32) unreachable))
+  ;; It calls itself, so that the engine cannot put all of it into its caller.
+  (core module $m
+    (func $boom (export "go") (param i32) (result i32)
+      (if (result i32) (local.get 0)
+        (then (call $boom (i32.sub (local.get 0) (i32.const 1))))
+        (else unreachable))))
   (core instance $i (instantiate $m))
   (func $go (param "x" u32) (result u32) (canon lift (core func $i "go")))
   (instance $stuff (export "go" (func $go)))
@@ -153,7 +158,7 @@ pub const PREVIEW1_HANDLER: &str = r#"
 (module
   (import "wasi_snapshot_preview1" "fd_write"
     (func $fd_write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
+  (memory (export "memory") 8)
   (data (i32.const 1024) "ok\n")
   (data (i32.const 1040) "adapted\n")
   (global $free (mut i32) (i32.const 4096))

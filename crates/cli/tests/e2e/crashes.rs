@@ -226,7 +226,7 @@ fn none_are_written_where_none_are_wanted_nor_for_what_is_not_the_guests() {
     assert!(none.stdout.contains("no request has failed"), "{}", none.stdout);
     tenon.run(tenon.data(), ["crash", "show"]).expect_code(1).expect_stderr(&["no-crash"]);
 
-    let server = serve("plain-chaos").args(["--request-body", "8"]).start();
+    let server = serve("plain-chaos").args(["--request-body", "8B"]).start();
     call(server.address(), post("/length", "far too long")).expect_failure(413, "request-too-large");
     call(server.address(), get("/ok")).expect(200);
     let tenon = server.tenon().clone();

@@ -430,7 +430,7 @@ fn statuses_that_wasi_accepts_are_sent() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_2_carries_many_requests_on_one_connection() {
     for guest in ["chaos-http", "plain-chaos", "service-p3"] {
         let server = serve(guest).start();
@@ -451,7 +451,7 @@ async fn http_2_carries_many_requests_on_one_connection() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_2_streams_a_body_both_ways() {
     let server = serve("chaos-http").start();
     let connection = Http2::open(server.address()).await.unwrap();
@@ -462,7 +462,7 @@ async fn http_2_streams_a_body_both_ways() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trailers_reach_the_client() {
     let server = serve("chaos-http").start();
     let connection = Http2::open(server.address()).await.unwrap();

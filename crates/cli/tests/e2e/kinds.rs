@@ -93,7 +93,7 @@ fn what_is_no_handler_is_refused_with_what_was_found_and_what_was_expected() {
 #[test]
 fn functions_that_are_no_handler_are_each_called() {
     let server = serve("not-a-handler").start();
-    assert!(server.log().contains("1 function over HTTP/JSON"), "{}", server.log());
+    server.logged(&["1 function over HTTP/JSON"]);
     let mut request = post("/arithmetic/add", "{\"left\": 1, \"right\": 2}");
     request.headers_mut().insert("content-type", "application/json".parse().unwrap());
     assert_eq!(call(server.address(), request).expect(200), "3\n");

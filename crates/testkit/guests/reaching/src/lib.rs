@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use faults::Target;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
@@ -174,7 +174,6 @@ fn connect(to: &str) -> std::io::Result<String> {
 
 fn udp(from: &str, to: &str) -> std::io::Result<String> {
     let socket = UdpSocket::bind(from)?;
-    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     socket.send_to(b"ping", to)?;
     let mut content = [0; 64];
     let (count, _) = socket.recv_from(&mut content)?;
