@@ -151,7 +151,7 @@ fn unpack_redis(root: &Path) -> Result<()> {
     let fetch = Cmd::new("apt-get").args(["download", "--quiet"]).args(REDIS_PACKAGES).cwd(&packages);
     fetch.run_at_most(REDIS_FETCH_MAX)?;
     let listing = fs::read_dir(&packages).map_err(|error| Failure::file("read", &packages, &error))?;
-    for package in listing.filter_map(|entry| entry.ok()) {
+    for package in listing.filter_map(std::result::Result::ok) {
         Cmd::new("dpkg").args(["--extract"]).arg(package.path()).arg(root).run()?;
     }
     fs::remove_dir_all(&packages).map_err(|error| Failure::file("remove", &packages, &error))

@@ -58,7 +58,7 @@ enum Entry {
     Http02(ProxyPre<Host>),
     Http03(ServicePre<Host>),
     Plain { instance: InstancePre<Host>, handler: PlainHandler, export: ComponentExportIndex },
-    Typed(Gateway),
+    Typed(Box<Gateway>),
 }
 
 /// A request as it came in.
@@ -107,7 +107,7 @@ impl Service {
                 instance,
             },
             Shape::Typed { .. } => {
-                Entry::Typed(Gateway::new(&lane.engine, component, instance).map_err(unfit)?)
+                Entry::Typed(Box::new(Gateway::new(&lane.engine, component, instance).map_err(unfit)?))
             }
         };
         let Stored { digest, parts, .. } = stored;
@@ -271,8 +271,14 @@ impl Service {
         let (parts, body) = request.into_parts();
         let function = match gateway.route(&parts.method, parts.uri.path()) {
             Route::Call(function) => function,
-            Route::Answer(response) => return Ok(answer.give(Ok(response.map(Body::whole)))),
-            Route::Refused(problem) => return Ok(answer.give(Ok(problem.response(&id)))),
+            Route::Answer(response) => {
+                answer.give(Ok(response.map(Body::whole)));
+                return Ok(());
+            }
+            Route::Refused(problem) => {
+                answer.give(Ok(problem.response(&id)));
+                return Ok(());
+            }
         };
         let arguments = match function.taken(&parts.headers) {
             Ok(taken) => function.arguments(taken, self.collect(body).await?),
@@ -280,7 +286,10 @@ impl Service {
         };
         let arguments = match arguments {
             Ok(arguments) => arguments,
-            Err(problem) => return Ok(answer.give(Ok(problem.response(&id)))),
+            Err(problem) => {
+                answer.give(Ok(problem.response(&id)));
+                return Ok(());
+            }
         };
         let mut store = self.store(meter, id);
         let instance = gateway.instance.instantiate_async(&mut store).await.map_err(Stop::Start)?;

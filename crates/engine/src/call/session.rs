@@ -233,7 +233,7 @@ impl Handles for Session {
 }
 
 fn func(sandbox: &mut Sandbox, function: &Function) -> Result<Func, Stop> {
-    let found = sandbox.instance.get_func(&mut sandbox.store, &function.index);
+    let found = sandbox.instance.get_func(&mut sandbox.store, function.index);
     found.ok_or_else(|| {
         Stop::Refused(Failure::Internal {
             cause: format!("`{}` cannot be found again", function.full_name()),

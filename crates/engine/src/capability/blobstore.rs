@@ -543,7 +543,7 @@ impl Source {
         self.pending = None;
         match read {
             Ok(bytes) if bytes.is_empty() => {
-                self.failed = Some(StoreError::Failed("the object ends early".into()))
+                self.failed = Some(StoreError::Failed("the object ends early".into()));
             }
             Ok(bytes) => {
                 self.at += bytes.len() as u64;

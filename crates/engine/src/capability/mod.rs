@@ -85,7 +85,7 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
         use wasmtime_wasi_http::p3::bindings::http as http03;
         match interface.as_str() {
             "wasi:cli/environment" => {
-                cli::environment::add_to_linker_instance::<_, WasiCli>(instance, host::cli(who))?
+                cli::environment::add_to_linker_instance::<_, WasiCli>(instance, host::cli(who))?;
             }
             "wasi:cli/exit" => cli::exit::add_to_linker_instance::<_, WasiCli>(instance, host::cli(who))?,
             "wasi:cli/stdin" => cli::stdin::add_to_linker_instance::<_, WasiCli>(instance, host::cli(who))?,
@@ -170,10 +170,10 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
         "wasi:io/error" => io::error::add_to_linker_instance::<_, Table>(instance, |host| &mut host.table)?,
         "wasi:io/poll" => io::poll::add_to_linker_instance::<_, Table>(instance, |host| &mut host.table)?,
         "wasi:io/streams" => {
-            io::streams::add_to_linker_instance::<_, Table>(instance, |host| &mut host.table)?
+            io::streams::add_to_linker_instance::<_, Table>(instance, |host| &mut host.table)?;
         }
         "wasi:cli/environment" => {
-            cli::environment::add_to_linker_instance::<_, WasiCli>(instance, host::cli(who))?
+            cli::environment::add_to_linker_instance::<_, WasiCli>(instance, host::cli(who))?;
         }
         "wasi:cli/exit" => cli::exit::add_to_linker_instance::<_, WasiCli>(instance, host::cli(who))?,
         "wasi:cli/stdin" => cli::stdin::add_to_linker_instance::<_, WasiCli>(instance, host::cli(who))?,

@@ -75,7 +75,7 @@ pub(super) fn quoted(name: &str) -> String {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
             character if character.is_control() => {
-                quoted.push_str(&format!("\\u{:04X}", u32::from(character)))
+                quoted.push_str(&format!("\\u{:04X}", u32::from(character)));
             }
             character => quoted.push(character),
         }

@@ -186,11 +186,11 @@ impl Messages for Embedded {
     fn take(&self, topic: &Collection) -> Pending<Delivery> {
         let (store, topic) = (self.clone(), topic.clone());
         Box::pin(async move {
-            let queue = store.shared.queues.of(&topic);
+            let opened = store.shared.queues.of(&topic);
             let queues = Arc::clone(&store.shared.queues);
-            let _taker = Taker { queues, topic: topic.clone(), queue: Some(Arc::clone(&queue)) };
-            // Dropped before the taker, so that the taker is the last.
-            let queue = queue;
+            let _taker = Taker { queues, topic: topic.clone(), queue: Some(Arc::clone(&opened)) };
+            // Declared after the taker, and so dropped before it: the taker is the last.
+            let queue = opened;
             loop {
                 // Before looking: what comes between looking and waiting must not be missed.
                 let mut news = std::pin::pin!(queue.news.notified());
