@@ -29,13 +29,19 @@ const BANS: &[Ban] = &[
         who: Rooms::These(&["model", "wit", "compose"]),
         paths: &[
             "std::fs",
-            "std::net",
+            // Addresses are values; these reach the network.
+            "std::net::TcpStream",
+            "std::net::TcpListener",
+            "std::net::UdpSocket",
+            "std::net::ToSocketAddrs",
             "std::env",
             "std::process",
             "std::thread",
             "std::os",
             "std::time::Instant",
-            "std::time::SystemTime",
+            // A time is a value; asking for it is not.
+            "std::time::SystemTime::now",
+            "SystemTime::now",
             "std::io::stdin",
             "std::io::stdout",
             "std::io::stderr",
@@ -363,6 +369,7 @@ mod tests {
             ("wit", "use std::{fmt, fs::{self, File}};"),
             ("wit", "use std::{\n    io::{Read, stdin},\n};"),
             ("compose", "use ::std::net::TcpStream;"),
+            ("model", "use std::time::SystemTime;\nfn now() -> SystemTime { SystemTime::now() }"),
             ("edge", "fn f() { let _ = std::env::var_os(\"X\"); }"),
             ("build", "use std::process::{Command, exit};"),
             ("engine", "fn f() { println!(\"x\"); }"),
@@ -377,6 +384,7 @@ mod tests {
     fn what_is_allowed_passes() {
         for (room, text) in [
             ("model", "use std::{fmt, time::Duration, io::Read};"),
+            ("model", "use std::net::IpAddr;\nuse std::time::{SystemTime, UNIX_EPOCH};"),
             ("model", "// std::fs\n/* std::env /* unsafe */ */ const A: &str = \"std::net\\\" println!\";"),
             ("model", "const A: &str = r#\"use \"std::fs\" unsafe\"#; const B: [char; 2] = ['\"', '\\''];"),
             ("model", "fn f<'a>(x: &'a str) -> &'a str { x } // unsafe"),

@@ -6,63 +6,63 @@ use clap::Args;
 use tenon_model::{Limits, OutsideLimits, parse_bytes, parse_duration};
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Limits (default: the manifest's, else the one named)")]
+#[command(next_help_heading = "Limits, each over the manifest's, which is over the default")]
 pub(crate) struct LimitArgs {
-    /// Time a request may take, from admission to the end of its response. [30s]
+    /// Time a request may take, from admission to the end of its response. Default: 30s.
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) wall: Option<Duration>,
-    /// Processor time a request may use. [5s]
+    /// Processor time a request may use. Default: 5s.
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) cpu: Option<Duration>,
-    /// Linear memory a request may use, all its components together. [128MiB]
+    /// Linear memory a request may use, all its components together. Default: 128MiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) memory: Option<u64>,
-    /// Elements of all tables of a request together. [200000]
+    /// Elements of all tables of a request together. Default: 200000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) table_elements: Option<u64>,
-    /// Core instances a request's components may consist of. [96]
+    /// Core instances a request's components may consist of. Default: 96.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) instances: Option<u32>,
-    /// Stack of a guest. [512KiB]
+    /// Stack of a guest. Default: 512KiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) stack: Option<u64>,
-    /// Resources (streams, files, connections, handles between components) held at once. [10000]
+    /// Resources (streams, files, connections, handles between components) held at once. Default: 10000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) handles: Option<u32>,
-    /// What one call between guest and host may copy. [64MiB]
+    /// What one call between guest and host may copy. Default: 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) host_call_bytes: Option<u64>,
-    /// The largest request body. [8MiB]
+    /// The largest request body. Default: 8MiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) request_body: Option<u64>,
-    /// The largest response body. [64MiB]
+    /// The largest response body. Default: 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) response_body: Option<u64>,
-    /// Header fields of a request, and those of a response. [48KiB]
+    /// Header fields of a request, and those of a response. Default: 48KiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) header_bytes: Option<u64>,
-    /// Requests that may run at once. [512]
+    /// Requests that may run at once. Default: 512.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: Option<u32>,
-    /// Requests that may wait for their turn; one more is refused. [512]
+    /// Requests that may wait for their turn; one more is refused. Default: 512.
     #[arg(long, value_name = "N")]
     pub(crate) queue: Option<u32>,
-    /// How long a request waits for its turn. [1s]
+    /// How long a request waits for its turn. Default: 1s.
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub(crate) queue_wait: Option<Duration>,
-    /// HTTP requests a component may send in a request. [64]
+    /// HTTP requests a component may send in a request. Default: 64.
     #[arg(long, value_name = "N")]
     pub(crate) outbound_requests: Option<u32>,
-    /// Connections and sockets a component may hold at once. [16]
+    /// Connections and sockets a component may hold at once. Default: 16.
     #[arg(long, value_name = "N")]
     pub(crate) outbound_connections: Option<u32>,
-    /// Files and directories a component may hold open at once. [64]
+    /// Files and directories a component may hold open at once. Default: 64.
     #[arg(long, value_name = "N")]
     pub(crate) open_files: Option<u32>,
-    /// Bytes of keys and values a component may read and write in a request. [64MiB]
+    /// Bytes of keys and values a component may read and write in a request. Default: 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) key_value_bytes: Option<u64>,
-    /// Bytes a component may write to the log in a second. [16KiB]
+    /// Bytes a component may write to the log in a second. Default: 16KiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) log_bytes: Option<u64>,
 }
