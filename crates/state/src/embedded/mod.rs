@@ -8,6 +8,8 @@ mod reader;
 mod usage;
 mod writer;
 
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -40,9 +42,29 @@ struct Shared {
     quota: Quota,
 }
 
+/// The open database. Closing one whose file is damaged can panic inside it; that must not end whoever closes it.
+struct Opened(Option<Database>);
+
+impl Deref for Opened {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is taken out only when it is dropped")
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+            tracing::error!("the store is damaged, and was not closed as it should be");
+        }
+    }
+}
+
 impl Embedded {
     fn new(database: Database, objects: PathBuf, quota: Quota) -> std::io::Result<Self> {
-        let database = Arc::new(database);
+        let database = Arc::new(Opened(Some(database)));
         let reader = Reader::new(Arc::clone(&database));
         let writer = Writer::start(database)?;
         Ok(Self {

@@ -3,17 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use redb::{Database, ReadTransaction, ReadableDatabase as _};
+use redb::{ReadTransaction, ReadableDatabase as _};
 use tenon_model::store::StoreError;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+
+use super::Opened;
 
 /// Reads that may run at once; others wait for their turn.
 const READS_AT_ONCE_MAX: usize = 16;
 
 #[derive(Clone)]
 pub(super) struct Reader {
-    database: Arc<Database>,
+    database: Arc<Opened>,
     turns: Arc<Semaphore>,
 }
 
@@ -24,7 +26,7 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(super) fn new(database: Arc<Database>) -> Self {
+    pub(super) fn new(database: Arc<Opened>) -> Self {
         Self { database, turns: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)) }
     }
 

@@ -10,6 +10,8 @@ use redb::{Database, WriteTransaction};
 use tenon_model::store::{Pending, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::Opened;
+
 /// Changes that may wait for the thread; whoever brings one more waits.
 const CHANGES_WAITING_MAX: usize = 1_024;
 /// Changes that one commit may carry.
@@ -41,7 +43,7 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    pub(super) fn start(database: Arc<Database>) -> std::io::Result<Self> {
+    pub(super) fn start(database: Arc<Opened>) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(CHANGES_WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("tenon-store".into())
