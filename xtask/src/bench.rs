@@ -5,6 +5,7 @@ mod guests;
 mod held;
 mod load;
 mod machine;
+mod neighbours;
 mod picture;
 mod process;
 mod report;
@@ -76,6 +77,7 @@ struct Results {
     settings: usage::Bench,
     measured: Vec<Measured>,
     held: Vec<held::Held>,
+    neighbours: neighbours::Neighbours,
     sizes: Vec<(&'static str, Option<u64>)>,
     peer: String,
     generator: String,
@@ -83,7 +85,7 @@ struct Results {
 
 /// Prepares, measures and reports.
 pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitCode> {
-    let mut steps = Steps::new(10);
+    let mut steps = Steps::new(11);
     for (name, tool) in [("peer", &tools::WASMTIME), ("load generator", &tools::OHA)] {
         steps.run(name, || {
             let installed = tool.install(workspace)?;
@@ -117,6 +119,11 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitC
         held = held::measure(&run, &guests, HELD)?;
         Ok(Outcome::Done)
     })?;
+    let mut neighbours = neighbours::Neighbours::default();
+    steps.run("neighbours of a guest that loops", || {
+        neighbours = neighbours::measure(&run, &guests)?;
+        Ok(Outcome::Done)
+    })?;
     machine.look_again();
 
     let size = |file: &Path| file.metadata().ok().map(|metadata| metadata.len());
@@ -132,6 +139,7 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitC
         settings: options.clone(),
         measured,
         held,
+        neighbours,
         sizes,
         peer: tools::WASMTIME.name(),
         generator: tools::OHA.name(),
@@ -213,6 +221,7 @@ impl Run<'_> {
         let load = |connections, seconds| Load {
             connections,
             seconds,
+            rate: None,
             address,
             path: subject.path,
             core: self.cores.load,

@@ -132,7 +132,8 @@ fn bind(listen: SocketAddr, count: usize) -> Result<Vec<TcpListener>, ServerErro
         _ => ServerError::Listen(listen, error),
     };
     // Sockets that share a port would also share it with another process of this user: a first one that does not
-    // share finds out whether the address is free.
+    // share finds out whether anybody listens there. It does not listen itself, for a client that came meanwhile would
+    // lose its connection.
     let alone = socket(listen, false).map_err(failed)?;
     let address = alone.local_addr().map_err(failed)?;
     drop(alone);
@@ -147,9 +148,6 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     if shared {
         socket.listen(BACKLOG)?;
-    } else {
-        // Listening, too, fails when another socket listens here.
-        socket.listen(1)?;
     }
     Ok(socket.into())
 }

@@ -84,6 +84,31 @@ pub(crate) struct LaneEngine {
     fingerprint: blake3::Hash,
 }
 
+/// What of an engine is not the same for everybody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tuning {
+    /// A core dump of each guest that fails: a copy of its memory, which takes time and space.
+    pub core_dumps: bool,
+    /// Whether guests are guarded.
+    pub guard: Guard,
+}
+
+/// Whether guests are held to limits and billed: both, unless somebody measures what that costs. With either off, a
+/// guest that is not trusted can take the machine for itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Guard {
+    /// Memory, tables, handles, what a host call copies, and processor time are bounded.
+    pub limits: bool,
+    /// Processor time is counted, without which it cannot be bounded.
+    pub billing: bool,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { limits: true, billing: true }
+    }
+}
+
 /// The engines of one node. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -102,7 +127,7 @@ struct Inner {
 struct Lanes {
     sequential: OnceLock<LaneEngine>,
     concurrent: OnceLock<LaneEngine>,
-    core_dumps: bool,
+    tuning: Tuning,
 }
 
 impl Lanes {
@@ -120,20 +145,16 @@ impl Engine {
     /// # Errors
     /// When the machine refuses the address space, or lacks a feature the engine needs.
     pub fn new(pool: Pool) -> Result<Self, EngineError> {
-        Self::configured(pool, false)
+        Self::configured(pool, Tuning::default())
     }
 
-    /// The same, with a core dump of each guest that fails: a copy of its memory, which takes time and space.
+    /// The same, with what is not the same for everybody.
     ///
     /// # Errors
     /// As [`new`](Self::new) has.
-    pub fn with_core_dumps(pool: Pool) -> Result<Self, EngineError> {
-        Self::configured(pool, true)
-    }
-
-    fn configured(pool: Pool, core_dumps: bool) -> Result<Self, EngineError> {
+    pub fn configured(pool: Pool, tuning: Tuning) -> Result<Self, EngineError> {
         let report = PoolReport::probe(pool);
-        let lanes = Arc::new(Lanes { core_dumps, ..Lanes::default() });
+        let lanes = Arc::new(Lanes { tuning, ..Lanes::default() });
         let ticker = start_ticker(Arc::downgrade(&lanes))
             .map_err(|error| EngineError(wasmtime::Error::from(error)))?;
         let engine = Self { inner: Arc::new(Inner { lanes, report, _ticker: ticker }) };
@@ -146,6 +167,11 @@ impl Engine {
         &self.inner.report
     }
 
+    /// What is kept of a guest's use of the machine.
+    pub(crate) fn guard(&self) -> Guard {
+        self.inner.lanes.tuning.guard
+    }
+
     /// The engine of a lane, set up when it is first asked for.
     ///
     /// # Errors
@@ -156,7 +182,7 @@ impl Engine {
             Some(engine) => Ok(engine),
             None => {
                 // Two that come at once both make one, and one of them is dropped.
-                let made = LaneEngine::new(lane, &self.inner.report, self.inner.lanes.core_dumps)
+                let made = LaneEngine::new(lane, &self.inner.report, self.inner.lanes.tuning)
                     .map_err(EngineError)?;
                 Ok(place.get_or_init(|| made))
             }
@@ -180,7 +206,7 @@ impl Engine {
 }
 
 impl LaneEngine {
-    fn new(lane: Lane, report: &PoolReport, core_dumps: bool) -> wasmtime::Result<Self> {
+    fn new(lane: Lane, report: &PoolReport, tuning: Tuning) -> wasmtime::Result<Self> {
         let guest_stack_bytes =
             usize::try_from(report.pool.stack_bytes.min(GUEST_STACK_BYTES_MAX)).unwrap_or(usize::MAX);
         let mut config = Config::new();
@@ -189,14 +215,14 @@ impl LaneEngine {
             .allocation_strategy(InstanceAllocationStrategy::Pooling(report.allocation()))
             .compiler_inlining(Inlining::InterModule)
             .cranelift_opt_level(OptLevel::Speed)
-            .epoch_interruption(true)
+            .epoch_interruption(tuning.guard.limits)
             .max_wasm_stack(guest_stack_bytes)
             .async_stack_size(guest_stack_bytes.saturating_add(HOST_STACK_BYTES))
             .native_unwind_info(false)
             .wasm_component_model_map(true)
             .wasm_component_model_fixed_length_lists(true)
             .wasm_backtrace_max_frames(NonZeroUsize::new(FRAMES_MAX))
-            .coredump_on_trap(core_dumps)
+            .coredump_on_trap(tuning.core_dumps)
             .module_version(ModuleVersionStrategy::Custom(ENGINE_VERSION.into()))?;
         let engine = wasmtime::Engine::new(&config)?;
         let mut linker = Linker::new(&engine);

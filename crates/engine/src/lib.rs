@@ -42,7 +42,7 @@ pub use crash::{
     CrashField, CrashFolder, CrashFrame, CrashLine, CrashOutcome, CrashPolicy, CrashReport, CrashRequest,
     CrashSpan, CrashUse, Crashes, CrashesError,
 };
-pub use engine::{Engine, EngineError, Part, Source};
+pub use engine::{Engine, EngineError, Guard, Part, Source, Tuning};
 pub use failure::{Failure, Limit, Place};
 pub use functions::HostFunctions;
 pub use gateway::{Description, ErrorCode, PROBLEMS};

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use crate::crash::{Trail, enter};
+use crate::engine::Guard;
 
 /// How often a running guest is looked at. A guest past its budget is stopped within one tick.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -27,6 +28,7 @@ pub(crate) struct CpuSpent;
 /// One request's use of the processor. Written by the thread that polls the guest, read by anybody.
 #[derive(Debug)]
 pub(crate) struct Meter {
+    guard: Guard,
     budget_ns: u64,
     /// Finished polls, in nanoseconds.
     spent_ns: AtomicU64,
@@ -44,8 +46,9 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(budget: Duration) -> Arc<Self> {
+    pub(crate) fn new(budget: Duration, guard: Guard) -> Arc<Self> {
         Arc::new(Self {
+            guard,
             budget_ns: nanos(budget),
             spent_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
@@ -56,6 +59,11 @@ impl Meter {
             table_denied: AtomicBool::new(false),
             trail: Arc::default(),
         })
+    }
+
+    /// Whether the guest is held to limits and billed.
+    pub(crate) fn guard(&self) -> Guard {
+        self.guard
     }
 
     /// Processor time of finished polls.
@@ -100,16 +108,25 @@ impl Meter {
     }
 
     fn poll_begins(&self) {
+        if !self.guard.billing {
+            return;
+        }
         self.poll_began_ns.store(self.now_ns(), Relaxed);
     }
 
     fn poll_ends(&self) {
+        if !self.guard.billing {
+            return;
+        }
         let in_poll = self.now_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
         self.spent_ns.fetch_add(in_poll, Relaxed);
     }
 
     /// Called on the guest's own thread, within a poll, when a tick finds it running.
     pub(crate) fn tick(&self) -> Result<(), CpuSpent> {
+        if !self.guard.billing {
+            return Ok(());
+        }
         let in_poll = self.now_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
         // Until now the poll was timed by the wall: what is more than the guest can have run since the last tick is
         // time its thread was off the processor.
@@ -196,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_busy_poll_is_billed_and_stopped_and_a_waiting_one_is_not() {
-        let meter = Meter::new(Duration::from_millis(20));
+        let meter = Meter::new(Duration::from_millis(20), Guard::default());
         meter.poll_begins();
         let began = Instant::now();
         let mut ticks = 0;
@@ -210,7 +227,7 @@ mod tests {
         meter.poll_ends();
         assert!(meter.spent() >= Duration::from_millis(20), "{:?}", meter.spent());
 
-        let meter = Meter::new(Duration::from_millis(20));
+        let meter = Meter::new(Duration::from_millis(20), Guard::default());
         for _ in 0..3 {
             meter.poll_begins();
             meter.tick().unwrap();

@@ -24,7 +24,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 use crate::artifact::Stored;
 use crate::capability::{Backends, Principals};
 use crate::crash::{Boundary, CrashFrame, Crashes, Wreck, core_dump, is_reported, stack};
-use crate::engine::{Engine, Part};
+use crate::engine::{Engine, Guard, Part};
 use crate::failure::{Failure, Limit, Place};
 use crate::gateway::{Description, Gateway, Route, Streamed};
 use crate::host::Host;
@@ -50,6 +50,7 @@ pub struct Service {
     limits: Limits,
     principals: Arc<Principals>,
     pool: u32,
+    guard: Guard,
     crashes: Option<Arc<Crashes>>,
 }
 
@@ -121,6 +122,7 @@ impl Service {
             limits,
             principals,
             pool,
+            guard: engine.guard(),
             crashes: None,
         })
     }
@@ -174,7 +176,7 @@ impl Service {
         incoming: Incoming,
         recorder: R,
     ) -> Result<Response<Body>, Failure> {
-        let meter = Meter::new(self.limits.cpu);
+        let meter = Meter::new(self.limits.cpu, self.guard);
         let answer = Answer::default();
         let watch = Arc::clone(&answer.watch);
         let boundary = self

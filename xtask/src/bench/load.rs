@@ -15,6 +15,8 @@ pub(super) struct Load {
     pub(super) connections: usize,
     /// How long.
     pub(super) seconds: u64,
+    /// Requests a second, over all connections; as many as are answered where there is none.
+    pub(super) rate: Option<u32>,
     /// Whom to ask.
     pub(super) address: SocketAddr,
     /// What to ask for.
@@ -41,8 +43,10 @@ pub(super) struct Loaded {
 impl Load {
     /// Puts the load on.
     pub(super) fn run(&self, workspace: &Workspace) -> Result<Loaded> {
+        let rate = self.rate.map(|rate| ["-q".to_owned(), rate.to_string()]);
         let generator = tools::OHA
             .command(workspace)
+            .args(rate.iter().flatten())
             .args(["--no-tui", "--no-color", "--output-format", "json", "-w", "-z"])
             .arg(format!("{}s", self.seconds))
             .arg("-c")

@@ -9,7 +9,7 @@ use super::subject::Side;
 use super::{Measured, Results, Round};
 
 /// The version of the JSON's shape.
-const SHAPE: &str = "tenon-bench-http/1";
+const SHAPE: &str = "tenon-bench-http/2";
 
 /// Who is compared with whom, and how much less CPU per request the first one is meant to take.
 pub(super) const PAIRS: [(&str, &str, Option<f64>); 5] = [
@@ -18,6 +18,14 @@ pub(super) const PAIRS: [(&str, &str, Option<f64>); 5] = [
     ("tenon-http", "peer-http-reused", None),
     ("tenon-service", "peer-service", None),
     ("tenon-service", "peer-service-reused", None),
+];
+
+/// What each guard costs: the server with it, the one without it, and what it may cost at most.
+const GUARDS: [(&str, &str, &str, Option<f64>); 4] = [
+    ("limits", "guard-limits", "guard-off", None),
+    ("bill", "guard-bill", "guard-limits", None),
+    ("grants", "guard-grants", "guard-bill", None),
+    ("all three", "guard-grants", "guard-off", Some(1.1)),
 ];
 
 /// A figure of a round: its name in JSON, its heading in the table, how to get it, and decimals to show.
@@ -141,6 +149,19 @@ pub(super) fn text(results: &Results) -> String {
         &table(&rows),
     );
 
+    let mut rows = vec![["", "CPU, on over off", "at most"].map(str::to_owned).to_vec()];
+    for (guard, on, off, target) in GUARDS {
+        let spread = ratio(results, off, on, RATIOS[0].1);
+        rows.push(vec![
+            guard.to_owned(),
+            spread.map_or("-".to_owned(), |spread| with_range(&spread, 3)),
+            target.map_or(String::new(), |target| format!("{target}")),
+        ]);
+    }
+    add("What guarding a request costs, round by round: median (least–most)", &table(&rows));
+
+    add("Beside a guest that loops", &results.neighbours.text());
+
     let mut rows = vec![["", "median ms", "least", "most"].map(str::to_owned).to_vec()];
     for measured in &results.measured {
         if let Some(spread) = Spread::of(measured.first_byte_ms.iter().copied()) {
@@ -238,6 +259,13 @@ pub(super) fn json(results: &Results) -> String {
             ratios.push(json!({ "of": other, "to": one, "what": what, "ratio": spread, "at_least": target }));
         }
     }
+    let guards: Vec<Value> = GUARDS
+        .iter()
+        .map(|(guard, on, off, target)| {
+            let spread = ratio(results, off, on, RATIOS[0].1).map(|spread| spread.json());
+            json!({ "guard": guard, "on": on, "off": off, "cpu_ratio": spread, "at_most": target })
+        })
+        .collect();
     let held: Vec<Value> = results
         .held
         .iter()
@@ -265,6 +293,8 @@ pub(super) fn json(results: &Results) -> String {
         },
         "subjects": subjects,
         "ratios": ratios,
+        "guards": guards,
+        "neighbours": results.neighbours.json(),
         "held": held,
         "sizes": sizes,
         "figures_to_beat": figures,
@@ -276,6 +306,7 @@ fn subject(measured: &Measured) -> Value {
     let side = match measured.subject.side {
         Side::Floor => "floor",
         Side::Tenon => "tenon",
+        Side::Unguarded => "tenon-unguarded",
         Side::Peer => "peer",
     };
     let mut value = json!({ "id": measured.subject.id, "name": measured.subject.name, "side": side });

@@ -27,6 +27,8 @@ pub(super) enum Side {
     Floor,
     /// This project.
     Tenon,
+    /// This project with some of its guards off.
+    Unguarded,
     /// The peer.
     Peer,
 }
@@ -103,6 +105,22 @@ pub(super) fn all(workspace: &Workspace, guests: &Guests, composed: Option<&Path
             Some("--addr"),
         ),
     ];
+    let guarded = |component: &Path, on: &[&str]| {
+        Cmd::new(&guests.guarded).arg(component).arg(&guests.artifacts).args(on.iter().copied())
+    };
+    for (id, name, component, on) in [
+        ("guard-off", "Tenon, 0.2, no limits, no bill", &guests.http, [].as_slice()),
+        ("guard-limits", "Tenon, 0.2, limits", &guests.http, &["limits"]),
+        ("guard-bill", "Tenon, 0.2, limits and bill", &guests.http, &["limits", "billing"]),
+        (
+            "guard-grants",
+            "Tenon, 0.2, limits, bill and grants",
+            &guests.reach,
+            &["limits", "billing", "grants"],
+        ),
+    ] {
+        all.push(subject(id, name, Side::Unguarded, guarded(component, on), None));
+    }
     if let Some(composed) = composed {
         let command = tenon(composed);
         let name = "Tenon, storefront: Rust, Go, TypeScript, fresh";

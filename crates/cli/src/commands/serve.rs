@@ -7,7 +7,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tenon_edge::{Server, ServerError, Site};
-use tenon_engine::{Artifacts, Backends, CrashPolicy, Crashes, Engine, Pool, Service, Stored};
+use tenon_engine::{Artifacts, Backends, CrashPolicy, Crashes, Engine, Pool, Service, Stored, Tuning};
 use tenon_model::{Authorities, Diagnostic, Limits, Location};
 use tenon_wit::ErrorStatuses;
 use tracing_subscriber::EnvFilter;
@@ -27,8 +27,8 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let app = App::find(&args.target, settings, terminal)?;
     let limits = addressable(args.limits.over(app.limits))?;
     let pool = Pool::of(args.pool, &limits);
-    let engine = if args.core_dumps { Engine::with_core_dumps(pool) } else { Engine::new(pool) }
-        .map_err(Diagnostic::from)?;
+    let tuning = Tuning { core_dumps: args.core_dumps, ..Tuning::default() };
+    let engine = Engine::configured(pool, tuning).map_err(Diagnostic::from)?;
     say_pool(&engine);
     let data = args.data.data.as_deref().unwrap_or(&settings.data);
     let artifacts = compile::open_store(data)?;

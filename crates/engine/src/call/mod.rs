@@ -19,7 +19,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::artifact::Stored;
 use crate::capability::{Backends, Principals};
-use crate::engine::{Engine, Part};
+use crate::engine::{Engine, Guard, Part};
 use crate::host::Host;
 use crate::link::{Terms, link};
 use crate::value::TypeNames;
@@ -35,6 +35,7 @@ pub struct Callable {
     limits: Limits,
     principals: Arc<Principals>,
     pool: u32,
+    guard: Guard,
     /// Whether it runs on the engine that has streams, futures and async functions.
     concurrent: bool,
 }
@@ -70,6 +71,7 @@ impl Callable {
             limits,
             principals,
             pool,
+            guard: engine.guard(),
             concurrent,
         })
     }

@@ -154,8 +154,8 @@ impl Session {
         &mut self,
         run: impl AsyncFnOnce(&mut Sandbox, &tenon_model::Limits) -> Result<T, Stop>,
     ) -> Result<T, Failure> {
-        let Callable { limits, principals, pool, parts, instance, .. } = &*self.callable;
-        let meter = Meter::new(limits.cpu);
+        let Callable { limits, principals, pool, guard, parts, instance, .. } = &*self.callable;
+        let meter = Meter::new(limits.cpu, *guard);
         let sandbox = &mut self.sandbox;
         let id = &self.id;
         let running = async {
