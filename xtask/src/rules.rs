@@ -151,6 +151,8 @@ const NEVER: &[Rule] = &[
 const ARROWS: &[(&str, &[&str])] = &[
     // An example of what a program that embeds the engine needs: no more than these.
     ("plugin-host", &["tenon-model", "tenon-engine"]),
+    // The request path alone, for the harness.
+    ("bench-guarded", &["tenon-model", "tenon-engine", "tenon-edge"]),
     ("tenon-model", &[]),
     ("tenon-wit", &["tenon-model"]),
     ("tenon-compose", &["tenon-model", "tenon-wit"]),

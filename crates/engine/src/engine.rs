@@ -10,6 +10,7 @@ use tenon_model::{Diagnostic, Digest, Location, PartImport};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Inlining, InstanceAllocationStrategy, ModuleVersionStrategy, OptLevel};
 
+use crate::aside::Aside;
 use crate::crash::FRAMES_MAX;
 use crate::host::Host;
 use crate::link::add_inert;
@@ -118,6 +119,7 @@ pub struct Engine {
 struct Inner {
     lanes: Arc<Lanes>,
     report: PoolReport,
+    aside: Arc<Aside>,
     /// Dropped with the last clone, which ends the ticker.
     _ticker: SyncSender<()>,
 }
@@ -157,7 +159,8 @@ impl Engine {
         let lanes = Arc::new(Lanes { tuning, ..Lanes::default() });
         let ticker = start_ticker(Arc::downgrade(&lanes))
             .map_err(|error| EngineError(wasmtime::Error::from(error)))?;
-        let engine = Self { inner: Arc::new(Inner { lanes, report, _ticker: ticker }) };
+        let engine =
+            Self { inner: Arc::new(Inner { lanes, report, aside: Arc::default(), _ticker: ticker }) };
         engine.lane(Lane::Sequential)?;
         Ok(engine)
     }
@@ -165,6 +168,11 @@ impl Engine {
     /// What the pool was set to, and why.
     pub fn pool(&self) -> &PoolReport {
         &self.inner.report
+    }
+
+    /// Where guests go on that run long.
+    pub(crate) fn aside(&self) -> Arc<Aside> {
+        Arc::clone(&self.inner.aside)
     }
 
     /// What is kept of a guest's use of the machine.

@@ -8,6 +8,7 @@
 //! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own.
 
 mod artifact;
+mod aside;
 pub mod call;
 mod capability;
 mod crash;

@@ -35,6 +35,8 @@ pub(crate) struct Meter {
     /// Where the running poll began: on the thread's processor clock when `exact`, else on the monotonic one.
     poll_began_ns: AtomicU64,
     exact: AtomicBool,
+    /// The guest has run for longer than a tick.
+    long: AtomicBool,
     began: Instant,
     memory_bytes: AtomicU64,
     /// What the guest asked for when it was last refused memory; zero when it never was.
@@ -53,6 +55,7 @@ impl Meter {
             spent_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
             exact: AtomicBool::new(false),
+            long: AtomicBool::new(false),
             began: Instant::now(),
             memory_bytes: AtomicU64::new(0),
             memory_denied_bytes: AtomicU64::new(0),
@@ -122,10 +125,16 @@ impl Meter {
         self.spent_ns.fetch_add(in_poll, Relaxed);
     }
 
-    /// Called on the guest's own thread, within a poll, when a tick finds it running.
-    pub(crate) fn tick(&self) -> Result<(), CpuSpent> {
+    /// Whether the guest has run for longer than a tick: most never do.
+    pub(crate) fn is_long(&self) -> bool {
+        self.long.load(Relaxed)
+    }
+
+    /// Called on the guest's own thread, within a poll, when a tick finds it running. Past the budget it is to stop;
+    /// within it, it may have to let others have their turn.
+    pub(crate) fn tick(&self) -> Result<Turn, CpuSpent> {
         if !self.guard.billing {
-            return Ok(());
+            return Ok(Turn::Over);
         }
         let in_poll = self.now_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
         // Until now the poll was timed by the wall: what is more than the guest can have run since the last tick is
@@ -134,8 +143,22 @@ impl Meter {
         let spent = self.spent_ns.fetch_add(in_poll, Relaxed) + in_poll;
         self.exact.store(true, Relaxed);
         self.poll_began_ns.store(self.now_ns(), Relaxed);
-        if spent >= self.budget_ns { Err(CpuSpent) } else { Ok(()) }
+        if spent >= self.budget_ns {
+            return Err(CpuSpent);
+        }
+        let long = spent >= nanos(TICK);
+        self.long.store(long, Relaxed);
+        Ok(if long { Turn::Over } else { Turn::GoesOn })
     }
+}
+
+/// Whether a guest that is found running may go on at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It has only begun.
+    GoesOn,
+    /// It has had its share: others first.
+    Over,
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -22,6 +22,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use crate::artifact::Stored;
+use crate::aside::Aside;
 use crate::capability::{Backends, Principals};
 use crate::crash::{Boundary, CrashFrame, Crashes, Wreck, core_dump, is_reported, stack};
 use crate::engine::{Engine, Guard, Part};
@@ -51,6 +52,7 @@ pub struct Service {
     principals: Arc<Principals>,
     pool: u32,
     guard: Guard,
+    aside: Arc<Aside>,
     crashes: Option<Arc<Crashes>>,
 }
 
@@ -123,6 +125,7 @@ impl Service {
             principals,
             pool,
             guard: engine.guard(),
+            aside: engine.aside(),
             crashes: None,
         })
     }
@@ -183,7 +186,7 @@ impl Service {
             .crashes
             .as_ref()
             .map(|crashes| Boundary::of(&incoming.request, &incoming.id, crashes.policy.keep_arguments));
-        let mut ending = Ending {
+        let ending = Ending {
             service: Arc::clone(self),
             meter: Arc::clone(&meter),
             recorder: Some(recorder),
@@ -192,36 +195,29 @@ impl Service {
             stack: Vec::new(),
         };
         let run = Arc::clone(self).run(incoming, Arc::clone(&meter), answer.clone());
-        let mut run = Metered::new(run, meter, self.limits.wall);
+        let run = Metered::new(run, Arc::clone(&meter), self.limits.wall);
+        let mut guest = Guest { run, answer, ending };
+        match guest.step(Waits::ForAnswer, MayLeave::Yes).await {
+            Step::Long => self.aside(guest).await,
+            step => guest.answer(step),
+        }
+    }
 
-        let ended = std::future::poll_fn(|context| match Pin::new(&mut run).poll(context) {
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if answer.is_given() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
-        let Some(ended) = ended else {
-            // There is an answer, and the guest goes on: as a task, if the answer is a response whose body it writes.
-            return match answer.take().unwrap_or_else(no_response) {
-                Ok(response) => {
-                    tokio::spawn(async move {
-                        let ended = run.await;
-                        let outcome = ending.judge(ended);
-                        ending.record(outcome.map(|()| true));
-                    });
-                    Ok(response)
-                }
-                Err(failure) => {
-                    ending.record(Err(failure.clone()));
-                    Err(failure)
-                }
-            };
+    /// Goes on with a guest that has run long where it is in nobody's way.
+    async fn aside<F, R>(&self, mut guest: Guest<F, R>) -> Given
+    where
+        F: Future<Output = Result<(), Stop>> + Send + 'static,
+        R: Recorder,
+    {
+        let answered = self.aside.run(async move {
+            let step = guest.step(Waits::ForAnswer, MayLeave::No).await;
+            guest.answer(step)
+        });
+        let ended = match answered {
+            Some(answered) => answered.wait().await.map_err(|error| error.to_string()),
+            None => Err("there are no threads for long requests".to_owned()),
         };
-        // The sandbox goes back to the pool before the request stops counting as running.
-        drop(run);
-        let outcome = ending.judge(ended).and_then(|()| answer.take().unwrap_or_else(no_response));
-        ending.record(outcome.as_ref().map(|_| true).map_err(Failure::clone));
-        outcome
+        ended.unwrap_or_else(|cause| Err(Failure::Internal { cause }))
     }
 
     /// Runs the guest to its end, leaving the response in `answer` as soon as there is one.
@@ -485,6 +481,104 @@ impl Service {
             }
         }
         if received > limit_bytes { Err(too_large()) } else { Ok(Some(whole.freeze())) }
+    }
+}
+
+/// A guest under way. Its sandbox goes back to the pool before the request stops counting as running: fields are dropped
+/// in their order.
+struct Guest<F, R: Recorder> {
+    run: Metered<F>,
+    answer: Answer,
+    ending: Ending<R>,
+}
+
+/// What a guest is polled for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    ForAnswer,
+    ForEnd,
+}
+
+/// Whether a guest that runs long is to go on elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MayLeave {
+    Yes,
+    No,
+}
+
+/// How far a guest came.
+enum Step {
+    Ended(Result<Result<(), Stop>, CutOff>),
+    /// There is an answer, and the guest goes on.
+    Answered,
+    /// It has run for long, and there is a place for those.
+    Long,
+}
+
+impl<F, R> Guest<F, R>
+where
+    F: Future<Output = Result<(), Stop>> + Send + 'static,
+    R: Recorder,
+{
+    async fn step(&mut self, waits: Waits, may_leave: MayLeave) -> Step {
+        let Self { run, answer, ending } = self;
+        std::future::poll_fn(|context| match Pin::new(&mut *run).poll(context) {
+            Poll::Ready(ended) => Poll::Ready(Step::Ended(ended)),
+            Poll::Pending if waits == Waits::ForAnswer && answer.is_given() => Poll::Ready(Step::Answered),
+            Poll::Pending
+                if may_leave == MayLeave::Yes && ending.meter.is_long() && ending.service.aside.is_open() =>
+            {
+                Poll::Ready(Step::Long)
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// What is answered after a step. A guest that goes on does so as a task, if the answer is a response whose body it
+    /// writes.
+    fn answer(self, step: Step) -> Given {
+        let Self { run, answer, mut ending } = self;
+        let ended = match step {
+            Step::Ended(ended) => ended,
+            Step::Answered | Step::Long => {
+                let given = answer.take().unwrap_or_else(no_response);
+                match &given {
+                    Ok(_) => drop(tokio::spawn(Self { run, answer, ending }.rest())),
+                    Err(failure) => {
+                        drop(run);
+                        ending.record(Err(failure.clone()));
+                    }
+                }
+                return given;
+            }
+        };
+        drop(run);
+        let outcome = ending.judge(ended).and_then(|()| answer.take().unwrap_or_else(no_response));
+        ending.record(outcome.as_ref().map(|_| true).map_err(Failure::clone));
+        outcome
+    }
+
+    /// Goes on after the answer, to the end.
+    async fn rest(mut self) {
+        match self.step(Waits::ForEnd, MayLeave::Yes).await {
+            Step::Ended(ended) => self.end(ended),
+            Step::Answered | Step::Long => {
+                let service = Arc::clone(&self.ending.service);
+                service.aside.leave(async move {
+                    if let Step::Ended(ended) = self.step(Waits::ForEnd, MayLeave::No).await {
+                        self.end(ended);
+                    }
+                });
+            }
+        }
+    }
+
+    fn end(self, ended: Result<Result<(), Stop>, CutOff>) {
+        let Self { run, mut ending, .. } = self;
+        drop(run);
+        let outcome = ending.judge(ended);
+        ending.record(outcome.map(|()| true));
     }
 }
 

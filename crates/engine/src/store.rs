@@ -6,7 +6,7 @@ use tenon_model::Limits;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::host::Host;
-use crate::meter::Meter;
+use crate::meter::{Meter, Turn};
 
 /// A store for one sandbox, whose processor time `meter` counts and bounds.
 pub(crate) fn fresh(
@@ -37,7 +37,9 @@ fn tick(store: &mut Store<Host>, meter: Arc<Meter>) {
     store.set_epoch_deadline(1);
     // Past the budget: stop. Within it: let other requests of this thread run, then go on.
     store.epoch_deadline_callback(move |_| {
-        meter.tick()?;
-        Ok(UpdateDeadline::Yield(1))
+        Ok(match meter.tick()? {
+            Turn::GoesOn => UpdateDeadline::Continue(1),
+            Turn::Over => UpdateDeadline::Yield(1),
+        })
     });
 }

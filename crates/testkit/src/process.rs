@@ -321,6 +321,26 @@ impl Serving {
         kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("the status has a peak") * 1024
     }
 
+    /// Its threads: the name of each, and how much lower than usual its priority is.
+    ///
+    /// # Panics
+    /// When the process is gone, or is not described as Linux does.
+    pub fn threads(&self) -> Vec<(String, i64)> {
+        let folder = format!("/proc/{}/task", self.id());
+        let threads = std::fs::read_dir(folder).expect("the process has threads");
+        // A thread may end while it is looked at.
+        let stats =
+            threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+        stats
+            .map(|stat| {
+                let (name, fields) =
+                    stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).expect("a name");
+                let nice = fields.split_whitespace().nth(16).and_then(|nice| nice.parse().ok());
+                (name.to_owned(), nice.expect("a priority"))
+            })
+            .collect()
+    }
+
     /// Asks it to stop (SIGTERM).
     ///
     /// # Panics

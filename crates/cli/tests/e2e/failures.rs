@@ -65,6 +65,24 @@ fn a_loop_meets_the_cpu_deadline() {
 }
 
 #[test]
+fn a_guest_that_runs_long_leaves_the_threads_of_the_others() {
+    for guest in ["plain-chaos", "chaos-http", "service-p3"] {
+        let server = serve(guest).start();
+        let priority = |of: &str| {
+            server.threads().into_iter().find(|(name, _)| name.starts_with(of)).map(|(_, nice)| nice)
+        };
+        call(server.address(), get("/ok")).expect(200);
+        assert_eq!(priority("tenon-aside"), None, "{guest}: nobody has run long");
+        assert_eq!(call(server.address(), get("/spin?ms=100")).expect(200), "spun\n");
+        let usual = priority("tenon-worker").expect("there are workers");
+        // Beyond 19 there is nothing.
+        let lower = (usual + 10).min(19);
+        assert_eq!(priority("tenon-aside"), Some(lower), "{guest}: at a lower priority");
+        server.stop();
+    }
+}
+
+#[test]
 fn waiting_is_free_and_meets_the_wall_deadline() {
     for guest in ["chaos-http", "service-p3"] {
         let server = serve(guest).args(["--cpu", "200ms", "--wall", "1s"]).start();

@@ -1,0 +1,84 @@
+//! Where guests go that run long: threads of a lower priority, so that requests which are short do not wait behind them.
+
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
+
+/// How much lower: such a thread gets about a tenth of a busy processor, and all of an idle one.
+const NICE: i32 = 10;
+
+/// The threads, started when the first guest has run long.
+#[derive(Debug, Default)]
+pub(crate) struct Aside {
+    runtime: OnceLock<Option<Runtime>>,
+}
+
+impl Aside {
+    /// Whether there is such a place: if its threads cannot be started, guests stay where they are.
+    pub(crate) fn is_open(&self) -> bool {
+        self.runtime().is_some()
+    }
+
+    /// Runs a future there that nobody waits for.
+    pub(crate) fn leave(&self, future: impl Future<Output = ()> + Send + 'static) {
+        match self.runtime() {
+            Some(runtime) => drop(runtime.spawn(future)),
+            None => drop(tokio::spawn(future)),
+        }
+    }
+
+    /// Runs a future there, which ends with whoever waits for it.
+    pub(crate) fn run<F>(&self, future: F) -> Option<Remote<F::Output>>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.runtime().map(|runtime| Remote(runtime.spawn(future)))
+    }
+
+    fn runtime(&self) -> Option<&Runtime> {
+        let start = || {
+            Builder::new_multi_thread()
+                .worker_threads(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
+                .thread_name("tenon-aside")
+                .on_thread_start(|| {
+                    // Of this thread alone, on Linux. Where it is refused, they share as all others do.
+                    let _ = rustix::process::nice(NICE);
+                })
+                .enable_all()
+                .build()
+                .inspect_err(|error| tracing::warn!(%error, "long requests stay among the short ones"))
+                .ok()
+        };
+        self.runtime.get_or_init(start).as_ref()
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // Waiting for its threads is not allowed where this may happen: inside another runtime.
+        if let Some(runtime) = self.runtime.take().flatten() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What runs there; stopped when this is dropped.
+pub(crate) struct Remote<T>(JoinHandle<T>);
+
+impl<T> Remote<T> {
+    /// Its result.
+    ///
+    /// # Errors
+    /// When it panicked, or the threads were stopped.
+    pub(crate) async fn wait(mut self) -> Result<T, tokio::task::JoinError> {
+        (&mut self.0).await
+    }
+}
+
+impl<T> Drop for Remote<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
