@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tenon_testkit::{Tenon, repository};
+use tenon_testkit::client::{Body, Reply, call, post};
+use tenon_testkit::{Serving, Tenon, repository};
 
 /// How long a build from nothing may take on a machine that is busy with others.
 const BUILD_DEADLINE: Duration = Duration::from_secs(1200);
@@ -50,6 +53,11 @@ impl Example {
             ["compose".as_ref(), "--config".as_ref(), self.manifest.as_ref(), "-o".as_ref(), out.as_os_str()];
         self.tenon.run(&self.folder, args).expect_code(0);
         out
+    }
+
+    /// Serves the folder.
+    fn serve(&self) -> Serving {
+        self.tenon.serve(&self.folder).start()
     }
 
     /// What `tenon inspect` says about `file`.
@@ -101,6 +109,13 @@ fn names(of: &Value, key: &str) -> Vec<String> {
     names
 }
 
+/// A request with a JSON body.
+fn sending(path: &str, body: &Value) -> http::Request<Body> {
+    let mut request = post(path, body.to_string());
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    request
+}
+
 /// What Rust's and Go's own libraries bring along, which reaches nothing.
 fn is_inert(import: &str) -> bool {
     ["wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/"]
@@ -119,6 +134,62 @@ fn the_image_processor_reaches_nothing_and_exports_resize() {
     );
     let imports = names(&shown, "imports");
     assert!(imports.iter().all(|import| is_inert(import)), "{imports:?}");
+}
+
+/// A PNG of 3 × 2 red pixels.
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR42mP4z8AAQQxwFgBB0gX7b/EWxwAAAABJRU5ErkJggg==";
+
+#[test]
+fn the_image_processor_resizes_over_http() {
+    let example = Example::build("image-processor", "tenon.toml");
+    let server = example.serve();
+    let resize = |input: &str, width: u32, format: &str| -> Reply {
+        let body = json!({ "input": input, "opts": { "width": width, "height": 0, "format": format } });
+        call(server.address(), sending("/processor/resize", &body))
+    };
+
+    let answer: Value = serde_json::from_str(&resize(PNG, 6, "png").expect(200)).unwrap();
+    let picture = STANDARD.decode(answer.as_str().unwrap()).unwrap();
+    // The signature, and width and height in the first chunk (PNG, 5.2 and 11.2.1).
+    assert!(picture.starts_with(b"\x89PNG\r\n\x1a\n"), "{picture:?}");
+    assert_eq!((&picture[16..20], &picture[20..24]), (&[0, 0, 0, 6][..], &[0, 0, 0, 4][..]));
+
+    for (format, magic) in [("jpeg", &b"\xff\xd8\xff"[..]), ("webp", &b"RIFF"[..])] {
+        let answer: Value = serde_json::from_str(&resize(PNG, 3, format).expect(200)).unwrap();
+        assert!(STANDARD.decode(answer.as_str().unwrap()).unwrap().starts_with(magic), "{format}");
+    }
+    let refused = resize(PNG, 6, "gif").expect(422);
+    assert!(refused.contains("there is no format"), "{refused}");
+    let refused = resize("bm8gcGljdHVyZQ==", 6, "png").expect(422);
+    assert!(refused.contains("not a PNG, JPEG or WebP file"), "{refused}");
+    server.stop();
+}
+
+#[test]
+fn payments_are_taken_and_refused_over_http() {
+    let example = Example::build("payments", "tenon.toml");
+    let server = example.serve();
+    let pay = |amount: Value, currency: &str| {
+        let body = json!({ "amount": amount, "currency": currency });
+        call(server.address(), sending("/process-payment", &body))
+    };
+
+    let receipt = pay(json!(4.35), "EUR").expect(200);
+    assert!(receipt.contains("4.35 EUR 20") && receipt.contains(" sha256:"), "{receipt}");
+    let other = pay(json!(4.35), "EUR").expect(200);
+    assert_ne!(receipt, other, "no two receipts are alike");
+    for (amount, currency, why) in [
+        (json!(10.5), "JPY", "more decimals than JPY"),
+        (json!(0.1 + 0.2), "EUR", "more decimals than EUR"),
+        (json!("NaN"), "EUR", "not a finite number"),
+        (json!(0.5), "USD", "rule floor"),
+        (json!(5), "eur", "ISO 4217"),
+    ] {
+        let refused = pay(amount, currency).expect(422);
+        assert!(refused.contains(why), "{refused}");
+    }
+    server.stop();
 }
 
 #[test]
@@ -144,6 +215,26 @@ fn the_metrics_app_gets_both_imports_from_components() {
 
     let again = fs::read(example.compose()).unwrap();
     assert!(fs::read(&composed).unwrap() == again, "composing is reproducible");
+}
+
+#[test]
+fn the_metrics_app_answers_and_logs_over_http_and_from_the_command_line() {
+    let example = Example::build("metrics-app", "composition.toml");
+    let expected = json!({ "count": 3, "skipped": 1, "metric": 2.5 });
+    let server = example.serve();
+    let mut request = post("/process-data", "1\n2\nthree\n4.5\n");
+    request.headers_mut().insert("content-type", "application/octet-stream".parse().unwrap());
+    let answer: Value = serde_json::from_str(&call(server.address(), request).expect(200)).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(answer.as_str().unwrap()).unwrap(), expected);
+    server.logged(&["three"]);
+    server.stop();
+
+    let composed = example.compose();
+    let bytes = "[49, 10, 50, 10, 120, 10, 52, 46, 53]";
+    let invocation = format!("process-data({bytes})");
+    let args = ["call".as_ref(), composed.as_os_str(), invocation.as_ref(), "--json".as_ref()];
+    let called = example.tenon.run(&example.folder, args).expect_code(0).json();
+    assert!(called.to_string().contains("2.5"), "{called}");
 }
 
 #[test]
