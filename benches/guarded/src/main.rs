@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenon_edge::{Server, Site};
-use tenon_engine::{Artifacts, Backends, Engine, Guard, Pool, Service, Source, Tuning};
+use tenon_engine::{Artifacts, Backends, Engine, Guard, Pool, Service, Source, Terms, Tuning};
 use tenon_model::{
     Access, Authorities, Authority, DirectoryGrant, Grants, HostPattern, HttpGrant, HttpScheme, Limits,
     SocketDirection, SocketGrant, SocketProtocol,
@@ -34,9 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .get(&engine, &Source { name: "measured", bytes: &bytes, parts: &Vec::new })
         .map_err(|refused| refused.to_string())?;
     let shown = file.display().to_string();
-    let service =
-        Service::new(&engine, "measured", &shown, stored, limits, &authorities, &Backends::default())
-            .map_err(|refused| refused.to_string())?;
+    let backends = Backends::default();
+    let terms =
+        Terms { name: "measured", file: &shown, limits, authorities: &authorities, backends: &backends };
+    let service = Service::new(&engine, stored, &terms).map_err(|refused| refused.to_string())?;
     let site = Arc::new(Site::new(service));
     let _listening = Server { listen: address, workers: 1, drain: Duration::ZERO }.start(site)?;
     loop {

@@ -3,6 +3,7 @@
 //! `main` reads both once, hands what it read to one command (a file each under `commands`), and turns what comes
 //! back into output and an exit code.
 
+mod app;
 mod args;
 mod commands;
 mod composition;

@@ -255,14 +255,18 @@ fn exceeded(error: &Error, limits: &Limits, meter: &Meter) -> Option<(Limit, &'s
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         return Some(handles);
     }
-    let text = error.root_cause().to_string();
-    if text.contains("store handle limit exceeded") {
+    if error.root_cause().to_string().contains("store handle limit exceeded") {
         Some(handles)
-    } else if text.contains("fuel allocated for hostcalls has been exhausted") {
+    } else if is_host_call_error(error) {
         Some((Limit::HostCall(limits.host_call_bytes), "one call copied more than it may"))
     } else {
         None
     }
+}
+
+/// Whether one call copied more than it may, in either direction.
+pub(crate) fn is_host_call_error(error: &Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
 }
 
 /// The innermost guest frame of an error, and the part of the composition it belongs to.

@@ -48,6 +48,7 @@ pub use failure::{Failure, Limit, Place};
 pub use functions::HostFunctions;
 pub use gateway::{Description, ErrorCode, PROBLEMS};
 pub use http::{Request, Response};
+pub use link::Terms;
 pub use pool::{PageScan, Pool, PoolReport};
 pub use respond::{Bill, Body, BodyError, Record, Recorder};
 pub use service::{Incoming, Service, head_bytes};

@@ -76,18 +76,19 @@ pub(crate) fn add_inert(linker: &mut Linker<Host>, wasi03: bool) -> wasmtime::Re
     Ok(())
 }
 
-/// What a service is linked with.
-pub(crate) struct Terms<'a> {
+/// The terms on which a component runs: who it is, what it may touch and what it may use up.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
     /// What people call it.
-    pub(crate) name: &'a str,
+    pub name: &'a str,
     /// Where they find it.
-    pub(crate) file: &'a str,
+    pub file: &'a str,
+    /// What a request, or a call, may use up.
+    pub limits: Limits,
     /// Who may do what.
-    pub(crate) authorities: &'a Authorities,
-    /// What a request may use up.
-    pub(crate) limits: &'a Limits,
+    pub authorities: &'a Authorities,
     /// What capabilities are made of.
-    pub(crate) backends: &'a Backends,
+    pub backends: &'a Backends,
 }
 
 /// Checks every import against the grants of whom it acts for, then links.
@@ -102,7 +103,7 @@ pub(crate) fn link(
     let Terms { name, file, authorities, limits, backends } = *terms;
     let engine = inert.engine();
     let mut linker = inert.clone();
-    let mut principals = Principals::new(name, &authorities.whole, limits, backends);
+    let mut principals = Principals::new(name, &authorities.whole, &limits, backends);
     let mut refused = Vec::new();
     for (import, item) in component.component_type().imports(engine) {
         let resolved = match PartImport::parse(import) {

@@ -1,4 +1,4 @@
-//! A request's body on its way to the guest, counted.
+//! A request's body on its way to or from the guest, counted.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,26 +7,31 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming as Received;
 use wasmtime_wasi_http::Error;
 
 use crate::respond::Watch;
 
-/// A body that ends in an error once it is larger than it may be.
-pub(crate) struct Counted {
-    body: Received,
+/// A request's body that ends in an error once it is larger than it may be.
+pub(crate) struct Counted<B> {
+    body: B,
     limit_bytes: u64,
     left_bytes: u64,
-    watch: Arc<Watch>,
+    /// Who else is told that it was.
+    watch: Option<Arc<Watch>>,
 }
 
-impl Counted {
-    pub(crate) fn new(body: Received, limit_bytes: u64, watch: Arc<Watch>) -> Self {
-        Self { body, limit_bytes, left_bytes: limit_bytes, watch }
+impl<B> Counted<B> {
+    pub(crate) fn new(body: B, limit_bytes: u64) -> Self {
+        Self { body, limit_bytes, left_bytes: limit_bytes, watch: None }
+    }
+
+    /// The same, telling `watch` when it is too large.
+    pub(crate) fn watched(self, watch: Arc<Watch>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 }
 
-impl Body for Counted {
+impl<B: Body<Data = Bytes, Error: Into<Error>> + Unpin> Body for Counted<B> {
     type Data = Bytes;
     type Error = Error;
 
@@ -36,7 +41,7 @@ impl Body for Counted {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
             Some(Ok(frame)) => frame,
-            end => return Poll::Ready(end.map(|frame| frame.map_err(Error::from))),
+            end => return Poll::Ready(end.map(|frame| frame.map_err(Into::into))),
         };
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
         match self.left_bytes.checked_sub(bytes) {
@@ -46,7 +51,9 @@ impl Body for Counted {
             }
             None => {
                 self.left_bytes = 0;
-                self.watch.request_too_large.store(true, Relaxed);
+                if let Some(watch) = &self.watch {
+                    watch.request_too_large.store(true, Relaxed);
+                }
                 Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.limit_bytes)))))
             }
         }

@@ -13,7 +13,7 @@ use http::{Response, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming as Received;
-use tenon_model::{Authorities, Diagnostic, Diagnostics, Digest, Limits, format_bytes};
+use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, format_bytes};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 use wasmtime::{Error, Store};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -23,7 +23,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use crate::artifact::Stored;
 use crate::aside::Aside;
-use crate::capability::{Backends, Principals};
+use crate::capability::Principals;
 use crate::crash::{Boundary, CrashFrame, Crashes, Wreck, core_dump, is_reported, stack};
 use crate::engine::{Engine, Guard, Part};
 use crate::failure::{Failure, Limit, Place};
@@ -35,7 +35,7 @@ use crate::plain;
 use crate::received::Counted;
 use crate::respond::{Bill, Body, Record, Recorder, Watch};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
-use crate::stop::{self, Stop, is_host_call_error, is_lift_error};
+use crate::stop::{self, Stop, is_lift_error};
 use crate::store;
 
 /// Bytes past the limit on request bodies that are read and thrown away, so that the client can read its refusal.
@@ -75,24 +75,15 @@ pub struct Incoming {
 }
 
 impl Service {
-    /// Links a compiled component with what `authorities` grant it and finds what it serves. `name` is what people
-    /// call it, `file` where they find it.
+    /// Links a compiled component on these terms and finds what it serves.
     ///
     /// # Errors
     /// All imports that are not granted or not satisfied; or what was found where a handler was expected.
-    pub fn new(
-        engine: &Engine,
-        name: &str,
-        file: &str,
-        stored: Stored,
-        limits: Limits,
-        authorities: &Authorities,
-        backends: &Backends,
-    ) -> Result<Self, Diagnostics> {
+    pub fn new(engine: &Engine, stored: Stored, terms: &Terms<'_>) -> Result<Self, Diagnostics> {
+        let Terms { name, file, limits, .. } = *terms;
         let lane = engine.lane(stored.lane).map_err(Diagnostic::from)?;
         let component = &stored.component;
-        let terms = Terms { name, file, authorities, limits: &limits, backends };
-        let (instance, principals) = link(&lane.linker, component, &terms)?;
+        let (instance, principals) = link(&lane.linker, component, terms)?;
         let shape = detect(&lane.engine, name, file, component)?;
         let unfit = |error: Error| {
             Diagnostic::new(
@@ -242,9 +233,7 @@ impl Service {
                 let response = match called {
                     Ok(response) => response,
                     // The guest ended well, and what it returned cannot be taken over.
-                    Err(error) if is_lift_error(&error) && !is_host_call_error(&error) => {
-                        Err(format!("it cannot be read: {error:#}"))
-                    }
+                    Err(error) if is_lift_error(&error) => Err(format!("it cannot be read: {error:#}")),
                     Err(error) => return Err(error.into()),
                 };
                 answer.give(match response {
@@ -326,9 +315,7 @@ impl Service {
             Ok(true) => return Ok(()),
             Ok(false) => function.answer(&parts.headers, results, bytes_max),
             // The guest ended well, and what it returned cannot be taken over.
-            Err(error) if is_lift_error(&error) && !is_host_call_error(&error) => {
-                Err(format!("it cannot be read: {error:#}"))
-            }
+            Err(error) if is_lift_error(&error) => Err(format!("it cannot be read: {error:#}")),
             Err(error) => return Err(error.into()),
         };
         answer.give(self.typed(response));
@@ -416,13 +403,13 @@ impl Service {
         &self,
         request: http::Request<Received>,
         answer: &Answer,
-    ) -> Result<http::Request<Counted>, Stop> {
+    ) -> Result<http::Request<Counted<Received>>, Stop> {
         let limit_bytes = self.limits.request_body_bytes;
         if request.body().size_hint().lower() > limit_bytes {
             self.collect(request.into_body()).await?;
             return Err(Stop::Refused(Failure::RequestTooLarge { limit_bytes }));
         }
-        Ok(request.map(|body| Counted::new(body, limit_bytes, Arc::clone(&answer.watch))))
+        Ok(request.map(|body| Counted::new(body, limit_bytes).watched(Arc::clone(&answer.watch))))
     }
 
     /// A response whose body the guest streams.

@@ -5,7 +5,7 @@ use wasmtime::{Error, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::engine::Part;
-use crate::failure::{Failure, Limit, Place};
+use crate::failure::{Failure, Limit, Place, is_host_call_error};
 use crate::meter::{CpuSpent, CutOff, Meter};
 
 /// Why a guest did not run to its end.
@@ -51,12 +51,12 @@ pub(crate) fn judge<T>(
     }
 }
 
-/// Whether an error came from reading what the guest returned, not from running it.
+/// Whether an error came from reading what the guest returned, not from running it, nor from its being more than one
+/// call may copy.
 pub(crate) fn is_lift_error(error: &Error) -> bool {
-    !(error.is::<WasmBacktrace>() || error.is::<Trap>() || error.is::<CpuSpent>() || error.is::<I32Exit>())
-}
-
-/// Whether what the guest returned is more than one call may copy.
-pub(crate) fn is_host_call_error(error: &Error) -> bool {
-    error.root_cause().to_string().contains("fuel allocated for hostcalls")
+    !(error.is::<WasmBacktrace>()
+        || error.is::<Trap>()
+        || error.is::<CpuSpent>()
+        || error.is::<I32Exit>()
+        || is_host_call_error(error))
 }

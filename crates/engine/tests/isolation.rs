@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tenon_engine::call::Callable;
 use tenon_engine::value::Val;
-use tenon_engine::{Artifacts, Backends, Engine, Pool, Source};
+use tenon_engine::{Artifacts, Backends, Engine, Pool, Source, Terms};
 use tenon_model::{Authorities, Limits};
 
 /// Calls of each guest that look for secrets.
@@ -105,9 +105,10 @@ async fn no_secret_of_any_guest_is_found_by_any_other() {
     let guests = [("small", guest(1, 1)), ("large", guest(24, 8))].map(|(name, bytes)| {
         let source = Source { name, bytes: &bytes, parts: &Vec::new };
         let stored = artifacts.get(&engine, &source).unwrap();
-        let (limits, nothing) = (Limits::default(), Authorities::default());
-        let callable =
-            Callable::new(&engine, name, name, stored, limits, &nothing, &Backends::default()).unwrap();
+        let (authorities, backends) = (Authorities::default(), Backends::default());
+        let limits = Limits::default();
+        let terms = Terms { name, file: name, limits, authorities: &authorities, backends: &backends };
+        let callable = Callable::new(&engine, stored, &terms).unwrap();
         Arc::new(callable)
     });
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tenon_engine::call::Callable;
 use tenon_engine::value::Val;
-use tenon_engine::{Artifacts, Backends, Engine, HostFunctions, Pool, Source};
+use tenon_engine::{Artifacts, Backends, Engine, HostFunctions, Pool, Source, Terms};
 use tenon_model::{Authorities, Limits};
 
 #[tokio::main(flavor = "current_thread")]
@@ -43,7 +43,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let artifacts = Artifacts::open(&std::env::temp_dir().join("plugin-host"))?;
     let stored = artifacts.get(&engine, &Source { name: "plugin", bytes: &bytes, parts: &Vec::new })?;
     let nothing = Authorities::default();
-    let plugin = Arc::new(Callable::new(&engine, "plugin", &file, stored, limits, &nothing, &backends)?);
+    let terms = Terms { name: "plugin", file: &file, limits, authorities: &nothing, backends: &backends };
+    let plugin = Arc::new(Callable::new(&engine, stored, &terms)?);
 
     let function = plugin.find("process-data")?.clone();
     let mut session = plugin.session("1".into());

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tenon_engine::call::{Callable, FindError, Function, Session};
 use tenon_engine::value::{Arguments, Type, Val, WaveError, to_json_with, to_wave_with};
-use tenon_engine::{Backends, Engine, Failure, Pool};
+use tenon_engine::{Backends, Engine, Failure, Pool, Terms};
 use tenon_model::Diagnostic;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
+use crate::app::{App, addressable};
 use crate::args::CallArgs;
 use crate::commands::compile;
-use crate::commands::serve::{App, addressable};
 use crate::error::CommandError;
 use crate::settings::Settings;
 use crate::stores;
@@ -38,8 +38,9 @@ pub(crate) fn run(args: &CallArgs, settings: &Settings, terminal: &Terminal) -> 
     let stored = app.stored(&engine, &artifacts, terminal)?;
     let file = args.target.display().to_string();
     let backends = Backends { stores: stores::open(&app.authorities, data)?, ..Backends::default() };
-    let callable = Callable::new(&engine, &app.name, &file, stored, limits, &app.authorities, &backends)?;
-    let callable = Arc::new(callable);
+    let terms =
+        Terms { name: &app.name, file: &file, limits, authorities: &app.authorities, backends: &backends };
+    let callable = Arc::new(Callable::new(&engine, stored, &terms)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

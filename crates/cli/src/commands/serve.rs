@@ -1,22 +1,20 @@
 //! `tenon serve`: one app over HTTP.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tenon_edge::{Server, ServerError, Site};
-use tenon_engine::{Artifacts, Backends, CrashPolicy, Crashes, Engine, Pool, Service, Stored, Tuning};
-use tenon_model::{Authorities, Diagnostic, Limits, Location};
-use tenon_wit::ErrorStatuses;
+use tenon_engine::{Backends, Engine, Pool, Service, Terms, Tuning};
+use tenon_model::{Diagnostic, Location};
 use tracing_subscriber::EnvFilter;
 
+use crate::app::{App, addressable};
 use crate::args::{LogFormat, ServeArgs};
-use crate::commands::{build, compile};
+use crate::commands::compile;
 use crate::describe::describe;
 use crate::error::CommandError;
-use crate::project::{COMPONENT_BYTES_MAX, Project, read};
 use crate::settings::Settings;
 use crate::stores;
 use crate::terminal::Terminal;
@@ -35,8 +33,10 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let stored = app.stored(&engine, &artifacts, terminal)?;
     let file = args.target.display().to_string();
     let backends = Backends { stores: stores::open(&app.authorities, data)?, ..Backends::default() };
-    let mut service = Service::new(&engine, &app.name, &file, stored, limits, &app.authorities, &backends)?;
-    let crashes = app.crashes(args, data)?;
+    let terms =
+        Terms { name: &app.name, file: &file, limits, authorities: &app.authorities, backends: &backends };
+    let mut service = Service::new(&engine, stored, &terms)?;
+    let crashes = app.crashes(args.crash_reports, args.keep_arguments, data)?;
     if let Some(crashes) = &crashes {
         service = service.reporting_to(Arc::clone(crashes));
     }
@@ -79,124 +79,6 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
         tracing::warn!("requests were still running when the drain's time was over");
     }
     Ok(())
-}
-
-/// What is served, before it is compiled.
-pub(crate) struct App {
-    pub(crate) name: String,
-    pub(crate) limits: Limits,
-    pub(crate) authorities: Authorities,
-    pub(crate) errors: ErrorStatuses,
-    code: Code,
-    /// The component files it comes from.
-    files: Vec<std::path::PathBuf>,
-}
-
-enum Code {
-    Component(Vec<u8>),
-    /// Compiled already, by this node.
-    Artifact(std::path::PathBuf),
-}
-
-impl App {
-    pub(crate) fn find(
-        target: &Path,
-        settings: &Settings,
-        terminal: &Terminal,
-    ) -> Result<Self, CommandError> {
-        let extension = target.extension().and_then(|extension| extension.to_str());
-        if target.is_dir() || extension == Some("toml") {
-            let project = Project::open(target)?;
-            build::build_project(&project, settings, terminal)?;
-            let composed = project.composed_to_serve()?;
-            let files = project.manifest.components.iter().map(|component| project.path(component)).collect();
-            return Ok(Self {
-                name: project.name(),
-                limits: project.manifest.limits,
-                authorities: project.authorities()?,
-                errors: project.manifest.errors,
-                code: Code::Component(composed),
-                files,
-            });
-        }
-        let name =
-            target.file_stem().map_or_else(|| "app".into(), |name| name.to_string_lossy().into_owned());
-        let code = match extension {
-            Some("cwasm") if target.is_file() => Code::Artifact(target.to_owned()),
-            _ => {
-                let bytes = read(target, COMPONENT_BYTES_MAX)?;
-                tenon_wit::require_component(&target.display().to_string(), &bytes)?;
-                tenon_wit::require_released_wasi(&target.display().to_string(), &bytes)?;
-                Code::Component(bytes)
-            }
-        };
-        Ok(Self {
-            name,
-            limits: Limits::default(),
-            authorities: Authorities::default(),
-            errors: ErrorStatuses::new(),
-            code,
-            files: vec![target.to_path_buf()],
-        })
-    }
-
-    /// The component, where it is not compiled code only.
-    fn bytes(&self) -> Option<&[u8]> {
-        match &self.code {
-            Code::Component(bytes) => Some(bytes),
-            Code::Artifact(_) => None,
-        }
-    }
-
-    /// Where failed requests are reported to, and the component that the reports will be about.
-    fn crashes(&self, args: &ServeArgs, data: &Path) -> Result<Option<Arc<Crashes>>, CommandError> {
-        if args.crash_reports == 0 {
-            return Ok(None);
-        }
-        let absolute = |file: &std::path::PathBuf| {
-            std::path::absolute(file).unwrap_or_else(|_| file.clone()).display().to_string()
-        };
-        let policy = CrashPolicy {
-            keep: args.crash_reports as usize,
-            keep_arguments: args.keep_arguments,
-            files: self.files.iter().map(absolute).collect(),
-        };
-        let crashes = Crashes::open(data, policy).map_err(|error| {
-            Diagnostic::new(
-                "data-directory",
-                format!("crash reports cannot be kept: {error}: {}", error.source),
-            )
-            .mend("choose another data directory with `--data DIR` or TENON_DATA, or `--crash-reports 0`")
-        })?;
-        if let Code::Component(bytes) = &self.code
-            && let Err(error) = crashes.keep_component(bytes)
-        {
-            // Reports are written all the same; they need the file to be shown with source lines.
-            tracing::warn!(%error, "the component is not kept for its crash reports");
-        }
-        Ok(Some(crashes))
-    }
-
-    pub(crate) fn stored(
-        &self,
-        engine: &Engine,
-        artifacts: &Artifacts,
-        terminal: &Terminal,
-    ) -> Result<Stored, CommandError> {
-        match &self.code {
-            Code::Component(bytes) => compile::compiled(engine, artifacts, &self.name, bytes, terminal),
-            Code::Artifact(path) => Ok(artifacts.adopt(engine, Path::new(path))?),
-        }
-    }
-}
-
-/// Limits that a component can use.
-pub(crate) fn addressable(limits: Limits) -> Result<Limits, Diagnostic> {
-    if limits.memory_bytes <= Pool::MEMORY_BYTES_MAX {
-        return Ok(limits);
-    }
-    let what = "the memory limit is larger than a component can address";
-    Err(Diagnostic::new("exceeds-limits", what).mend("choose at most 4GiB"))
 }
 
 fn cores() -> usize {

@@ -13,12 +13,12 @@ pub use session::Session;
 
 use std::sync::Arc;
 
-use tenon_model::{Authorities, Diagnostic, Diagnostics, Digest, Limits};
+use tenon_model::{Diagnostic, Diagnostics, Digest, Limits};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::artifact::Stored;
-use crate::capability::{Backends, Principals};
+use crate::capability::Principals;
 use crate::engine::{Engine, Guard, Part};
 use crate::host::Host;
 use crate::link::{Terms, link};
@@ -41,34 +41,25 @@ pub struct Callable {
 }
 
 impl Callable {
-    /// Links a compiled component with what `authorities` grant it and lists what it exports. `name` is what people call it, `file` where they find it.
+    /// Links a compiled component on these terms and lists what it exports.
     ///
     /// # Errors
     /// All imports that are not granted or not satisfied.
-    pub fn new(
-        engine: &Engine,
-        name: &str,
-        file: &str,
-        stored: Stored,
-        limits: Limits,
-        authorities: &Authorities,
-        backends: &Backends,
-    ) -> Result<Self, Diagnostics> {
+    pub fn new(engine: &Engine, stored: Stored, terms: &Terms<'_>) -> Result<Self, Diagnostics> {
         let lane = engine.lane(stored.lane).map_err(Diagnostic::from)?;
-        let terms = Terms { name, file, authorities, limits: &limits, backends };
-        let (instance, principals) = link(&lane.linker, &stored.component, &terms)?;
+        let (instance, principals) = link(&lane.linker, &stored.component, terms)?;
         let (functions, names) = exports(&lane.engine, &stored.component);
         let Stored { digest, parts, lane, .. } = stored;
         let pool = engine.pool().pool.instances;
         let concurrent = lane == crate::engine::Lane::Concurrent;
         Ok(Self {
-            name: name.to_owned(),
+            name: terms.name.to_owned(),
             digest,
             instance,
             functions,
             names,
             parts,
-            limits,
+            limits: terms.limits,
             principals,
             pool,
             guard: engine.guard(),

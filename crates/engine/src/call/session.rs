@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::host::Host;
 use crate::meter::{Meter, Metered};
 use crate::respond::Bill;
-use crate::stop::{Stop, is_host_call_error, is_lift_error, judge};
+use crate::stop::{Stop, is_lift_error, judge};
 use crate::store;
 use crate::value::Handles;
 
@@ -129,7 +129,7 @@ impl Session {
             })?;
             typed.call_async(&mut sandbox.store, params).await.map_err(|error| {
                 // The guest ended well, and what it returned cannot be taken over.
-                if is_lift_error(&error) && !is_host_call_error(&error) {
+                if is_lift_error(&error) {
                     let cause = format!("the result cannot be read: {error:#}");
                     return Stop::Refused(Failure::InvalidResponse { cause });
                 }

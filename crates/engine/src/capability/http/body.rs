@@ -1,4 +1,4 @@
-//! Bodies that count what passes, and a response's that does not wait for ever.
+//! A response's body that counts what passes and does not wait for ever.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,48 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
-use wasmtime_wasi_http::{Error, WasiBody};
-
-/// A request's body that ends with an error at its limit.
-pub(super) struct BoundedRequest {
-    body: WasiBody,
-    left_bytes: u64,
-    limit_bytes: u64,
-}
-
-impl BoundedRequest {
-    pub(super) fn new(body: WasiBody, limit_bytes: u64) -> Self {
-        Self { body, left_bytes: limit_bytes, limit_bytes }
-    }
-}
-
-impl Body for BoundedRequest {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-            match self.left_bytes.checked_sub(bytes) {
-                Some(left) => self.left_bytes = left,
-                None => return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.limit_bytes))))),
-            }
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+use wasmtime_wasi_http::Error;
 
 /// A response's body that ends with an error at its limit, or when nothing comes for too long.
 pub(super) struct BoundedResponse {

@@ -26,11 +26,12 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp};
 
 pub use connect::Roots;
 
-use self::body::{BoundedRequest, BoundedResponse};
+use self::body::BoundedResponse;
 use self::connect::{Connection, NoConnection, connect};
 use self::destination::Destination;
 use super::{Caller, Sent};
 use crate::host::{self, Host};
+use crate::received::Counted;
 
 /// Header fields a response may have.
 const RESPONSE_FIELDS_MAX: usize = 256;
@@ -72,7 +73,7 @@ pub(crate) async fn send(
         }
     };
 
-    let request = request.map(|body| BoundedRequest::new(body, limits.request_body_bytes));
+    let request = request.map(|body| Counted::new(body, limits.request_body_bytes));
     let first_byte = bounded(options.first_byte_timeout);
     let exchanging =
         exchange(connection, request, &destination, limits.header_bytes, connected_by, first_byte);
@@ -112,7 +113,7 @@ type Work = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 /// Writes the request and waits for the head of its response, doing the connection's work meanwhile.
 async fn exchange(
     Connection { stream, h2 }: Connection,
-    mut request: Request<BoundedRequest>,
+    mut request: Request<Counted<WasiBody>>,
     destination: &Destination,
     header_bytes: u64,
     connected_by: Instant,
