@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tenon_engine::{Artifacts, CrashPolicy, Crashes, Engine, Pool, Stored};
-use tenon_model::{Authorities, Diagnostic, Limits};
+use tenon_model::{Authorities, Diagnostic, Limits, Reuse};
 use tenon_wit::ErrorStatuses;
 
 use crate::commands::{build, compile};
@@ -17,6 +17,7 @@ use crate::terminal::Terminal;
 pub(crate) struct App {
     pub(crate) name: String,
     pub(crate) limits: Limits,
+    pub(crate) reuse: Reuse,
     pub(crate) authorities: Authorities,
     pub(crate) errors: ErrorStatuses,
     code: Code,
@@ -45,6 +46,7 @@ impl App {
             return Ok(Self {
                 name: project.name(),
                 limits: project.manifest.limits,
+                reuse: project.manifest.reuse,
                 authorities: project.authorities()?,
                 errors: project.manifest.errors,
                 code: Code::Component(composed),
@@ -65,6 +67,7 @@ impl App {
         Ok(Self {
             name,
             limits: Limits::default(),
+            reuse: Reuse::default(),
             authorities: Authorities::default(),
             errors: ErrorStatuses::new(),
             code,

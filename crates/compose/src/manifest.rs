@@ -7,7 +7,7 @@ mod reference;
 
 pub use reference::{TABLES, Table};
 
-use tenon_model::{Authorities, Diagnostics, InterfaceName, Language, Limits, Location};
+use tenon_model::{Authorities, Diagnostics, InterfaceName, Language, Limits, Location, Reuse};
 use tenon_wit::ErrorStatuses;
 
 /// A composition: named components, how they are joined, and the limits of the result.
@@ -23,6 +23,8 @@ pub struct Manifest {
     pub components: Vec<Component>,
     /// The limits of one request, with defaults where the file says nothing.
     pub limits: Limits,
+    /// How often one sandbox is used.
+    pub reuse: Reuse,
     /// What each component was granted, and what of the host it may use up. Directories are as written.
     pub authorities: Authorities,
     /// The statuses of typed errors, where they are not the usual one.
@@ -230,6 +232,26 @@ mod tests {
         for line in ["concurrency = 0", "concurrency = -1", "concurrency = 4294967296", "wall = 30"] {
             assert_eq!(codes(&format!("[limits]\n{line}")), ["manifest-type"], "{line}");
         }
+    }
+
+    #[test]
+    fn sandboxes_are_used_again_where_it_says_so() {
+        let reuse = |text: &str| parse(text).reuse;
+        assert_eq!(reuse(""), Reuse { requests: 1, concurrent: 1 });
+        assert_eq!(reuse("reuse = { requests = 100 }"), Reuse { requests: 100, concurrent: 1 });
+        assert_eq!(
+            reuse("[reuse]\nrequests = 100\nconcurrent = 16"),
+            Reuse { requests: 100, concurrent: 16 }
+        );
+        assert_eq!(codes("reuse = { concurrent = 2 }"), ["missing-key"]);
+        assert_eq!(codes("reuse = { request = 2 }"), ["unknown-key"]);
+        for wrong in
+            ["{ requests = 0 }", "{ requests = 2, concurrent = 0 }", "{ requests = 2, concurrent = 129 }"]
+        {
+            assert_eq!(codes(&format!("reuse = {wrong}")), ["manifest-type"], "{wrong}");
+        }
+        assert_eq!(codes("reuse = 100"), ["manifest-type"]);
+        assert_eq!(codes("[component.a]\npath = \"a.wasm\"\nreuse = { requests = 2 }"), ["unknown-key"]);
     }
 
     #[test]

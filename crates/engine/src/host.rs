@@ -67,6 +67,41 @@ impl Host {
         }
     }
 
+    /// Goes on for another request. What the guest keeps open stays open and counts; all else is as in a fresh
+    /// sandbox.
+    pub(crate) fn renew(&mut self, meter: Arc<Meter>, request: &Arc<str>) {
+        self.allowance.renew(meter);
+        let sockets = self.open_sockets();
+        for seat in
+            std::iter::once(&mut self.whole).chain(self.parts.iter_mut().flatten().map(|it| &mut **it))
+        {
+            seat.renew(request, sockets);
+        }
+    }
+
+    /// Sockets of 0.2 that the guest holds, all its components together: the table does not say whose each is.
+    fn open_sockets(&mut self) -> u32 {
+        use wasmtime_wasi::p2::{TcpSocket, UdpSocket};
+        let open = self.table.iter_mut().filter(|entry| entry.is::<TcpSocket>() || entry.is::<UdpSocket>());
+        u32::try_from(open.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a socket was opened.
+    pub(crate) fn opened_sockets(&self) -> bool {
+        let seats = std::iter::once(&self.whole).chain(self.parts.iter().flatten().map(|it| &**it));
+        seats.filter_map(|seat| seat.caller.as_ref()).any(|caller| caller.sockets() > 0)
+    }
+
+    /// Whether the guest holds a message of HTTP that it has not finished: whoever waits for its end would wait for
+    /// as long as the sandbox lives.
+    pub(crate) fn holds_unfinished_message(&mut self) -> bool {
+        use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+        use wasmtime_wasi_http::p2::types::HostResponseOutparam;
+        self.table
+            .iter_mut()
+            .any(|entry| entry.is::<HostOutgoingBody>() || entry.is::<HostResponseOutparam>())
+    }
+
     /// Who principal `index` is in this request.
     pub(crate) fn caller(&mut self, index: usize) -> &Arc<Caller> {
         called(index)(self).caller
@@ -197,6 +232,15 @@ struct Seat {
 impl Seat {
     fn new(principals: Arc<Principals>, index: usize, request: Arc<str>) -> Self {
         Self { principals, index, request, caller: None, wasi: None, filesystem: None, sockets: None }
+    }
+
+    fn renew(&mut self, request: &Arc<str>, sockets: u32) {
+        self.request = Arc::clone(request);
+        if let Some(caller) = &self.caller {
+            caller.renew(Arc::clone(request), sockets);
+        }
+        // Randomness from a seed begins anew.
+        self.wasi = None;
     }
 
     fn caller(&mut self) -> &Arc<Caller> {

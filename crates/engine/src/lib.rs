@@ -23,6 +23,7 @@ mod plain;
 mod pool;
 mod received;
 mod respond;
+mod reuse;
 mod service;
 mod shape;
 mod stop;

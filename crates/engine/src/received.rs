@@ -1,15 +1,60 @@
 //! A request's body on its way to or from the guest, counted.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming as Received;
 use wasmtime_wasi_http::Error;
 
 use crate::respond::Watch;
+
+/// A request's body that its request lends to the guest: it can be taken away, wherever the guest has put it.
+pub(crate) struct Lent(Arc<Watch>);
+
+impl Lent {
+    pub(crate) fn new(body: Received, watch: &Arc<Watch>) -> Self {
+        *watch.request.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        Self(Arc::clone(watch))
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&mut Received) -> T) -> Option<T> {
+        // Only the guest reads it: the lock is never waited for, but for the moment in which it is taken away.
+        self.0.request.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(ask)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.0.cut_off_request();
+    }
+}
+
+impl Body for Lent {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.with(|body| Pin::new(body).poll_frame(context)) {
+            Some(polled) => polled.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+            None => Poll::Ready(Some(Err(Error::ConnectionTerminated))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.with(|body| body.is_end_stream()).unwrap_or_default()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.with(|body| body.size_hint()).unwrap_or_default()
+    }
+}
 
 /// A request's body that ends in an error once it is larger than it may be.
 pub(crate) struct Counted<B> {

@@ -1,13 +1,15 @@
 //! What comes back from a guest, and what it cost.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming as Received;
+use tokio::sync::Notify;
 
 use crate::failure::Failure;
 
@@ -16,12 +18,38 @@ pub struct Body(Inner);
 
 enum Inner {
     Whole(Bytes),
-    Guest { body: wasmtime_wasi_http::WasiBody, left_bytes: u64, watch: Arc<Watch> },
+    Guest(GuestBody),
+}
+
+/// A body that a guest writes while it is read.
+struct GuestBody {
+    body: wasmtime_wasi_http::WasiBody,
+    left_bytes: u64,
+    /// Bytes that are still to come, where the response's head said how many there are.
+    announced_bytes: Option<u64>,
+    ended: bool,
+    watch: Arc<Watch>,
+}
+
+impl Drop for GuestBody {
+    fn drop(&mut self) {
+        // Whoever sends a body of known length need not ask for its end.
+        if !(self.ended || self.announced_bytes == Some(0) || self.body.is_end_stream()) {
+            self.watch.abandoned.store(true, Relaxed);
+        }
+        self.watch.body_over.notify_one();
+    }
 }
 
 /// What the bodies of a request and the run of its guest tell one another.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Watch {
+    /// The request's body, while the guest may read it.
+    pub(crate) request: Mutex<Option<Received>>,
+    /// The response's body went away before its end: whoever asked is gone.
+    pub(crate) abandoned: AtomicBool,
+    /// Told when the response's body is over, one way or the other.
+    pub(crate) body_over: Notify,
     /// The guest failed after its response was given: its body must not end as if it were whole, and the engine's own
     /// bodies end alike, whether it did or not.
     pub(crate) failed: AtomicBool,
@@ -29,6 +57,20 @@ pub(crate) struct Watch {
     pub(crate) response_too_large: AtomicBool,
     /// More of the request came than a request may have.
     pub(crate) request_too_large: AtomicBool,
+}
+
+impl Watch {
+    /// Whether nothing was wrong with the request, nor with what was made of it.
+    pub(crate) fn is_clean(&self) -> bool {
+        let flags = [&self.failed, &self.abandoned, &self.response_too_large, &self.request_too_large];
+        !flags.into_iter().any(|flag| flag.load(Relaxed))
+    }
+
+    /// Takes the request's body away from a guest that has kept it past the request's end: the connection must not
+    /// wait for it.
+    pub(crate) fn cut_off_request(&self) {
+        drop(self.request.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 /// A whole body goes out in pieces of this size, so that what a client does not read is counted as unread.
@@ -45,8 +87,14 @@ impl Body {
         Self(Inner::Whole(bytes.into()))
     }
 
-    pub(crate) fn guest(body: wasmtime_wasi_http::WasiBody, bytes_max: u64, watch: Arc<Watch>) -> Self {
-        Self(Inner::Guest { body, left_bytes: bytes_max, watch })
+    /// A body that a guest writes, of at most `bytes_max`; of `announced_bytes`, if it said so.
+    pub(crate) fn guest(
+        body: wasmtime_wasi_http::WasiBody,
+        bytes_max: u64,
+        announced_bytes: Option<u64>,
+        watch: Arc<Watch>,
+    ) -> Self {
+        Self(Inner::Guest(GuestBody { body, left_bytes: bytes_max, announced_bytes, ended: false, watch }))
     }
 }
 
@@ -64,8 +112,10 @@ impl HttpBody for Body {
                 let piece = bytes.split_to(bytes.len().min(PIECE_BYTES));
                 Poll::Ready(Some(Ok(Frame::data(piece))))
             }
-            Inner::Guest { body, left_bytes, watch } => {
-                let frame = match ready!(Pin::new(body).poll_frame(context)) {
+            Inner::Guest(GuestBody { body, left_bytes, announced_bytes, ended, watch }) => {
+                let polled = ready!(Pin::new(body).poll_frame(context));
+                *ended = polled.is_none();
+                let frame = match polled {
                     None if watch.failed.load(Relaxed) => Some(Err(BodyError("the guest failed".into()))),
                     frame => frame.map(|frame| frame.map_err(|error| BodyError(error.to_string()))),
                 };
@@ -76,6 +126,7 @@ impl HttpBody for Body {
                         return Poll::Ready(Some(Err(BodyError("it is larger than it may be".into()))));
                     };
                     *left_bytes = left;
+                    *announced_bytes = announced_bytes.map(|announced| announced.saturating_sub(bytes));
                 }
                 Poll::Ready(frame)
             }
@@ -85,14 +136,16 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Whole(bytes) => bytes.is_empty(),
-            Inner::Guest { body, watch, .. } => !watch.failed.load(Relaxed) && body.is_end_stream(),
+            Inner::Guest(GuestBody { body, watch, .. }) => {
+                !watch.failed.load(Relaxed) && body.is_end_stream()
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Guest { body, .. } => body.size_hint(),
+            Inner::Guest(guest) => guest.body.size_hint(),
         }
     }
 }

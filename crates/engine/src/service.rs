@@ -7,19 +7,19 @@ use std::task::Poll;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::PathAndQuery;
 use http::{Response, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming as Received;
-use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, format_bytes};
+use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, Reuse, format_bytes};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 use wasmtime::{Error, Store};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
-use wasmtime_wasi_http::{WasiBody, WasiHttpView};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
 use crate::artifact::Stored;
 use crate::aside::Aside;
@@ -32,8 +32,9 @@ use crate::host::Host;
 use crate::link::{Terms, link};
 use crate::meter::{CutOff, Meter, Metered};
 use crate::plain;
-use crate::received::Counted;
+use crate::received::{Counted, Lent};
 use crate::respond::{Bill, Body, Record, Recorder, Watch};
+use crate::reuse::{Made, Resting, Sandbox};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
 use crate::stop::{self, Stop, is_lift_error};
 use crate::store;
@@ -54,6 +55,9 @@ pub struct Service {
     guard: Guard,
     aside: Arc<Aside>,
     crashes: Option<Arc<Crashes>>,
+    /// Sandboxes between two requests; `None` where each request has its own.
+    resting: Option<Arc<Resting>>,
+    reuse: Reuse,
 }
 
 /// What is called for a request.
@@ -118,7 +122,32 @@ impl Service {
             guard: engine.guard(),
             aside: engine.aside(),
             crashes: None,
+            resting: None,
+            reuse: Reuse::default(),
         })
+    }
+
+    /// The same, whose sandboxes are used again.
+    ///
+    /// # Errors
+    /// When requests cannot be answered as `reuse` says.
+    pub fn reusing(mut self, reuse: Reuse) -> Result<Self, Diagnostic> {
+        if reuse.concurrent > 1 && reuse.is_on() {
+            return Err(Diagnostic::new(
+                "reuse-concurrent",
+                format!("`{}` cannot answer {} requests at once in one sandbox", self.name, reuse.concurrent),
+            )
+            .note("handler", format!("`{}` is called for one request, and again once it has answered", self.shape))
+            .mend("leave `concurrent` at 1: as many sandboxes as there are requests run at the same time. Only a handler of wasi:http 0.3 can answer several at once"));
+        }
+        self.reuse = reuse;
+        self.resting = reuse.is_on().then(|| Resting::new(reuse, self.pool));
+        Ok(self)
+    }
+
+    /// How often a sandbox is used.
+    pub fn reuse(&self) -> Reuse {
+        self.reuse
     }
 
     /// Reports failed requests to `crashes`.
@@ -158,8 +187,9 @@ impl Service {
         &self.limits
     }
 
-    /// Serves one request in a fresh sandbox: take a store, run the guest until there is a response, hand the
-    /// response over while the guest goes on with its body, record what it cost.
+    /// Serves one request: take a sandbox, run the guest until there is a response, hand the response over while the
+    /// guest goes on with its body, record what it cost. The sandbox is a fresh one, except where the service is
+    /// [reusing](Service::reusing) them.
     ///
     /// The caller must be inside a tokio runtime: a guest that streams its body runs on as a task.
     ///
@@ -197,7 +227,7 @@ impl Service {
     /// Goes on with a guest that has run long where it is in nobody's way.
     async fn aside<F, R>(&self, mut guest: Guest<F, R>) -> Given
     where
-        F: Future<Output = Result<(), Stop>> + Send + 'static,
+        F: Future<Output = Result<Option<Sandbox>, Stop>> + Send + 'static,
         R: Recorder,
     {
         let answered = self.aside.run(async move {
@@ -211,24 +241,37 @@ impl Service {
         ended.unwrap_or_else(|cause| Err(Failure::Internal { cause }))
     }
 
-    /// Runs the guest to its end, leaving the response in `answer` as soon as there is one.
-    async fn run(self: Arc<Self>, incoming: Incoming, meter: Arc<Meter>, answer: Answer) -> Result<(), Stop> {
+    /// Runs the guest to its end, leaving the response in `answer` as soon as there is one. What comes back is the
+    /// sandbox, where it may be used again.
+    async fn run(
+        self: Arc<Self>,
+        incoming: Incoming,
+        meter: Arc<Meter>,
+        answer: Answer,
+    ) -> Result<Option<Sandbox>, Stop> {
         let Incoming { request, id, secure } = incoming;
-        match &self.entry {
-            Entry::Http02(entry) => {
-                self.run_http02(entry, request, secure, self.store(meter, id), answer).await
+        let sandbox = match &self.entry {
+            Entry::Http02(_) | Entry::Http03(_) => {
+                let request = self.counted(request, &answer).await?;
+                let mut sandbox = self.sandbox(meter, id).await?;
+                let Sandbox { store, made, .. } = &mut sandbox;
+                match made {
+                    Made::Http02(proxy) => self.run_http02(proxy, request, secure, store, answer).await?,
+                    Made::Http03(service) => self.run_http03(service, request, secure, store, answer).await?,
+                    Made::Plain(_) | Made::Typed(_) => return Err(another_entry()),
+                }
+                sandbox
             }
-            Entry::Http03(entry) => {
-                self.run_http03(entry, request, secure, self.store(meter, id), answer).await
-            }
-            Entry::Plain { instance, handler, export } => {
+            Entry::Plain { handler, export, .. } => {
                 let (parts, body) = request.into_parts();
                 let body = self.collect(body).await?;
-                let mut store = self.store(meter, id);
-                let instance = instance.instantiate_async(&mut store).await.map_err(Stop::Start)?;
-                let called = plain::call(&mut store, &instance, handler, export, &parts, body).await;
+                let mut sandbox = self.sandbox(meter, id).await?;
+                let Sandbox { store, made: Made::Plain(instance), .. } = &mut sandbox else {
+                    return Err(another_entry());
+                };
+                let called = plain::call(store, instance, handler, export, &parts, body).await;
                 if let Err(error) = &called {
-                    core_dump(error, &mut store, &self.name);
+                    core_dump(error, store, &self.name);
                 }
                 let response = match called {
                     Ok(response) => response,
@@ -240,13 +283,34 @@ impl Service {
                     Ok(response) => self.within_limits(response.map(Body::whole)),
                     Err(cause) => Err(Failure::InvalidResponse { cause }),
                 });
-                Ok(())
+                sandbox
             }
-            Entry::Typed(gateway) => self.run_typed(gateway, request, meter, id, answer).await,
-        }
+            Entry::Typed(gateway) => match self.run_typed(gateway, request, meter, id, answer).await? {
+                Some(sandbox) => sandbox,
+                None => return Ok(None),
+            },
+        };
+        // Else it is taken down here, within what the request is billed for.
+        Ok(self.resting.is_some().then_some(sandbox))
     }
 
-    /// Calls the function that a request is for, or answers without one.
+    /// A sandbox for a request: one that rests, if there is one, else a fresh one.
+    async fn sandbox(&self, meter: Arc<Meter>, id: Arc<str>) -> Result<Sandbox, Stop> {
+        if let Some(mut sandbox) = self.resting.as_ref().and_then(|resting| resting.take()) {
+            store::renew(&mut sandbox.store, meter, &id);
+            return Ok(sandbox);
+        }
+        let mut store = self.store(meter, id);
+        let made = match &self.entry {
+            Entry::Http02(entry) => entry.instantiate_async(&mut store).await.map(Made::Http02),
+            Entry::Http03(entry) => entry.instantiate_async(&mut store).await.map(Made::Http03),
+            Entry::Plain { instance, .. } => instance.instantiate_async(&mut store).await.map(Made::Plain),
+            Entry::Typed(gateway) => gateway.instance.instantiate_async(&mut store).await.map(Made::Typed),
+        };
+        Ok(Sandbox::new(store, made.map_err(Stop::Start)?))
+    }
+
+    /// Calls the function that a request is for, or answers without one and without a sandbox.
     async fn run_typed(
         &self,
         gateway: &Gateway,
@@ -254,17 +318,17 @@ impl Service {
         meter: Arc<Meter>,
         id: Arc<str>,
         answer: Answer,
-    ) -> Result<(), Stop> {
+    ) -> Result<Option<Sandbox>, Stop> {
         let (parts, body) = request.into_parts();
         let function = match gateway.route(&parts.method, parts.uri.path()) {
             Route::Call(function) => function,
             Route::Answer(response) => {
                 answer.give(Ok(response.map(Body::whole)));
-                return Ok(());
+                return Ok(None);
             }
             Route::Refused(problem) => {
                 answer.give(Ok(problem.response(&id)));
-                return Ok(());
+                return Ok(None);
             }
         };
         let arguments = match function.taken(&parts.headers) {
@@ -275,12 +339,14 @@ impl Service {
             Ok(arguments) => arguments,
             Err(problem) => {
                 answer.give(Ok(problem.response(&id)));
-                return Ok(());
+                return Ok(None);
             }
         };
-        let mut store = self.store(meter, id);
-        let instance = gateway.instance.instantiate_async(&mut store).await.map_err(Stop::Start)?;
-        let export = instance.get_func(&mut store, function.export());
+        let mut sandbox = self.sandbox(meter, id).await?;
+        let Sandbox { store, made: Made::Typed(instance), .. } = &mut sandbox else {
+            return Err(another_entry());
+        };
+        let export = instance.get_func(&mut *store, function.export());
         let export = export.ok_or_else(|| Error::msg("the export cannot be found again"))?;
         let mut results = function.results();
         let bytes_max = self.limits.response_body_bytes;
@@ -308,18 +374,18 @@ impl Service {
                 .await
                 .flatten()
         } else {
-            let values = arguments.values(&mut store)?;
-            export.call_async(&mut store, &values, &mut results).await.map(|()| false)
+            let values = arguments.values(&mut *store)?;
+            export.call_async(&mut *store, &values, &mut results).await.map(|()| false)
         };
         let response = match called {
-            Ok(true) => return Ok(()),
+            Ok(true) => return Ok(Some(sandbox)),
             Ok(false) => function.answer(&parts.headers, results, bytes_max),
             // The guest ended well, and what it returned cannot be taken over.
             Err(error) if is_lift_error(&error) => Err(format!("it cannot be read: {error:#}")),
             Err(error) => return Err(error.into()),
         };
         answer.give(self.typed(response));
-        Ok(())
+        Ok(Some(sandbox))
     }
 
     /// A response that was made of what a function returned, or why it cannot be.
@@ -330,14 +396,13 @@ impl Service {
 
     async fn run_http02(
         self: &Arc<Self>,
-        entry: &ProxyPre<Host>,
-        request: http::Request<Received>,
+        proxy: &Proxy,
+        request: http::Request<Counted<Lent>>,
         secure: bool,
-        mut store: Store<Host>,
+        store: &mut Store<Host>,
         answer: Answer,
     ) -> Result<(), Stop> {
         let scheme = if secure { Scheme::Https } else { Scheme::Http };
-        let request = self.counted(request, &answer).await?;
         let request = store.data_mut().http().new_incoming_request(scheme, request).map_err(bad_request)?;
         let service = Arc::clone(self);
         let outparam = store.data_mut().http().new_response_outparam_from_callback(move |response| {
@@ -346,23 +411,21 @@ impl Service {
                 Err(code) => Err(answered_with(&code)),
             });
         })?;
-        let proxy = entry.instantiate_async(&mut store).await.map_err(Stop::Start)?;
-        let called = proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await;
-        called.inspect_err(|error| core_dump(error, &mut store, &self.name))?;
+        let called = proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await;
+        called.inspect_err(|error| core_dump(error, store, &self.name))?;
         Ok(())
     }
 
     async fn run_http03(
         &self,
-        entry: &ServicePre<Host>,
-        mut request: http::Request<Received>,
+        service: &p3::bindings::Service,
+        mut request: http::Request<Counted<Lent>>,
         secure: bool,
-        mut store: Store<Host>,
+        store: &mut Store<Host>,
         answer: Answer,
     ) -> Result<(), Stop> {
         complete_uri(&mut request, secure).map_err(bad_request)?;
-        let request = self.counted(request, &answer).await?;
-        let service = entry.instantiate_async(&mut store).await.map_err(Stop::Start)?;
+        let reused = self.resting.is_some();
         let (request, received) =
             wasmtime_wasi_http::p3::Request::from_http(store.data_mut().http().hooks, request);
         let called = store
@@ -373,15 +436,22 @@ impl Service {
                             accessor.with(|access| response.into_http(access, received))?;
                         answer.give(self.streamed(response, &answer));
                     }
-                    Err(code) => answer.give(Err(answered_with(&code))),
+                    Err(code) => {
+                        answer.give(Err(answered_with(&code)));
+                        return Ok(());
+                    }
                 }
                 // The guest goes on after its response: it streams the body.
                 std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+                if reused {
+                    // Unlike one that is taken down now, the sandbox must not be left with half of a body.
+                    answer.watch.body_over.notified().await;
+                }
                 Ok(())
             })
             .await
             .flatten();
-        called.inspect_err(|error| core_dump(error, &mut store, &self.name))?;
+        called.inspect_err(|error| core_dump(error, store, &self.name))?;
         Ok(())
     }
 
@@ -403,13 +473,15 @@ impl Service {
         &self,
         request: http::Request<Received>,
         answer: &Answer,
-    ) -> Result<http::Request<Counted<Received>>, Stop> {
+    ) -> Result<http::Request<Counted<Lent>>, Stop> {
         let limit_bytes = self.limits.request_body_bytes;
         if request.body().size_hint().lower() > limit_bytes {
             self.collect(request.into_body()).await?;
             return Err(Stop::Refused(Failure::RequestTooLarge { limit_bytes }));
         }
-        Ok(request.map(|body| Counted::new(body, limit_bytes).watched(Arc::clone(&answer.watch))))
+        Ok(request.map(|body| {
+            Counted::new(Lent::new(body, &answer.watch), limit_bytes).watched(Arc::clone(&answer.watch))
+        }))
     }
 
     /// A response whose body the guest streams.
@@ -418,7 +490,10 @@ impl Service {
             return Err(Failure::RequestTooLarge { limit_bytes: self.limits.request_body_bytes });
         }
         let bytes_max = self.limits.response_body_bytes;
-        self.within_limits(response.map(|body| Body::guest(body, bytes_max, Arc::clone(&answer.watch))))
+        let announced_bytes = response.headers().get(CONTENT_LENGTH);
+        let announced_bytes = announced_bytes.and_then(|length| length.to_str().ok()?.parse().ok());
+        let watch = Arc::clone(&answer.watch);
+        self.within_limits(response.map(|body| Body::guest(body, bytes_max, announced_bytes, watch)))
     }
 
     /// Refuses a response whose head says that it is larger than it may be.
@@ -495,7 +570,7 @@ enum MayLeave {
 
 /// How far a guest came.
 enum Step {
-    Ended(Result<Result<(), Stop>, CutOff>),
+    Ended(Result<Result<Option<Sandbox>, Stop>, CutOff>),
     /// There is an answer, and the guest goes on.
     Answered,
     /// It has run for long, and there is a place for those.
@@ -504,7 +579,7 @@ enum Step {
 
 impl<F, R> Guest<F, R>
 where
-    F: Future<Output = Result<(), Stop>> + Send + 'static,
+    F: Future<Output = Result<Option<Sandbox>, Stop>> + Send + 'static,
     R: Recorder,
 {
     async fn step(&mut self, waits: Waits, may_leave: MayLeave) -> Step {
@@ -541,7 +616,11 @@ where
             }
         };
         drop(run);
-        let outcome = ending.judge(ended).and_then(|()| answer.take().unwrap_or_else(no_response));
+        let outcome = ending.judge(ended).and_then(|sandbox| {
+            let response = answer.take().unwrap_or_else(no_response)?;
+            ending.rest(sandbox);
+            Ok(response)
+        });
         ending.record(outcome.as_ref().map(|_| true).map_err(Failure::clone));
         outcome
     }
@@ -561,11 +640,11 @@ where
         }
     }
 
-    fn end(self, ended: Result<Result<(), Stop>, CutOff>) {
+    fn end(self, ended: Result<Result<Option<Sandbox>, Stop>, CutOff>) {
         let Self { run, mut ending, .. } = self;
         drop(run);
-        let outcome = ending.judge(ended);
-        ending.record(outcome.map(|()| true));
+        let rested = ending.judge(ended).map(|sandbox| ending.rest(sandbox));
+        ending.record(rested.map(|()| true));
     }
 }
 
@@ -609,7 +688,7 @@ fn answered_with(code: &dyn std::fmt::Debug) -> Failure {
 
 /// Writes the scheme and the authority into the URI, which is where WASI 0.3 reads them; the edge has made sure that
 /// there is one `host`.
-fn complete_uri(request: &mut http::Request<Received>, secure: bool) -> Result<(), Error> {
+fn complete_uri<B>(request: &mut http::Request<B>, secure: bool) -> Result<(), Error> {
     let host = request.headers().get(HOST).map(|host| host.as_bytes().to_vec()).unwrap_or_default();
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::builder()
@@ -618,6 +697,11 @@ fn complete_uri(request: &mut http::Request<Received>, secure: bool) -> Result<(
         .path_and_query(path)
         .build()?;
     Ok(())
+}
+
+/// A sandbox is of the service that made it: this cannot be, and is told as ours if it is.
+fn another_entry() -> Stop {
+    Stop::Refused(Failure::Internal { cause: "the sandbox has another entry than the service".into() })
 }
 
 fn bad_request(error: Error) -> Stop {
@@ -638,7 +722,7 @@ struct Ending<R: Recorder> {
 
 impl<R: Recorder> Ending<R> {
     /// What a guest's end means.
-    fn judge(&mut self, ended: Result<Result<(), Stop>, CutOff>) -> Result<(), Failure> {
+    fn judge<T>(&mut self, ended: Result<Result<T, Stop>, CutOff>) -> Result<T, Failure> {
         let Service { name, limits, pool, parts, .. } = &*self.service;
         if let (Some(_), Ok(Err(Stop::Engine(error) | Stop::Start(error)))) = (&self.boundary, &ended) {
             self.stack = stack(error, name, parts);
@@ -657,6 +741,16 @@ impl<R: Recorder> Ending<R> {
             return Err(Failure::RequestTooLarge { limit_bytes: limits.request_body_bytes });
         }
         stop::judge(ended, limits, *pool, &self.meter, parts)
+    }
+
+    /// Keeps the sandbox of a request that went well for another one.
+    fn rest(&self, sandbox: Option<Sandbox>) {
+        if let (Some(resting), Some(sandbox)) = (&self.service.resting, sandbox) {
+            self.watch.cut_off_request();
+            if self.watch.is_clean() {
+                resting.put(sandbox);
+            }
+        }
     }
 
     fn record(&mut self, outcome: Result<bool, Failure>) {

@@ -27,9 +27,10 @@ pub(crate) fn fresh(
     store
 }
 
-/// Starts a new count in a sandbox that is called again: its memory stays counted, its clocks begin anew.
-pub(crate) fn renew(store: &mut Store<Host>, meter: Arc<Meter>) {
-    store.data_mut().allowance.renew(Arc::clone(&meter));
+/// Starts a new count in a sandbox that is called again: its memory and what it holds stay counted, its clocks and
+/// all else begin anew.
+pub(crate) fn renew(store: &mut Store<Host>, meter: Arc<Meter>, request: &Arc<str>) {
+    store.data_mut().renew(Arc::clone(&meter), request);
     tick(store, meter);
 }
 

@@ -10,6 +10,7 @@ mod grants;
 mod language;
 mod limits;
 mod quantity;
+mod reuse;
 mod similar;
 pub mod store;
 mod time;
@@ -25,6 +26,7 @@ pub use grants::{
 pub use language::Language;
 pub use limits::{Authorities, Authority, Limits, OutsideLimits};
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
+pub use reuse::Reuse;
 pub use similar::{most_similar, nearest};
 pub use time::{InvalidTime, format_time, parse_time};
 pub use wasi::{Capability, InterfaceName, PartImport, Standing, standing};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use tenon_model::{Limits, OutsideLimits, parse_bytes, parse_duration};
+use tenon_model::{Diagnostic, Limits, OutsideLimits, Reuse, parse_bytes, parse_duration};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits, each over the manifest's, which is over the default")]
@@ -65,6 +65,38 @@ pub(crate) struct LimitArgs {
     /// Bytes a component may write to the log in a second. Default: 16KiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) log_bytes: Option<u64>,
+}
+
+/// How often one sandbox is used.
+#[derive(Debug, Args)]
+#[command(
+    next_help_heading = "Reuse of sandboxes, over the manifest's; without it, each request has a fresh one"
+)]
+pub(crate) struct ReuseArgs {
+    /// Requests that a sandbox answers before it is thrown away: one can see what an earlier one left. Default: 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Reuse::REQUESTS_MAX)))]
+    pub(crate) reuse_requests: Option<u32>,
+    /// How many of them at once, for a handler of wasi:http 0.3. Default: 1.
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=i64::from(Reuse::CONCURRENT_MAX)))]
+    pub(crate) reuse_concurrent: Option<u32>,
+}
+
+impl ReuseArgs {
+    /// What the manifest says, and over it the command line.
+    pub(crate) fn over(&self, manifest: Reuse) -> Result<Reuse, Diagnostic> {
+        let reuse = Reuse {
+            requests: self.reuse_requests.unwrap_or(manifest.requests),
+            concurrent: self.reuse_concurrent.unwrap_or(manifest.concurrent),
+        };
+        if self.reuse_concurrent.is_some_and(|concurrent| concurrent > 1) && !reuse.is_on() {
+            return Err(Diagnostic::new(
+                "reuse-requests",
+                "`--reuse-concurrent` says how many requests share a sandbox, and none is used for more than one",
+            )
+            .mend("add `--reuse-requests N`: how many requests a sandbox answers in all"));
+        }
+        Ok(reuse)
+    }
 }
 
 impl LimitArgs {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use limits::LimitArgs;
+pub(crate) use limits::{LimitArgs, ReuseArgs};
 
 /// Compose WebAssembly components written in different languages into one typed service, and serve it, each
 /// request in a fresh sandbox.
@@ -205,6 +205,8 @@ pub(crate) struct ServeArgs {
     pub(crate) pool: u32,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) reuse: ReuseArgs,
     /// Crash reports that are kept; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) crash_reports: u32,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 use tenon_build::{Check, Host, Language, State, Toolbox};
 use tenon_engine::{Pool, PoolReport};
-use tenon_model::{Diagnostic, Diagnostics};
+use tenon_model::{Diagnostic, Diagnostics, Reuse};
 
 use crate::args::DoctorArgs;
 use crate::commands::build::Shown;
@@ -24,7 +24,8 @@ pub(crate) fn run(args: &DoctorArgs, settings: &Settings, terminal: &Terminal) -
     let checks: Vec<Check> =
         languages.iter().flat_map(|language| tenon_build::doctor(&toolbox, &host, *language)).collect();
     let node = PoolReport::probe(Pool::default());
-    terminal.result(text(&checks, &node).trim_end(), || {
+    let reuse = reuse(args)?;
+    terminal.result(text(&checks, &node, reuse).trim_end(), || {
         json!({
             "checks": checks.iter().map(to_json).collect::<Vec<_>>(),
             "node": {
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &DoctorArgs, settings: &Settings, terminal: &Terminal) -
                 "mappings_max": node.mappings_max,
                 "mappings_needed": node.mappings_needed,
             },
+            "reuse": reuse.map(|reuse| json!({ "requests": reuse.requests, "concurrent": reuse.concurrent })),
         })
     });
     let missing: Vec<Diagnostic> = checks
@@ -46,6 +48,12 @@ pub(crate) fn run(args: &DoctorArgs, settings: &Settings, terminal: &Terminal) -
         })
         .collect();
     Ok(Diagnostics::check(missing)?)
+}
+
+/// What a folder's manifest says of the reuse of sandboxes.
+fn reuse(args: &DoctorArgs) -> Result<Option<Reuse>, CommandError> {
+    let Some(dir) = args.dir.as_ref().filter(|dir| has_manifest(dir)) else { return Ok(None) };
+    Ok(Some(Project::open(dir)?.manifest.reuse))
 }
 
 /// The languages of a folder's components, or all of them.
@@ -84,7 +92,7 @@ fn fix(
     Ok(())
 }
 
-fn text(checks: &[Check], node: &PoolReport) -> String {
+fn text(checks: &[Check], node: &PoolReport, reuse: Option<Reuse>) -> String {
     let mut text = String::new();
     let width = checks.iter().map(|check| check.what.len()).max().unwrap_or(0);
     let mut language = None;
@@ -98,6 +106,9 @@ fn text(checks: &[Check], node: &PoolReport) -> String {
         if !check.is_good() {
             let _ = writeln!(text, "           {:width$}  {}", "mend", check.mend);
         }
+    }
+    if let Some(reuse) = reuse {
+        let _ = writeln!(text, "app\n  isolation      {reuse}");
     }
     let _ = writeln!(text, "node");
     let _ = writeln!(text, "  page scanning  {}", node.page_scan);

@@ -24,6 +24,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     allow_open_files();
     let app = App::find(&args.target, settings, terminal)?;
     let limits = addressable(args.limits.over(app.limits))?;
+    let reuse = args.reuse.over(app.reuse)?;
     let pool = Pool::of(args.pool, &limits);
     let tuning = Tuning { core_dumps: args.core_dumps, ..Tuning::default() };
     let engine = Engine::configured(pool, tuning).map_err(Diagnostic::from)?;
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let backends = Backends { stores: stores::open(&app.authorities, data)?, ..Backends::default() };
     let terms =
         Terms { name: &app.name, file: &file, limits, authorities: &app.authorities, backends: &backends };
-    let mut service = Service::new(&engine, stored, &terms)?;
+    let mut service = Service::new(&engine, stored, &terms)?.reusing(reuse)?;
     let crashes = app.crashes(args.crash_reports, args.keep_arguments, data)?;
     if let Some(crashes) = &crashes {
         service = service.reporting_to(Arc::clone(crashes));
@@ -53,10 +54,14 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let listening = server.start(site).map_err(refused)?;
     let address = listening.address();
     terminal.step("handler", &shape);
+    if reuse.is_on() {
+        terminal.step("reuse", &reuse.to_string());
+    }
     terminal.result(format_args!("serving {} on http://{address}", app.name), || {
         json!({
             "event": "serving", "name": app.name, "address": address.to_string(), "handler": shape,
             "digest": digest, "workers": workers,
+            "reuse": { "requests": reuse.requests, "concurrent": reuse.concurrent },
         })
     });
 

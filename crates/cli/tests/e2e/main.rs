@@ -17,6 +17,7 @@ mod input;
 mod kinds;
 mod limits;
 mod reach;
+mod reuse;
 mod stop;
 mod stores;
 mod support;

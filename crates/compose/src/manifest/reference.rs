@@ -1,7 +1,7 @@
 //! What every key of a manifest means, beside the reader that knows the keys.
 
 /// Tables of the manifest and their keys, in the order in which the reference page shows them.
-pub const TABLES: [Table; 16] = [
+pub const TABLES: [Table; 17] = [
     Table {
         name: "top of the file",
         keys: &[
@@ -18,6 +18,7 @@ pub const TABLES: [Table; 16] = [
                  components, each has its own",
             ),
             ("limits", "what one request may use up"),
+            ("reuse", "how often one sandbox is used; without it, once"),
             ("errors", "the statuses of typed errors, for functions that are called over HTTP"),
         ],
     },
@@ -190,6 +191,16 @@ pub const TABLES: [Table; 16] = [
         ],
     },
     Table {
+        name: "`reuse = { … }`: instead of a fresh sandbox for each request",
+        keys: &[
+            ("requests", "requests that a sandbox answers before it is thrown away"),
+            (
+                "concurrent",
+                "how many of them at once; default 1. More than one needs a handler of wasi:http 0.3",
+            ),
+        ],
+    },
+    Table {
         name: "[errors]: the status of a typed error; without it, 422",
         keys: &[(
             "\"namespace:package/interface.name\"",
@@ -214,14 +225,15 @@ mod tests {
 
     use super::super::reader::{
         BLOBSTORE_KEYS, CLI_KEYS, CLOCK_KEYS, COMPONENT_KEYS, COMPONENT_LIMIT_KEYS, FILESYSTEM_KEYS,
-        HTTP_KEYS, KEYVALUE_KEYS, LIMIT_KEYS, MESSAGING_KEYS, RANDOM_KEYS, SOCKET_KEYS, TOP_KEYS, WIRE_KEYS,
+        HTTP_KEYS, KEYVALUE_KEYS, LIMIT_KEYS, MESSAGING_KEYS, RANDOM_KEYS, REUSE_KEYS, SOCKET_KEYS, TOP_KEYS,
+        WIRE_KEYS,
     };
     use super::TABLES;
 
     #[test]
     fn every_key_that_is_read_is_described_and_no_other() {
         let capabilities = Capability::ALL.map(Capability::key);
-        let known: [&[&str]; 15] = [
+        let known: [&[&str]; 16] = [
             &TOP_KEYS,
             &COMPONENT_KEYS,
             &WIRE_KEYS,
@@ -237,6 +249,7 @@ mod tests {
             &RANDOM_KEYS,
             &LIMIT_KEYS,
             &COMPONENT_LIMIT_KEYS,
+            &REUSE_KEYS,
         ];
         for (table, known) in TABLES.iter().zip(known) {
             let described: Vec<&str> = table.keys.iter().map(|(key, _)| *key).collect();

@@ -161,7 +161,7 @@ impl Session {
         let running = async {
             let sandbox = match sandbox {
                 Some(sandbox) => {
-                    store::renew(&mut sandbox.store, Arc::clone(&meter));
+                    store::renew(&mut sandbox.store, Arc::clone(&meter), id);
                     sandbox
                 }
                 None => {

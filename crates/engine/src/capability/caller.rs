@@ -69,9 +69,11 @@ impl Principals {
 pub(crate) struct Caller {
     principals: Arc<Principals>,
     index: usize,
-    pub(crate) request: Arc<str>,
+    /// The request it acts for now; a stream that a guest keeps open outlives it.
+    request: Mutex<Arc<str>>,
     requests: AtomicU32,
     connections: AtomicU32,
+    sockets: AtomicU32,
     key_value_bytes: AtomicU64,
     /// Objects of the blob store that it holds open.
     pub(super) open_objects: Arc<AtomicU32>,
@@ -92,14 +94,38 @@ impl Caller {
         Arc::new(Self {
             principals,
             index,
-            request,
+            request: Mutex::new(request),
             requests: AtomicU32::new(0),
             connections: AtomicU32::new(0),
+            sockets: AtomicU32::new(0),
             key_value_bytes: AtomicU64::new(0),
             open_objects: Arc::default(),
             held_messages: Arc::default(),
             log: Mutex::new(log),
         })
+    }
+
+    /// Goes on for another request of the same sandbox: what is counted by the request is counted anew, and what is
+    /// counted while it is held goes on counting. Of sockets, so many are still open.
+    pub(crate) fn renew(&self, request: Arc<str>, sockets: u32) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        self.say_dropped(&mut log);
+        *log = LogWindow { began: Instant::now(), written_bytes: 0, dropped_bytes: 0 };
+        drop(log);
+        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = request;
+        self.requests.store(0, Relaxed);
+        self.key_value_bytes.store(0, Relaxed);
+        self.sockets.store(sockets, Relaxed);
+    }
+
+    /// The id of the request that it acts for.
+    pub(crate) fn request(&self) -> Arc<str> {
+        Arc::clone(&self.request.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sockets that were opened, and may still be open.
+    pub(crate) fn sockets(&self) -> u32 {
+        self.sockets.load(Relaxed)
     }
 
     fn principal(&self) -> &Principal {
@@ -150,7 +176,8 @@ impl Caller {
     /// Counts a connection for as long as what is returned lives; `None` when it may not hold another.
     pub(crate) fn hold_connection(self: &Arc<Self>) -> Option<HeldConnection> {
         let max = self.authority().outside.outbound_connections;
-        (take(&self.connections, max) || self.spent("outbound-connections", u64::from(max)))
+        let beside_sockets = max.saturating_sub(self.sockets());
+        (take(&self.connections, beside_sockets) || self.spent("outbound-connections", u64::from(max)))
             .then(|| HeldConnection(Arc::clone(self)))
     }
 
@@ -158,7 +185,8 @@ impl Caller {
     /// `false` when the component may not open another.
     pub(crate) fn count_socket(&self) -> bool {
         let max = self.authority().outside.outbound_connections;
-        take(&self.connections, max) || self.spent("outbound-connections", u64::from(max))
+        let beside_connections = max.saturating_sub(self.connections.load(Relaxed));
+        take(&self.sockets, beside_connections) || self.spent("outbound-connections", u64::from(max))
     }
 
     /// Counts bytes of keys and values; `false` when they are more than it may read and write.
@@ -190,8 +218,23 @@ impl Caller {
         let grant = format!("{}\n{line}", self.grants_table());
         if self.take_log_bytes(asked.len() + grant.len()) == asked.len() + grant.len() {
             let component = self.name();
-            let request_id = &*self.request;
+            let request_id = &*self.request();
             tracing::warn!(target: "tenon::grant", component, request_id, capability, asked, grant, "not granted");
+        }
+    }
+
+    /// Says in the log how much of what the component wrote is not there.
+    fn say_dropped(&self, log: &mut LogWindow) {
+        let dropped = std::mem::take(&mut log.dropped_bytes);
+        if dropped > 0 {
+            tracing::warn!(
+                target: "tenon::guest",
+                component = self.name(),
+                request_id = &*self.request(),
+                limit = self.authority().outside.log_bytes,
+                dropped,
+                "the guest wrote more than it may log in a second"
+            );
         }
     }
 
@@ -199,7 +242,7 @@ impl Caller {
     pub(crate) fn spent(&self, limit: &'static str, value: u64) -> bool {
         if self.take_log_bytes(limit.len()) == limit.len() {
             let component = self.name();
-            let request_id = &*self.request;
+            let request_id = &*self.request();
             tracing::warn!(target: "tenon::limit", component, request_id, limit, value, "the component ran into its limit");
         }
         false
@@ -208,18 +251,7 @@ impl Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        let limit = self.authority().outside.log_bytes;
-        let dropped = self.log.get_mut().unwrap_or_else(PoisonError::into_inner).dropped_bytes;
-        if dropped > 0 {
-            tracing::warn!(
-                target: "tenon::guest",
-                component = self.name(),
-                request_id = &*self.request,
-                limit,
-                dropped,
-                "the guest wrote more than it may log in a second"
-            );
-        }
+        self.say_dropped(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -32,7 +32,7 @@ impl logging::Host for Called<'_> {
             return Ok(());
         }
         let component = self.caller.name();
-        let request_id = &*self.caller.request;
+        let request_id = &*self.caller.request();
         // Line by line, as standard output: a guest must not write lines that look like the node's own.
         for mut line in message[..cut].split(['\n', '\r']).filter(|line| !line.is_empty()) {
             while !line.is_empty() {

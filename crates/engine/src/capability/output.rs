@@ -65,7 +65,7 @@ impl Lines {
     fn emit(&mut self) {
         let line = String::from_utf8_lossy(&self.partial);
         let component = self.caller.name();
-        let request_id = &*self.caller.request;
+        let request_id = &*self.caller.request();
         crate::crash::remember(self.stream, line.trim_end());
         tracing::info!(target: "tenon::guest", stream = self.stream, component, request_id, "{}", line.trim_end());
         self.partial.clear();

@@ -1,9 +1,9 @@
-//! `[limits]`, and `[component.NAME.limits]`.
+//! `[limits]`, `[component.NAME.limits]`, and `[reuse]`.
 
 use std::time::Duration;
 
 use tenon_model::{
-    Authority, InvalidQuantity, Limits, OutsideLimits, format_bytes, parse_bytes, parse_duration,
+    Authority, InvalidQuantity, Limits, OutsideLimits, Reuse, format_bytes, parse_bytes, parse_duration,
 };
 use toml::de::DeValue;
 
@@ -35,7 +35,30 @@ pub(in super::super) const LIMIT_KEYS: [&str; 19] = [
 pub(in super::super) const COMPONENT_LIMIT_KEYS: [&str; 6] =
     ["memory", "outbound-requests", "outbound-connections", "open-files", "key-value-bytes", "log-bytes"];
 
+/// How often one sandbox is used.
+pub(in super::super) const REUSE_KEYS: [&str; 2] = ["requests", "concurrent"];
+
 impl Reader<'_> {
+    /// How often a sandbox is used; where nothing is said, once.
+    pub(super) fn reuse(&mut self, top: &Table<'_>) -> Reuse {
+        let mut reuse = Reuse::default();
+        let Some(table) = self.table(top, "reuse") else { return reuse };
+        let all_known = self.known_keys(table, &REUSE_KEYS, "in `reuse`");
+        let mut count = |key, most: u32, into: &mut u32| {
+            let number = self.number(table, key, 1, most.into());
+            if let Some(number) = number.and_then(|number| u32::try_from(number).ok()) {
+                *into = number;
+            }
+        };
+        count("requests", Reuse::REQUESTS_MAX, &mut reuse.requests);
+        count("concurrent", Reuse::CONCURRENT_MAX, &mut reuse.concurrent);
+        if all_known && !table.contains_key("requests") {
+            let span = top.get("reuse").map_or(0..0, toml::Spanned::span);
+            self.missing_key(span, "requests", "`reuse`", "requests = 100");
+        }
+        reuse
+    }
+
     pub(super) fn limits(&mut self, top: &Table<'_>) -> Limits {
         let mut limits = Limits::default();
         let Some(table) = self.table(top, "limits") else {

@@ -18,7 +18,7 @@ use super::{Component, Exports, Manifest, Named, OpenPattern, Wire};
 /// The most components a composition may have.
 pub(super) const COMPONENTS_MAX: usize = 1_000;
 
-pub(super) const TOP_KEYS: [&str; 6] = ["name", "open", "component", "grants", "limits", "errors"];
+pub(super) const TOP_KEYS: [&str; 7] = ["name", "open", "component", "grants", "limits", "reuse", "errors"];
 pub(super) const COMPONENT_KEYS: [&str; 9] =
     ["path", "source", "wit", "world", "language", "export", "imports", "grants", "limits"];
 pub(super) const WIRE_KEYS: [&str; 2] = ["component", "export"];
@@ -27,6 +27,8 @@ pub(super) use grants::{
     BLOBSTORE_KEYS, CLI_KEYS, CLOCK_KEYS, FILESYSTEM_KEYS, HTTP_KEYS, KEYVALUE_KEYS, MESSAGING_KEYS,
     RANDOM_KEYS, SOCKET_KEYS,
 };
+#[cfg(test)]
+pub(super) use limits::REUSE_KEYS;
 pub(super) use limits::{COMPONENT_LIMIT_KEYS, LIMIT_KEYS};
 
 pub(super) fn read(file: &str, text: &str) -> Result<Manifest, Diagnostics> {
@@ -99,6 +101,7 @@ impl Reader<'_> {
             open: self.open(top),
             components,
             limits,
+            reuse: self.reuse(top),
             authorities,
             errors: self.errors(top),
         }
