@@ -65,7 +65,8 @@ impl Ids {
             .unwrap_or_else(|| self.fresh())
     }
 
-    fn fresh(&self) -> RequestId {
+    /// A new one, for what no client asked for.
+    pub(crate) fn fresh(&self) -> RequestId {
         let count = self.next.fetch_add(1, Relaxed);
         RequestId(format!("{:016x}{count:08x}", self.prefix).into())
     }

@@ -44,6 +44,11 @@ impl Site {
         self.service.limits().header_bytes
     }
 
+    /// The app whose messages are delivered.
+    pub(crate) fn app(&self) -> (&Arc<Service>, &Arc<Gate>) {
+        (&self.service, &self.gate)
+    }
+
     /// The app that a request is for.
     fn route(&self, _request: &Request<Received>) -> (&Arc<Service>, &Arc<Gate>) {
         (&self.service, &self.gate)
@@ -200,6 +205,6 @@ impl Seen {
     }
 }
 
-fn micros(duration: std::time::Duration) -> u64 {
+pub(crate) fn micros(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
 //! The request path: from an accepted connection to a recorded outcome.
 //!
-//! [`serve_request`] is the life of a request, one line a stage. [`Server`] is what surrounds it: listeners, one
+//! [`serve_request`] is the life of a request, one line a stage; [`Deliveries`] is the same for messages. [`Server`] is what surrounds it: listeners, one
 //! single-threaded runtime a core, limits on connections, and a drain that lets running requests finish.
 //!
 //! What is deliberately absent: no registry, no database, no compilation, no configuration files. A request reads
@@ -8,6 +8,7 @@
 
 mod admit;
 mod authority;
+mod deliver;
 mod identify;
 mod journey;
 mod rescue;
@@ -15,6 +16,7 @@ mod server;
 mod wire;
 
 pub use admit::{Admitted, Gate};
+pub use deliver::{ATTEMPTS_MAX, DELIVERIES_MAX, Deliveries, Tally};
 pub use identify::{Ids, RequestId};
 pub use journey::{Site, Worker, serve_request};
 pub use rescue::{Refusal, TABLE, Told, respond};

@@ -12,6 +12,7 @@ mod aside;
 pub mod call;
 mod capability;
 mod crash;
+mod deliver;
 mod engine;
 mod failure;
 mod functions;
@@ -44,6 +45,7 @@ pub use crash::{
     CrashField, CrashFolder, CrashFrame, CrashLine, CrashOutcome, CrashPolicy, CrashReport, CrashRequest,
     CrashSpan, CrashUse, Crashes, CrashesError,
 };
+pub use deliver::Post;
 pub use engine::{Engine, EngineError, Guard, Part, Source, Tuning};
 pub use failure::{Failure, Limit, Place};
 pub use functions::HostFunctions;

@@ -13,6 +13,7 @@ use http::{Response, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming as Received;
+use tenon_model::store::Message;
 use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, Reuse, format_bytes};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 use wasmtime::{Error, Store};
@@ -24,10 +25,12 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 use crate::artifact::Stored;
 use crate::aside::Aside;
 use crate::capability::Principals;
+use crate::capability::messaging::HANDLER_UNVERSIONED;
 use crate::crash::{Boundary, CrashFrame, Crashes, Wreck, core_dump, is_reported, stack};
+use crate::deliver::{Candidate, Post, Subscriber};
 use crate::engine::{Engine, Guard, Part};
 use crate::failure::{Failure, Limit, Place};
-use crate::gateway::{Description, Gateway, Route, Streamed};
+use crate::gateway::{Description, Gateway, Problem, Route, Streamed};
 use crate::host::Host;
 use crate::link::{Terms, link};
 use crate::meter::{CutOff, Meter, Metered};
@@ -48,6 +51,7 @@ pub struct Service {
     digest: Digest,
     shape: Shape,
     entry: Entry,
+    subscriber: Option<Subscriber>,
     parts: Vec<Part>,
     limits: Limits,
     principals: Arc<Principals>,
@@ -64,8 +68,14 @@ pub struct Service {
 enum Entry {
     Http02(ProxyPre<Host>),
     Http03(ServicePre<Host>),
-    Plain { instance: InstancePre<Host>, handler: PlainHandler, export: ComponentExportIndex },
+    Plain {
+        instance: InstancePre<Host>,
+        handler: PlainHandler,
+        export: ComponentExportIndex,
+    },
     Typed(Box<Gateway>),
+    /// Nothing: it is given messages only.
+    Nothing,
 }
 
 /// A request as it came in.
@@ -88,6 +98,9 @@ impl Service {
         let lane = engine.lane(stored.lane).map_err(Diagnostic::from)?;
         let component = &stored.component;
         let (instance, principals) = link(&lane.linker, component, terms)?;
+        let candidate =
+            Candidate { engine: &lane.engine, file, component, instance: &instance, principals: &principals };
+        let subscriber = Subscriber::find(&candidate, terms.authorities, terms.backends)?;
         let shape = detect(&lane.engine, name, file, component)?;
         let unfit = |error: Error| {
             Diagnostic::new(
@@ -107,6 +120,7 @@ impl Service {
             Shape::Typed { .. } => {
                 Entry::Typed(Box::new(Gateway::new(&lane.engine, component, instance).map_err(unfit)?))
             }
+            Shape::Messages => Entry::Nothing,
         };
         let Stored { digest, parts, .. } = stored;
         let pool = engine.pool().pool.instances;
@@ -115,6 +129,7 @@ impl Service {
             digest,
             shape,
             entry,
+            subscriber,
             parts,
             limits,
             principals,
@@ -187,6 +202,50 @@ impl Service {
         &self.limits
     }
 
+    /// Where the messages come from that it is given; `None` when it is given none.
+    pub fn post(&self) -> Option<Post> {
+        self.subscriber.as_ref().map(|subscriber| subscriber.post(&self.name))
+    }
+
+    /// Gives the component one message, in a fresh sandbox under the limits of a request, and waits until it has
+    /// handled it. `id` stands for it in the log.
+    ///
+    /// The caller must be inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Why it was not handled: the guest failed, or its handler answered with an error.
+    pub async fn deliver<R: Recorder>(
+        self: &Arc<Self>,
+        message: Message,
+        id: Arc<str>,
+        recorder: R,
+    ) -> Result<(), Failure> {
+        let meter = Meter::new(self.limits.cpu, self.guard);
+        let mut ending = Ending {
+            service: Arc::clone(self),
+            meter: Arc::clone(&meter),
+            recorder: Some(recorder),
+            watch: Arc::default(),
+            boundary: self.crashes.as_ref().map(|_| Boundary::of_message(&message, &id)),
+            function: Some(HANDLER_UNVERSIONED),
+            stack: Vec::new(),
+        };
+        let store_meter = Arc::clone(&meter);
+        let run = async {
+            let Some(subscriber) = &self.subscriber else {
+                let cause = "the component handles no messages".into();
+                return Err(Stop::Refused(Failure::Internal { cause }));
+            };
+            let store = self.store(subscriber.engine(), store_meter, id);
+            subscriber.run(store, message, &self.name).await
+        };
+        // The sandbox goes back to the pool before the delivery stops counting as running.
+        let ended = Metered::new(run, meter, self.limits.wall).await;
+        let outcome = ending.judge(ended);
+        ending.record(outcome.as_ref().map(|()| true).map_err(Failure::clone));
+        outcome
+    }
+
     /// Serves one request: take a sandbox, run the guest until there is a response, hand the response over while the
     /// guest goes on with its body, record what it cost. The sandbox is a fresh one, except where the service is
     /// [reusing](Service::reusing) them.
@@ -213,6 +272,7 @@ impl Service {
             recorder: Some(recorder),
             watch,
             boundary,
+            function: None,
             stack: Vec::new(),
         };
         let run = Arc::clone(self).run(incoming, Arc::clone(&meter), answer.clone());
@@ -289,6 +349,11 @@ impl Service {
                 Some(sandbox) => sandbox,
                 None => return Ok(None),
             },
+            Entry::Nothing => {
+                let problem = Problem::not_found("the app is given messages, and answers no requests");
+                answer.give(Ok(problem.response(&id)));
+                return Ok(None);
+            }
         };
         // Else it is taken down here, within what the request is billed for.
         Ok(self.resting.is_some().then_some(sandbox))
@@ -300,12 +365,25 @@ impl Service {
             store::renew(&mut sandbox.store, meter, &id);
             return Ok(sandbox);
         }
-        let mut store = self.store(meter, id);
-        let made = match &self.entry {
-            Entry::Http02(entry) => entry.instantiate_async(&mut store).await.map(Made::Http02),
-            Entry::Http03(entry) => entry.instantiate_async(&mut store).await.map(Made::Http03),
-            Entry::Plain { instance, .. } => instance.instantiate_async(&mut store).await.map(Made::Plain),
-            Entry::Typed(gateway) => gateway.instance.instantiate_async(&mut store).await.map(Made::Typed),
+        let store = |engine: &wasmtime::Engine| self.store(engine, meter, id);
+        let (made, store) = match &self.entry {
+            Entry::Http02(entry) => {
+                let mut store = store(entry.engine());
+                (entry.instantiate_async(&mut store).await.map(Made::Http02), store)
+            }
+            Entry::Http03(entry) => {
+                let mut store = store(entry.engine());
+                (entry.instantiate_async(&mut store).await.map(Made::Http03), store)
+            }
+            Entry::Plain { instance, .. } => {
+                let mut store = store(instance.engine());
+                (instance.instantiate_async(&mut store).await.map(Made::Plain), store)
+            }
+            Entry::Typed(gateway) => {
+                let mut store = store(gateway.instance.engine());
+                (gateway.instance.instantiate_async(&mut store).await.map(Made::Typed), store)
+            }
+            Entry::Nothing => return Err(another_entry()),
         };
         Ok(Sandbox::new(store, made.map_err(Stop::Start)?))
     }
@@ -456,13 +534,7 @@ impl Service {
     }
 
     /// A fresh store with the request's allowance and clocks.
-    fn store(&self, meter: Arc<Meter>, id: Arc<str>) -> Store<Host> {
-        let engine = match &self.entry {
-            Entry::Http02(entry) => entry.engine(),
-            Entry::Http03(entry) => entry.engine(),
-            Entry::Plain { instance, .. } => instance.engine(),
-            Entry::Typed(gateway) => gateway.instance.engine(),
-        };
+    fn store(&self, engine: &wasmtime::Engine, meter: Arc<Meter>, id: Arc<str>) -> Store<Host> {
         let host = Host::new(&self.limits, Arc::clone(&meter), id, Arc::clone(&self.principals));
         store::fresh(engine, host, &self.limits, meter)
     }
@@ -716,6 +788,8 @@ struct Ending<R: Recorder> {
     watch: Arc<Watch>,
     /// What a crash report tells of the request; `None` where none are written.
     boundary: Option<Boundary>,
+    /// What is called, where it is not what requests call.
+    function: Option<&'static str>,
     /// Where the guest was when it failed.
     stack: Vec<CrashFrame>,
 }
@@ -779,7 +853,7 @@ impl<R: Recorder> Ending<R> {
             app: name,
             digest,
             files: &crashes.policy.files,
-            function: &shape.to_string(),
+            function: &self.function.map_or_else(|| shape.to_string(), str::to_owned),
             boundary: self.boundary.take()?,
             keep_arguments: crashes.policy.keep_arguments,
             failure,

@@ -7,6 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex};
 
+use crate::capability::messaging;
 use crate::gateway;
 use crate::value::TypeNames;
 
@@ -37,6 +38,8 @@ pub enum Shape {
         /// How many of them can be called.
         functions: usize,
     },
+    /// Messages only: it answers no request.
+    Messages,
 }
 
 impl fmt::Display for Shape {
@@ -49,6 +52,7 @@ impl fmt::Display for Shape {
             }
             Self::Plain(PlainHandler { interface: None, function, .. }) => f.write_str(function),
             Self::Typed { functions: 1 } => f.write_str("1 function over HTTP/JSON"),
+            Self::Messages => f.write_str(messaging::HANDLER_UNVERSIONED),
             Self::Typed { functions } => write!(f, "{functions} functions over HTTP/JSON"),
         }
     }
@@ -62,7 +66,8 @@ one of
     func(req: request) -> response
     record request  { method: string, path: string, headers: list<tuple<string, string>>, body: option<list<u8>> }
     record response { status: u16, headers: list<tuple<string, string>>, body: list<u8> }
-  or any functions that need no resource: each is called by a POST of JSON";
+  or any functions that need no resource: each is called by a POST of JSON
+  or wasi:messaging/incoming-handler@0.2.0-draft, alone or beside one of these";
 
 /// Finds the one contract to serve `component` by.
 ///
@@ -77,6 +82,7 @@ pub(crate) fn detect(
     let component_type = component.component_type();
     let mut plain = Vec::new();
     let mut found = Vec::new();
+    let mut messages = false;
     for (export, item) in component_type.exports(engine) {
         match item.ty {
             ComponentItem::ComponentInstance(instance) => {
@@ -86,6 +92,7 @@ pub(crate) fn detect(
                 if export.starts_with("wasi:http/incoming-handler@0.2.") {
                     return Ok(Shape::Http02);
                 }
+                messages |= export == messaging::HANDLER;
                 found.push(format!("interface {export}"));
                 for (function, item) in instance.exports(engine) {
                     if let ComponentItem::ComponentFunc(signature) = item.ty {
@@ -108,6 +115,7 @@ pub(crate) fn detect(
     match plain.len() {
         0 if callable() > 0 => Ok(Shape::Typed { functions: callable() }),
         1 => Ok(Shape::Plain(plain.remove(0))),
+        0 if messages => Ok(Shape::Messages),
         0 => Err(Diagnostic::new("not-a-handler", format!("`{name}` exports nothing that can be served"))
             .at(Location::file(file))
             .note("found", if found.is_empty() { "no exports".to_owned() } else { found.join("\n") })

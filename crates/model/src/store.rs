@@ -3,6 +3,7 @@
 //! The engine asks these traits on behalf of a guest; `tenon-state` implements them. Every name and every size has
 //! a limit here, so that the implementations differ in where they keep things and in nothing else.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::pin::Pin;
 use std::time::SystemTime;
@@ -298,6 +299,32 @@ pub struct Delivery {
     pub message: Message,
 }
 
+/// Whether `topic` is one of those that `pattern` stands for: itself, or with a trailing `.*` everything below.
+pub fn topic_matches(pattern: &str, topic: &str) -> bool {
+    match pattern.strip_suffix(".*") {
+        Some(above) => topic.strip_prefix(above).is_some_and(|rest| rest.len() > 1 && rest.starts_with('.')),
+        None => pattern == topic,
+    }
+}
+
+/// The topics of one app that somebody takes messages of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Whose they are.
+    pub tenant: String,
+    /// Which app's they are.
+    pub app: String,
+    /// Topics; a trailing `.*` stands for everything below.
+    pub topics: BTreeSet<String>,
+}
+
+impl Subscription {
+    /// Whether messages of `topic` are taken.
+    pub fn covers(&self, topic: &str) -> bool {
+        self.topics.iter().any(|pattern| topic_matches(pattern, topic))
+    }
+}
+
 /// A store of messages: for each topic of an app a queue. Each message goes to one taker, and again to another if
 /// the first does not accept it.
 pub trait Messages: Send + Sync + fmt::Debug {
@@ -305,6 +332,9 @@ pub trait Messages: Send + Sync + fmt::Debug {
     fn publish(&self, tenant: &str, app: &str, message: Message) -> Pending<()>;
     /// The first message of the topic that nobody has taken; waits until there is one.
     fn take(&self, topic: &Collection) -> Pending<Delivery>;
+    /// The first message that nobody has taken of one of the topics of `of`; waits until there is one. Topics take
+    /// turns, in the order of their names, beginning with the one that follows `after`.
+    fn take_any(&self, of: &Subscription, after: Option<&str>) -> Pending<Delivery>;
     /// Removes a message that was taken.
     fn accept(&self, topic: &Collection, sequence: u64) -> Pending<()>;
     /// Puts a message that was taken back in its place.
@@ -327,6 +357,17 @@ mod tests {
         let value = vec![0; VALUE_BYTES_MAX];
         let large = check_batch(keys[..5].iter().map(|key| (key.as_str(), value.as_slice())));
         assert!(matches!(large, Err(StoreError::TooLarge { limit: "bytes of a batch", .. })));
+    }
+
+    #[test]
+    fn a_pattern_stands_for_what_is_below_it_and_nothing_else() {
+        let covers = topic_matches;
+        assert!(covers("orders.new", "orders.new"));
+        assert!(covers("orders.*", "orders.new") && covers("orders.*", "orders.new.eu"));
+        for topic in ["orders", "orders.", "ordersnew", "orders2.new", "order.new", ""] {
+            assert!(!covers("orders.*", topic), "{topic}");
+        }
+        assert!(!covers("orders", "orders.new") && !covers("*", "orders"));
     }
 
     #[test]

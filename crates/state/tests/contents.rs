@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tenon_model::store::{
     BlobReader, Blobs as _, Collection, MESSAGE_BYTES_MAX, Message, Messages as _, OBJECT_CHUNK_BYTES_MAX,
-    PAGE_NAMES_MAX, StoreError,
+    PAGE_NAMES_MAX, StoreError, Subscription,
 };
 use tenon_state::{Embedded, Quota};
 use tokio::time::timeout;
@@ -161,6 +161,71 @@ async fn a_message_goes_to_one_taker_in_order_until_it_is_accepted() {
     let third = store.take(&topic).await.unwrap();
     assert_eq!(third.message.data, b"3");
     assert!(timeout(QUIET, store.take(&topic)).await.is_err(), "no message is taken twice");
+}
+
+#[tokio::test]
+async fn topics_of_a_subscription_take_turns() {
+    let (store, _folder) = store();
+    for topic in ["bills.new", "orders", "orders.a", "orders.a", "orders.a", "orders.b", "orders/a", "shop"] {
+        store.publish("tenant", "app", message(topic, topic)).await.unwrap();
+    }
+    store.publish("tenant", "other", message("orders.a", "of another app")).await.unwrap();
+    let topics = ["orders.*", "shop", "orders.a", "none"].map(str::to_owned).into();
+    let of = Subscription { tenant: "tenant".into(), app: "app".into(), topics };
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let after = seen.last().cloned();
+        let taken = store.take_any(&of, after.as_deref()).await.unwrap();
+        assert_eq!(taken.message.data, taken.message.topic.as_bytes());
+        seen.push(taken.message.topic);
+    }
+    assert_eq!(seen, ["orders.a", "orders.b", "shop", "orders.a", "orders.a"]);
+    assert!(timeout(QUIET, store.take_any(&of, Some("orders.a"))).await.is_err());
+
+    // It is woken by a topic that was not there, and by a message that is given back.
+    let waiting = tokio::spawn({
+        let (store, of) = (store.clone(), of.clone());
+        async move { store.take_any(&of, None).await.unwrap() }
+    });
+    tokio::task::yield_now().await;
+    store.publish("tenant", "app", message("orders.z", "late")).await.unwrap();
+    let late = waiting.await.unwrap();
+    assert_eq!(late.message.data, b"late");
+    store.give_back(&named("orders.z"), late.sequence).await.unwrap();
+    let again = store.take_any(&of, None).await.unwrap();
+    assert_eq!((again.message.data.as_slice(), again.attempts), (&b"late"[..], 1));
+    store.accept(&named("orders.z"), again.sequence).await.unwrap();
+    assert!(timeout(QUIET, store.take_any(&of, None)).await.is_err(), "no message is taken twice");
+}
+
+#[tokio::test]
+async fn takers_beside_each_other_handle_each_message_once() {
+    let (store, _folder) = store();
+    let of = Subscription { tenant: "tenant".into(), app: "app".into(), topics: ["t".to_owned()].into() };
+    let takers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, of) = (store.clone(), of.clone());
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                while let Ok(taken) = timeout(Duration::from_millis(500), store.take_any(&of, None)).await {
+                    let taken = taken.unwrap();
+                    store.accept(&named("t"), taken.sequence).await.unwrap();
+                    seen.extend(taken.message.data);
+                }
+                seen
+            })
+        })
+        .collect();
+    for number in 0..100_u8 {
+        let message = Message { topic: "t".into(), data: vec![number], ..Message::default() };
+        store.publish("tenant", "app", message).await.unwrap();
+    }
+    let mut all = Vec::new();
+    for taker in takers {
+        all.extend(taker.await.unwrap());
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..100).collect::<Vec<u8>>());
 }
 
 #[tokio::test]

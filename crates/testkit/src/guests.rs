@@ -153,6 +153,11 @@ mod tests {
     fn every_guest_is_a_component_that_imports_and_exports_what_it_is_named_for() {
         for (name, import, export) in [
             ("archive", "wasi:blobstore/container@0.2.0-draft", "wasi:http/incoming-handler@0.2."),
+            (
+                "clerk",
+                "wasi:messaging/request-reply@0.2.0-draft",
+                "wasi:messaging/incoming-handler@0.2.0-draft",
+            ),
             ("courier", "wasi:messaging/producer@0.2.0-draft", "wasi:http/incoming-handler@0.2."),
             ("keeper", "wasi:keyvalue/atomics@0.2.0-draft2", "wasi:http/incoming-handler@0.2."),
             ("chaos-http", "wasi:http/types@0.2.", "wasi:http/incoming-handler@0.2."),

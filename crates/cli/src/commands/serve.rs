@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tenon_edge::{Server, ServerError, Site};
+use tenon_edge::{Deliveries, Server, ServerError, Site};
 use tenon_engine::{Backends, Engine, Pool, Service, Terms, Tuning};
 use tenon_model::{Diagnostic, Location};
 use tracing_subscriber::EnvFilter;
@@ -44,6 +44,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let service = describe(service, app.bytes(), &app.errors)?;
     let shape = service.shape().to_string();
     let digest = service.digest().to_string();
+    let post = service.post();
 
     // Asked for before anything is announced: whoever reads the line below may send a signal at once.
     let mut signals = Signals::new([SIGINT, SIGTERM])
@@ -51,11 +52,16 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let workers = args.workers.map_or_else(cores, usize::from);
     let site = Arc::new(Site::new(service));
     let server = Server { listen: args.listen, workers, drain: site.longest() };
-    let listening = server.start(site).map_err(refused)?;
+    let listening = server.start(Arc::clone(&site)).map_err(refused)?;
+    let deliveries = Deliveries::start(&site).map_err(refused)?;
     let address = listening.address();
     terminal.step("handler", &shape);
     if reuse.is_on() {
         terminal.step("reuse", &reuse.to_string());
+    }
+    if let Some(post) = &post {
+        let topics: Vec<_> = post.subscription.topics.iter().map(String::as_str).collect();
+        terminal.step("messages", format_args!("{} to {}", topics.join(", "), post.component));
     }
     terminal.result(format_args!("serving {} on http://{address}", app.name), || {
         json!({
@@ -74,6 +80,9 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
             let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
         }
     });
+    if let Some(deliveries) = deliveries {
+        deliveries.drain();
+    }
     let drained = listening.drain();
     handle.close();
     let _ = impatient.join();

@@ -16,6 +16,7 @@ mod http;
 mod input;
 mod kinds;
 mod limits;
+mod messages;
 mod reach;
 mod reuse;
 mod stop;

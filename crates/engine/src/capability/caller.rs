@@ -43,7 +43,7 @@ impl Principals {
     ///
     /// A part that nobody gave anything to is a principal too: one that may do nothing.
     pub(crate) fn index(&mut self, part: &str, authorities: &Authorities) -> Option<usize> {
-        if let Some(index) = self.all.iter().position(|principal| principal.part.as_deref() == Some(part)) {
+        if let Some(index) = self.known(part) {
             return Some(index);
         }
         if self.all.len() == PRINCIPALS_MAX {
@@ -52,6 +52,16 @@ impl Principals {
         let authority = authorities.parts.get(part).cloned().unwrap_or_default();
         self.all.push(Principal { part: Some(part.to_owned()), authority });
         Some(self.all.len() - 1)
+    }
+
+    /// The index of a part that was met.
+    pub(crate) fn known(&self, part: &str) -> Option<usize> {
+        self.all.iter().position(|principal| principal.part.as_deref() == Some(part))
+    }
+
+    /// What people call the service.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
     }
 
     /// What the principal may do.

@@ -1,12 +1,13 @@
 //! `wasi:messaging` 0.2.0-draft: messages to the other components of the app. A message that is sent waits, durably,
-//! in the queue of its topic; a request waits for its answers for as long as the request runs that sent it.
+//! in the queue of its topic; a request waits for its answers for as long as the request runs that sent it. Who is
+//! given messages, and how, is in [`crate::deliver`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tenon_model::store::{MESSAGE_BYTES_MAX, Message, Messages, NAME_BYTES_MAX, StoreError};
+use tenon_model::store::{MESSAGE_BYTES_MAX, Message, Messages, NAME_BYTES_MAX, StoreError, topic_matches};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use wasmtime::Result;
@@ -19,12 +20,13 @@ use crate::host::Called;
 mod bindings {
     wasmtime::component::bindgen!({
         path: "wit/messaging",
-        world: "wasi:messaging/imports-request-reply",
+        world: "wasi:messaging/messaging-request-reply",
         imports: {
             "wasi:messaging/producer.send": async | trappable,
             "wasi:messaging/request-reply.request": async | trappable,
             default: trappable,
         },
+        exports: { default: async },
         with: {
             "wasi:messaging/types.client": super::Client,
             "wasi:messaging/types.message": super::Letter,
@@ -33,11 +35,16 @@ mod bindings {
     });
 }
 
+pub(crate) use bindings::MessagingRequestReplyPre as HandlerPre;
 pub(super) use bindings::wasi::messaging::{producer, request_reply, types};
-use types::Error;
+pub(crate) use types::Error;
 
 /// The version of the package that is implemented.
 pub(super) const VERSION: &str = "0.2.0-draft";
+/// What a component exports to be given messages.
+pub(crate) const HANDLER: &str = "wasi:messaging/incoming-handler@0.2.0-draft";
+/// The same in any version.
+pub(crate) const HANDLER_UNVERSIONED: &str = "wasi:messaging/incoming-handler";
 /// Messages that a component holds at once.
 const MESSAGES_HELD_MAX: u32 = 64;
 /// Requests of a node that wait for answers at once.
@@ -103,14 +110,6 @@ impl Drop for Inbox {
     }
 }
 
-/// Whether a topic is one of those that `pattern` stands for.
-fn covers(pattern: &str, topic: &str) -> bool {
-    match pattern.strip_suffix(".*") {
-        Some(above) => topic.strip_prefix(above).is_some_and(|rest| rest.len() > 1 && rest.starts_with('.')),
-        None => pattern == topic,
-    }
-}
-
 fn other(error: &StoreError) -> Error {
     match error {
         StoreError::Timeout => Error::Timeout,
@@ -122,7 +121,7 @@ impl Called<'_> {
     /// The store, if this may be published there.
     fn publisher(&self, topic: &str) -> Result<Arc<dyn Messages>, Error> {
         let granted = self.caller.grants().messaging.iter().flat_map(|grant| &grant.publish);
-        if topic.len() > NAME_BYTES_MAX || !granted.into_iter().any(|pattern| covers(pattern, topic)) {
+        if topic.len() > NAME_BYTES_MAX || !granted.into_iter().any(|pattern| topic_matches(pattern, topic)) {
             let asked = format!("publish to {}", quoted(topic));
             let line = format!(r#""wasi:messaging" = {{ publish = [{}] }}"#, quoted(topic));
             self.caller.refused("wasi:messaging", &asked, &line);
@@ -132,7 +131,8 @@ impl Called<'_> {
         store.clone().ok_or_else(|| Error::Connection("this host has no message store".into()))
     }
 
-    fn letter(&mut self, message: Message, received: bool) -> Result<Resource<Letter>> {
+    /// A message in the hands of the component.
+    pub(crate) fn letter(&mut self, message: Message, received: bool) -> Result<Resource<Letter>> {
         let held = Held::one(&self.caller.held_messages, MESSAGES_HELD_MAX);
         let _held = held.ok_or_else(|| {
             wasmtime::Error::msg(format!(
@@ -322,16 +322,6 @@ impl types::HostMessage for Called<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pattern_stands_for_what_is_below_it_and_nothing_else() {
-        assert!(covers("orders.new", "orders.new"));
-        assert!(covers("orders.*", "orders.new") && covers("orders.*", "orders.new.eu"));
-        for topic in ["orders", "orders.", "ordersnew", "orders2.new", "order.new", ""] {
-            assert!(!covers("orders.*", topic), "{topic}");
-        }
-        assert!(!covers("orders", "orders.new") && !covers("*", "orders"));
-    }
 
     #[tokio::test]
     async fn an_inbox_is_closed_when_its_request_ends() {

@@ -24,7 +24,7 @@ pub(crate) mod filesystem;
 pub(crate) mod http;
 mod keyvalue;
 mod logging;
-mod messaging;
+pub(crate) mod messaging;
 mod output;
 pub(crate) mod sockets;
 pub(crate) mod stores;

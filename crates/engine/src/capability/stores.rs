@@ -11,7 +11,7 @@ use super::Caller;
 use super::messaging::Inboxes;
 
 /// Everything belongs to one tenant on a node that serves one app.
-const TENANT: &str = "default";
+pub(crate) const TENANT: &str = "default";
 /// A refused name is not repeated at greater length in the log, in bytes.
 const SAID_BYTES_MAX: usize = 128;
 

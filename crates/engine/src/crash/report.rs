@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use serde::{Deserialize, Serialize};
+use tenon_model::store::Message;
 use tenon_model::{Digest, Limits};
 use wasmtime::{Error, WasmBacktrace};
 
@@ -172,6 +173,18 @@ impl Boundary {
                 .map(|(name, value)| (name.clone(), kept(name, value)))
                 .collect(),
             body_bytes: headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()),
+        }
+    }
+
+    /// What is kept of a message: its topic stands where a request has its path.
+    pub(crate) fn of_message(message: &Message, id: &Arc<str>) -> Self {
+        let topic: String = message.topic.chars().filter(char::is_ascii_graphic).collect();
+        Self {
+            id: Arc::clone(id),
+            method: Method::from_bytes(b"MESSAGE").unwrap_or_default(),
+            uri: Uri::builder().path_and_query(format!("/{topic}")).build().unwrap_or_default(),
+            fields: Vec::new(),
+            body_bytes: Some(message.data.len() as u64),
         }
     }
 

@@ -1,0 +1,295 @@
+//! The life of a message: taken from its queue, admitted, handled, and then accepted, tried again or thrown away.
+//!
+//! Messages are delivered at least once and in no certain order: several run at the same time, and one whose handling
+//! fails is tried again later. How often it was tried is known to the process only; after a restart it begins anew.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tenon_engine::{Failure, Post, Record, Service};
+use tenon_model::store::{Collection, Delivery, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::admit::{Admitted, Gate};
+use crate::identify::Ids;
+use crate::journey::{Site, micros};
+use crate::server::ServerError;
+
+/// Messages that are handled at the same time; they count among the requests of the app that may run.
+pub const DELIVERIES_MAX: usize = 16;
+/// How often the handling of a message is tried. One that failed every time is thrown away.
+pub const ATTEMPTS_MAX: u32 = 5;
+/// How long a message rests after it was tried for the first time; each further rest is four times as long.
+const REST: Duration = Duration::from_millis(100);
+/// Messages that may rest at the same time; each further one rests in the place of one that is handled.
+const RESTING_MAX: usize = 1_000;
+/// When the app handles as many requests as it may, or the store fails: wait before trying again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// When the node has no free sandbox: wait before trying again.
+const POOL_PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of the messages of a node since it was started.
+#[derive(Debug, Default)]
+pub struct Tally {
+    handled: AtomicU64,
+    failed: AtomicU64,
+    thrown_away: AtomicU64,
+}
+
+impl Tally {
+    /// Messages that were handled.
+    pub fn handled(&self) -> u64 {
+        self.handled.load(Relaxed)
+    }
+
+    /// Attempts that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Relaxed)
+    }
+
+    /// Messages that were thrown away, because every attempt failed.
+    pub fn thrown_away(&self) -> u64 {
+        self.thrown_away.load(Relaxed)
+    }
+}
+
+/// The delivery of messages, running on a thread of its own.
+pub struct Deliveries {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+    tally: Arc<Tally>,
+}
+
+impl Deliveries {
+    /// Starts to deliver what the site's app is subscribed to; `None` when that is nothing.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(site: &Arc<Site>) -> Result<Option<Self>, ServerError> {
+        let (service, gate) = site.app();
+        let Some(post) = service.post() else { return Ok(None) };
+        let (stop, stopped) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ServerError::Worker)?;
+        let ids = Ids::new().map_err(|error| ServerError::Worker(error.into()))?;
+        let tally = Arc::new(Tally::default());
+        let office = Arc::new(Office {
+            service: Arc::clone(service),
+            gate: Arc::clone(gate),
+            post,
+            ids,
+            tally: Arc::clone(&tally),
+            resting: Arc::new(Semaphore::new(RESTING_MAX)),
+        });
+        let longest = site.longest();
+        let thread = std::thread::Builder::new()
+            .name("tenon-messages".into())
+            .spawn(move || {
+                runtime.block_on(office.deliver_all(stopped, longest));
+                // Whatever still rests is in the store.
+                runtime.shutdown_background();
+            })
+            .map_err(ServerError::Worker)?;
+        Ok(Some(Self { stop, thread, tally }))
+    }
+
+    /// What became of the messages so far.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// Takes no further message, and waits for those that are being handled.
+    pub fn drain(self) {
+        self.stop.send_replace(true);
+        let _ = self.thread.join();
+        let Tally { handled, failed, thrown_away } = &*self.tally;
+        let (handled, failed, thrown_away) =
+            (handled.load(Relaxed), failed.load(Relaxed), thrown_away.load(Relaxed));
+        tracing::info!(target: "tenon::message", handled, failed, thrown_away, "no more messages are delivered");
+    }
+}
+
+/// All that a delivery needs.
+struct Office {
+    service: Arc<Service>,
+    gate: Arc<Gate>,
+    post: Post,
+    ids: Ids,
+    tally: Arc<Tally>,
+    resting: Arc<Semaphore>,
+}
+
+impl Office {
+    /// Delivers until it is told to stop, then waits for what is running.
+    async fn deliver_all(self: Arc<Self>, mut stopped: watch::Receiver<bool>, longest: Duration) {
+        let places = Arc::new(Semaphore::new(DELIVERIES_MAX));
+        let mut last: Option<String> = None;
+        {
+            let mut stopped = pin!(stopped.wait_for(|stopped| *stopped));
+            loop {
+                let next = async {
+                    // It is never closed.
+                    let place = Arc::clone(&places).acquire_owned().await.ok()?;
+                    let taken = self.post.store.take_any(&self.post.subscription, last.as_deref()).await;
+                    Some((place, taken))
+                };
+                let (place, taken) = tokio::select! {
+                    next = next => match next { Some(next) => next, None => return },
+                    _ = &mut stopped => break,
+                };
+                match taken {
+                    Ok(delivery) => {
+                        last = Some(delivery.message.topic.clone());
+                        tokio::spawn(Arc::clone(&self).deliver(delivery, place));
+                    }
+                    Err(error) => {
+                        tracing::error!(target: "tenon::message", %error, "messages cannot be taken");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+        }
+        // All places are free once nothing is handled any more.
+        let all = places.acquire_many(u32::try_from(DELIVERIES_MAX).unwrap_or(u32::MAX));
+        if tokio::time::timeout(longest, all).await.is_err() {
+            tracing::warn!(target: "tenon::message", "messages were still being handled when the drain's time was over");
+        }
+    }
+
+    /// One delivery: admit, handle, settle.
+    async fn deliver(self: Arc<Self>, delivery: Delivery, place: OwnedSemaphorePermit) {
+        let handled = loop {
+            let admitted = self.admit().await;
+            match self.handle(&delivery, admitted).await {
+                // The node's doing: it does not count as an attempt.
+                Err(Failure::PoolExhausted { .. }) => tokio::time::sleep(POOL_PAUSE).await,
+                handled => break handled,
+            }
+        };
+        match handled {
+            Ok(()) => self.accept(&delivery).await,
+            Err(_) if delivery.attempts + 1 >= ATTEMPTS_MAX => {
+                self.throw_away(&delivery);
+                self.accept(&delivery).await;
+            }
+            Err(_) => self.rest(delivery, place).await,
+        }
+    }
+
+    /// Waits until the app may run one more.
+    async fn admit(&self) -> Admitted {
+        loop {
+            match self.gate.admit().await {
+                Ok(admitted) => return admitted,
+                // Clients do not wait longer because messages wait.
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Runs the guest; it counts as running until it is recorded.
+    async fn handle(&self, delivery: &Delivery, admitted: Admitted) -> Result<(), Failure> {
+        let id = self.ids.fresh();
+        let attempt = delivery.attempts + 1;
+        let (name, component) = (self.service.name().to_owned(), self.post.component.clone());
+        let (topic, number) = (delivery.message.topic.clone(), delivery.sequence);
+        let (tally, shared) = (Arc::clone(&self.tally), id.shared());
+        let record = move |Record { outcome, bill, crash }: Record| {
+            match outcome {
+                Ok(finished) => {
+                    tally.handled.fetch_add(u64::from(finished), Relaxed);
+                    tracing::debug!(
+                        target: "tenon::request",
+                        request_id = &*shared,
+                        app = name,
+                        component,
+                        topic,
+                        message = number,
+                        attempt,
+                        finished,
+                        cpu_us = micros(bill.cpu),
+                        wall_us = micros(bill.wall),
+                        memory_bytes = bill.memory_bytes,
+                        "message handled"
+                    );
+                }
+                Err(failure) => {
+                    tally.failed.fetch_add(1, Relaxed);
+                    let place = failure.place();
+                    tracing::error!(
+                        target: "tenon::message",
+                        request_id = &*shared,
+                        app = name,
+                        component = place.and_then(|place| place.component.as_deref()).unwrap_or(&component),
+                        function = place.and_then(|place| place.function.as_deref()).unwrap_or("handle"),
+                        limit = failure.limit().as_deref().unwrap_or("none"),
+                        cause = failure.cause(),
+                        code = failure.code(),
+                        crash = crash.as_deref().unwrap_or("none"),
+                        topic,
+                        number,
+                        attempt,
+                        attempts_max = ATTEMPTS_MAX,
+                        cpu_us = micros(bill.cpu),
+                        wall_us = micros(bill.wall),
+                        memory_bytes = bill.memory_bytes,
+                        "a message was not handled"
+                    );
+                }
+            }
+            drop(admitted);
+        };
+        self.service.deliver(delivery.message.clone(), id.shared(), record).await
+    }
+
+    /// Removes a message that was handled, or is given up.
+    async fn accept(&self, delivery: &Delivery) {
+        let accepted = match self.queue(delivery) {
+            Ok(topic) => self.post.store.accept(&topic, delivery.sequence).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = accepted {
+            // It stays taken until the node is started again, and is then delivered once more.
+            tracing::error!(target: "tenon::message", %error, topic = delivery.message.topic, "a message cannot be removed");
+        }
+    }
+
+    fn throw_away(&self, delivery: &Delivery) {
+        self.tally.thrown_away.fetch_add(1, Relaxed);
+        tracing::error!(
+            target: "tenon::message",
+            component = self.post.component,
+            topic = delivery.message.topic,
+            number = delivery.sequence,
+            attempts = ATTEMPTS_MAX,
+            bytes = delivery.message.bytes(),
+            "a message was thrown away: every attempt to handle it failed"
+        );
+    }
+
+    /// Gives a message back after a rest, without keeping others from being handled meanwhile.
+    async fn rest(self: Arc<Self>, delivery: Delivery, place: OwnedSemaphorePermit) {
+        let rest = REST * 4_u32.saturating_pow(delivery.attempts);
+        let resting = Arc::clone(&self.resting).try_acquire_owned();
+        // Where too many rest, it keeps the place of one that would be handled.
+        let _place = resting.is_err().then_some(place);
+        tokio::time::sleep(rest).await;
+        let given_back = match self.queue(&delivery) {
+            Ok(topic) => self.post.store.give_back(&topic, delivery.sequence).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = given_back {
+            tracing::error!(target: "tenon::message", %error, topic = delivery.message.topic, "a message cannot be given back");
+        }
+    }
+
+    fn queue(&self, delivery: &Delivery) -> Result<Collection, StoreError> {
+        let of = &self.post.subscription;
+        Collection::new(&of.tenant, &of.app, &delivery.message.topic)
+    }
+}
