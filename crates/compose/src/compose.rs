@@ -209,7 +209,7 @@ fn provenance_of(manifest: &Manifest, graph: &Graph<'_>, pieces: &[Piece<'_>]) -
             .filter(|edge| edge.importer == index)
             .map(|edge| {
                 let component = graph.nodes[edge.exporter].component.name.clone();
-                (edge.import.clone(), Source { component, export: edge.export.clone() })
+                (edge.import.to_string(), Source { component, export: edge.export.to_string() })
             })
             .collect(),
     };

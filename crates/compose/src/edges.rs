@@ -11,8 +11,8 @@ pub(crate) fn check_edges(graph: &Graph<'_>) -> Vec<Diagnostic> {
 }
 
 fn check(graph: &Graph<'_>, edge: &Edge<'_>) -> Option<Diagnostic> {
-    let export = graph.nodes[edge.exporter].contract.export(&edge.export)?;
-    let import = graph.nodes[edge.importer].contract.import(&edge.import)?;
+    let export = graph.nodes[edge.exporter].export(&edge.export)?;
+    let import = graph.nodes[edge.importer].import(&edge.import)?;
     if export.kind() != import.kind() {
         return Some(kinds_differ(graph, edge, &export, &import));
     }

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenon_model::{Diagnostic, Diagnostics, Location, Standing, standing};
-use tenon_wit::{import_names, require_component, same_track, track};
+use tenon_wit::{Contract, import_names, require_component, same_track, track};
 use wac_graph::types::{ItemKind, Package, Types, WorldId};
 use wac_graph::{CompositionGraph, EncodeError, EncodeOptions, InstantiationArgumentError, NodeId};
 
-use crate::graph::{Edge, Graph};
+use crate::adapter::{Adapter, adapter};
+use crate::graph::{Edge, Graph, Target};
 
 /// An encoded composition.
 pub(crate) struct Encoded {
@@ -29,17 +30,28 @@ pub(crate) struct Piece<'p> {
 pub(crate) fn encode(graph: &Graph<'_>, pieces: &[Piece<'_>]) -> Result<Encoded, Diagnostics> {
     let mut composition = CompositionGraph::new();
     let instances = instantiate(graph, pieces, &mut composition)?;
-    for edge in &graph.edges {
-        connect(graph, &mut composition, &instances, edge)?;
+    for edges in graph
+        .edges
+        .chunk_by(|left, right| (left.importer, &left.import.name) == (right.importer, &right.import.name))
+    {
+        connect(graph, &mut composition, &instances, edges)?;
     }
-    for (name, index) in &graph.exports {
-        let export =
-            composition.alias_instance_export(instances[*index], name).map_err(|error| unexpected(&error))?;
+    for (name, exported) in &graph.exports {
+        let export = alias(&mut composition, instances[exported.node], &exported.target)?;
         composition.export(export, name).map_err(|error| unexpected(&error))?;
     }
     let options = EncodeOptions { define_components: true, validate: true, processor: None };
     let bytes = composition.encode(options).map_err(|error| refused(graph, &instances, &error))?;
     require_component("the composed component", &bytes)?;
+    Contract::of("the composed component", &bytes).map_err(|found| {
+        let mut diagnostic = Diagnostic::new(
+            "not-composable",
+            "the components fit one by one, but no contract can describe the component they make",
+        );
+        diagnostic.notes = found.notes.into_iter().take(1).collect();
+        diagnostic
+            .mend("Export each interface once, and interfaces together with those whose types they use.")
+    })?;
     let imports = import_names(&bytes);
     check_imports(graph, pieces, &imports)?;
     Ok(Encoded { bytes, imports })
@@ -146,28 +158,100 @@ fn in_order_of_dependency(graph: &Graph<'_>) -> Vec<usize> {
     order
 }
 
+/// What an instance exports as `target`.
+fn alias(
+    composition: &mut CompositionGraph,
+    instance: NodeId,
+    target: &Target,
+) -> Result<NodeId, Diagnostic> {
+    let export =
+        composition.alias_instance_export(instance, &target.name).map_err(|error| unexpected(&error))?;
+    match &target.function {
+        Some(function) => {
+            composition.alias_instance_export(export, function).map_err(|error| unexpected(&error))
+        }
+        None => Ok(export),
+    }
+}
+
+/// Satisfies one import with what `edges` say: one edge, or one for each function of an interface.
 fn connect(
     graph: &Graph<'_>,
     composition: &mut CompositionGraph,
     instances: &[NodeId],
-    edge: &Edge<'_>,
+    edges: &[Edge<'_>],
 ) -> Result<(), Diagnostic> {
-    let export = composition
-        .alias_instance_export(instances[edge.exporter], &edge.export)
-        .map_err(|error| unexpected(&error))?;
-    composition.set_instantiation_argument(instances[edge.importer], &edge.import, export).map_err(|error| {
-        let InstantiationArgumentError::ArgumentTypeMismatch { source, .. } = &error else {
-            return unexpected(&error);
+    let Some(edge) = edges.first() else { return Ok(()) };
+    let argument = match &edge.import.function {
+        None => alias(composition, instances[edge.exporter], &edge.export)?,
+        Some(_) => put_together(graph, composition, instances, edges)?,
+    };
+    composition.set_instantiation_argument(instances[edge.importer], &edge.import.name, argument).map_err(
+        |error| {
+            let InstantiationArgumentError::ArgumentTypeMismatch { source, .. } = &error else {
+                return unexpected(&error);
+            };
+            let (from, to) =
+                (&graph.nodes[edge.exporter].component.name, &graph.nodes[edge.importer].component.name);
+            Diagnostic::new(
+                "type-mismatch",
+                format!("what `{from}` exports is not what `{to}` imports as `{}`", edge.import.name),
+            )
+            .at(edge.wire.import.at.clone())
+            .note("first difference", format!("{source:#}"))
+            .mend(format!("Build `{from}` and `{to}` again against one copy of the contract."))
+        },
+    )
+}
+
+/// An instance that has the functions which `edges` name, under the names that the importer has for them.
+fn put_together(
+    graph: &Graph<'_>,
+    composition: &mut CompositionGraph,
+    instances: &[NodeId],
+    edges: &[Edge<'_>],
+) -> Result<NodeId, Diagnostic> {
+    let first = &edges[0];
+    let importer = &graph.nodes[first.importer];
+    let Some(wanted) = importer.contract.import(&first.import.name) else {
+        return Err(Diagnostic::new("internal", format!("the import `{}` is not there", first.import.name)));
+    };
+    let Adapter { bytes, imports } = adapter(graph, &wanted, &edges.iter().collect::<Vec<_>>())
+        .map_err(|found| found.at(first.wire.import.at.clone()))?;
+    let name = format!("{} {}", importer.component.name, first.import.name);
+    let package = Package::from_bytes(&name, None, bytes, composition.types_mut()).map_err(|error| {
+        Diagnostic::new("internal", "an adapter that was written cannot be read")
+            .note("found", format!("{error:#}"))
+    })?;
+    let needed: Vec<String> = composition.types()[package.ty()].imports.keys().cloned().collect();
+    let package = composition.register_package(package).map_err(|error| unexpected(&error))?;
+    let instance = composition.instantiate(package);
+    for name in needed {
+        let source = match imports.iter().find(|(import, ..)| *import == name) {
+            Some((_, node, export)) => Some((*node, Target::whole(export))),
+            None => source_of_types(graph, edges, &name),
         };
-        let (from, to) =
-            (&graph.nodes[edge.exporter].component.name, &graph.nodes[edge.importer].component.name);
-        Diagnostic::new(
-            "type-mismatch",
-            format!("what `{from}` exports is not what `{to}` imports as `{}`", edge.import),
-        )
-        .at(edge.wire.import.at.clone())
-        .note("first difference", format!("{source:#}"))
-        .mend(format!("Build `{from}` and `{to}` again against one copy of the contract."))
+        if let Some((node, target)) = source {
+            let argument = alias(composition, instances[node], &target)?;
+            composition
+                .set_instantiation_argument(instance, &name, argument)
+                .map_err(|error| unexpected(&error))?;
+        }
+    }
+    Ok(instance)
+}
+
+/// Where an interface comes from whose types the joined functions use: from an exporter itself, or from where an
+/// exporter has it; otherwise it is left open, as it is for the exporter.
+fn source_of_types(graph: &Graph<'_>, edges: &[Edge<'_>], name: &str) -> Option<(usize, Target)> {
+    edges.iter().find_map(|edge| {
+        if graph.nodes[edge.exporter].contract.export(name).is_some() {
+            return Some((edge.exporter, Target::whole(name)));
+        }
+        let whole = |it: &&Edge<'_>| {
+            it.importer == edge.exporter && it.import.name == name && it.import.function.is_none()
+        };
+        graph.edges.iter().find(whole).map(|it| (it.exporter, it.export.clone()))
     })
 }
 
@@ -246,7 +330,8 @@ fn refused(graph: &Graph<'_>, instances: &[NodeId], error: &EncodeError) -> Diag
             "not-composable",
             "the components fit one by one, but the component they make is not valid",
         )
-        .note("found", source.message())
+        // Numbers of the validator's, which differ from run to run, tell nobody anything.
+        .note("found", source.message().split(" (ResourceId").next().unwrap_or_default())
         .mend(
             "Most often a composed export uses types of an interface that is satisfied within the composition: \
              export that interface too, or leave it open.",
@@ -256,7 +341,7 @@ fn refused(graph: &Graph<'_>, instances: &[NodeId], error: &EncodeError) -> Diag
 }
 
 /// A fault of ours: the graph was checked, so the encoder has nothing to refuse.
-fn unexpected(error: &dyn std::error::Error) -> Diagnostic {
+pub(crate) fn unexpected(error: &dyn std::error::Error) -> Diagnostic {
     let mut causes = vec![error.to_string()];
     let mut source = error.source();
     while let Some(cause) = source {

@@ -6,11 +6,12 @@
 mod cycles;
 mod exports;
 mod open;
+mod resolve;
 
 use std::collections::BTreeMap;
 
 use tenon_model::{Authority, Diagnostic, Digest, InterfaceName, Location};
-use tenon_wit::{Contract, most_similar, require_component, same_track};
+use tenon_wit::{Contract, Item, most_similar, require_component};
 
 use crate::compose::Input;
 use crate::manifest::{Component, Manifest, Wire};
@@ -23,8 +24,49 @@ pub(crate) struct Graph<'a> {
     pub(crate) edges: Vec<Edge<'a>>,
     /// The imports that are left open, and which nodes have them.
     pub(crate) open: BTreeMap<String, Vec<usize>>,
-    /// The exports of the composition, and which node has them.
-    pub(crate) exports: BTreeMap<String, usize>,
+    /// The exports of the composition, and what each is.
+    pub(crate) exports: BTreeMap<String, Exported>,
+}
+
+/// What the composition exports under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exported {
+    /// The index of the node that has it.
+    pub(crate) node: usize,
+    /// What of the node it is.
+    pub(crate) target: Target,
+}
+
+/// An import or an export of a component, or one function of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Target {
+    /// The name in the component, in full.
+    pub(crate) name: String,
+    /// The function, where only one of an interface is meant.
+    pub(crate) function: Option<String>,
+}
+
+impl Target {
+    pub(crate) fn whole(name: impl Into<String>) -> Self {
+        Self { name: name.into(), function: None }
+    }
+
+    fn within(self, item: Item<'_>) -> Option<Item<'_>> {
+        match &self.function {
+            Some(function) => item.function(function),
+            None => Some(item),
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)?;
+        match &self.function {
+            Some(function) => write!(f, ".{function}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A component with its bytes and its contract.
@@ -43,12 +85,24 @@ pub(crate) struct Edge<'a> {
     pub(crate) wire: &'a Wire,
     /// The index of the node that imports.
     pub(crate) importer: usize,
-    /// The name of the import, in full.
-    pub(crate) import: String,
+    /// The import, or one function of it.
+    pub(crate) import: Target,
     /// The index of the node that exports.
     pub(crate) exporter: usize,
-    /// The name of the export, in full.
-    pub(crate) export: String,
+    /// The export, or one function of it.
+    pub(crate) export: Target,
+}
+
+impl Node<'_> {
+    /// What this component imports as `target`.
+    pub(crate) fn import(&self, target: &Target) -> Option<Item<'_>> {
+        target.clone().within(self.contract.import(&target.name)?)
+    }
+
+    /// What this component exports as `target`.
+    pub(crate) fn export(&self, target: &Target) -> Option<Item<'_>> {
+        target.clone().within(self.contract.export(&target.name)?)
+    }
 }
 
 impl<'a> Graph<'a> {
@@ -61,13 +115,17 @@ impl<'a> Graph<'a> {
         let circles = cycles::find(&graph);
         let no_circles = circles.is_empty();
         findings.extend(circles);
+        findings.extend(graph.missing_functions());
         findings.extend(graph.settle_open_imports(manifest));
         if all_read {
             // A component that could not be read may be the one that was meant.
             findings.extend(graph.check_open_patterns(manifest));
-            findings.extend(graph.settle_exports());
+            findings.extend(graph.settle_exports(manifest));
             if no_circles && graph.exports.is_empty() {
                 findings.extend(graph.nothing_exported(manifest));
+            } else if findings.is_empty() {
+                // A line that could not be resolved may be what would use the component.
+                findings.extend(graph.unused());
             }
         }
         (graph, findings)
@@ -75,47 +133,6 @@ impl<'a> Graph<'a> {
 
     pub(crate) fn index_of(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|node| node.component.name == name)
-    }
-
-    fn resolve_wires(&mut self) -> Vec<Diagnostic> {
-        let mut findings = Vec::new();
-        let mut edges: Vec<Edge<'a>> = Vec::new();
-        for (importer, node) in self.nodes.iter().enumerate() {
-            for wire in &node.component.wires {
-                let import = match resolve_import(node, wire) {
-                    Ok(import) => import,
-                    Err(finding) => {
-                        findings.push(finding);
-                        continue;
-                    }
-                };
-                if let Some(other) = edges.iter().find(|it| it.importer == importer && it.import == import) {
-                    findings.push(
-                        Diagnostic::new(
-                            "duplicate-import",
-                            format!("`{}` satisfies its import `{import}` twice", node.component.name),
-                        )
-                        .at(wire.import.at.clone())
-                        .note_at(
-                            "first satisfied",
-                            format!("from `{}`", other.wire.component.name),
-                            other.wire.import.at.clone(),
-                        )
-                        .mend("Remove one of the two lines."),
-                    );
-                    continue;
-                }
-                // A component that could not be read has been reported already.
-                let Some(exporter) = self.index_of(&wire.component.name) else { continue };
-                match resolve_export(node, &import, &self.nodes[exporter], wire) {
-                    Ok(export) => edges.push(Edge { wire, importer, import, exporter, export }),
-                    Err(finding) => findings.push(finding),
-                }
-            }
-        }
-        edges.sort_by(|left, right| (left.importer, &left.import).cmp(&(right.importer, &right.import)));
-        self.edges = edges;
-        findings
     }
 }
 
@@ -171,6 +188,8 @@ enum Lookup<'n> {
     Absent,
 }
 
+/// Looks a name up: as it is, without its version, or as the plain name of an interface (`verify` for
+/// `demo:auth/verify@0.1.0`).
 fn look_up<'n>(wanted: &str, names: &[&'n str]) -> Lookup<'n> {
     if let Some(exact) = names.iter().find(|name| **name == wanted) {
         return Lookup::Found(exact);
@@ -180,8 +199,10 @@ fn look_up<'n>(wanted: &str, names: &[&'n str]) -> Lookup<'n> {
         .iter()
         .copied()
         .filter(|name| {
-            without_version
-                && InterfaceName::parse(name).is_some_and(|interface| interface.unversioned() == wanted)
+            InterfaceName::parse(name).is_some_and(|interface| match without_version {
+                true => interface.unversioned() == wanted,
+                false => interface.interface == wanted,
+            })
         })
         .collect();
     match matching.as_slice() {
@@ -189,101 +210,6 @@ fn look_up<'n>(wanted: &str, names: &[&'n str]) -> Lookup<'n> {
         [one] => Lookup::Found(one),
         _ => Lookup::Ambiguous(matching),
     }
-}
-
-fn resolve_import(node: &Node<'_>, wire: &Wire) -> Result<String, Diagnostic> {
-    let (name, wanted) = (&node.component.name, &wire.import.name);
-    let items: Vec<_> = node.contract.imports().collect();
-    let names: Vec<_> = items.iter().map(tenon_wit::Item::name).collect();
-    match look_up(wanted, &names) {
-        Lookup::Found(found) => Ok(found.to_owned()),
-        Lookup::Ambiguous(matching) => Err(Diagnostic::new(
-            "ambiguous-import",
-            format!("`{name}` imports `{wanted}` in several versions"),
-        )
-        .at(wire.import.at.clone())
-        .note("found", matching.join("\n"))
-        .mend("Write the version too; one line for each.")),
-        Lookup::Absent => {
-            let mend = match suggestion(wanted, &names) {
-                Some(near) => format!("Did you mean `{near}`?"),
-                None => {
-                    "Remove the line; a toolchain leaves out imports that the source never uses.".to_owned()
-                }
-            };
-            Err(Diagnostic::new("unknown-import", format!("`{name}` does not import `{wanted}`"))
-                .at(wire.import.at.clone())
-                .note(format!("imports of {name} ({})", node.file), listed(&names))
-                .mend(mend))
-        }
-    }
-}
-
-fn resolve_export(
-    importer: &Node<'_>,
-    import: &str,
-    exporter: &Node<'_>,
-    wire: &Wire,
-) -> Result<String, Diagnostic> {
-    let name = &exporter.component.name;
-    let items: Vec<_> = exporter.contract.exports().collect();
-    let names: Vec<_> = items.iter().map(tenon_wit::Item::name).collect();
-    let (wanted, at) = match &wire.export {
-        Some(export) => (export.name.as_str(), &export.at),
-        None => (import, &wire.component.at),
-    };
-    match look_up(wanted, &names) {
-        Lookup::Found(found) => return Ok(found.to_owned()),
-        Lookup::Ambiguous(matching) => {
-            return Err(Diagnostic::new(
-                "ambiguous-export",
-                format!("`{name}` exports `{wanted}` in several versions"),
-            )
-            .at(at.clone())
-            .note("found", matching.join("\n"))
-            .mend("Write the version too."));
-        }
-        Lookup::Absent => {}
-    }
-    if wire.export.is_none() {
-        // Versions of one track stand for one another; whether the types agree is checked for every edge.
-        if let Some(compatible) = names.iter().find(|name| same_track(name, import)) {
-            return Ok((*compatible).to_owned());
-        }
-        if let Some(other) = names.iter().find(|name| unversioned(name) == unversioned(import)) {
-            return Err(Diagnostic::new(
-                "version-mismatch",
-                format!(
-                    "`{}` imports `{import}`, but `{name}` exports it in a version that is not compatible",
-                    importer.component.name
-                ),
-            )
-            .at(wire.import.at.clone())
-            .note(format!("imported by {} ({})", importer.component.name, importer.file), import)
-            .note(format!("exported by {name} ({})", exporter.file), *other)
-            .mend(format!(
-                "Build `{}` against the version that `{name}` exports, or `{name}` against the other.\n\
-                 When the change between the two does not matter here, say so and let the types decide:\n\
-                 \"{}\" = {{ component = \"{name}\", export = \"{other}\" }}",
-                importer.component.name, wire.import.name
-            )));
-        }
-    }
-    let within = items.iter().find(|item| item.functions().iter().any(|(function, _)| *function == wanted));
-    let mend = match (suggestion(wanted, &names), within) {
-        (_, Some(item)) => format!(
-            "The function `{wanted}` is part of the interface `{}`; an export can name the interface: \
-             export = \"{}\".",
-            item.name(),
-            item.name()
-        ),
-        (Some(near), None) => format!("Did you mean `{near}`? export = \"{near}\""),
-        (None, None) => "Name one of its exports with `export = \"…\"`, or another component.".to_owned(),
-    };
-    Err(Diagnostic::new("unknown-export", format!("`{name}` does not export `{wanted}`"))
-        .at(at.clone())
-        .note(format!("exports of {name} ({})", exporter.file), listed(&names))
-        .mend(mend))
 }
 
 fn unversioned(name: &str) -> String {

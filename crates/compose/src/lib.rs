@@ -5,6 +5,7 @@
 //!
 //! Where to start reading: [`Manifest`] is what a person wrote, [`compose`] is the whole journey.
 
+mod adapter;
 mod attribution;
 pub mod authority;
 mod compose;

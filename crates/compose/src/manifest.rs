@@ -21,6 +21,9 @@ pub struct Manifest {
     pub open: Vec<OpenPattern>,
     /// The components, in order of their names.
     pub components: Vec<Component>,
+    /// What the composition exports under names that are written for it, beside what its components export: each
+    /// the name (`import`), the component and its export.
+    pub reexports: Vec<Wire>,
     /// The limits of one request, with defaults where the file says nothing.
     pub limits: Limits,
     /// How often one sandbox is used.
@@ -95,14 +98,15 @@ pub struct Named {
     pub at: Location,
 }
 
-/// One import of a component and the export that shall satisfy it.
+/// One import of a component, or one export of the composition, and the export that shall be it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wire {
-    /// The import; a version may be left out.
+    /// The import; a version may be left out. `demo:auth/verify.verify-token` is one function of an interface.
     pub import: Named,
     /// The component that exports what is wanted.
     pub component: Named,
-    /// The name of that export, when it is not the same; a version may be left out.
+    /// The name of that export, when it is not the same; a version may be left out. A function of an interface is
+    /// named as in `import`, or by its own name where that is enough.
     pub export: Option<Named>,
 }
 

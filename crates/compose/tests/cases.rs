@@ -69,6 +69,8 @@ fn check_parts(inspection: &Inspection, composed: &Composed) {
         .component
         .components
         .iter()
+        // Adapters have no code, and nobody named them.
+        .filter(|nested| nested.name.is_some() || !nested.is_wrapping())
         .map(|nested| (nested.name.clone().unwrap(), nested.digest, nested.size()))
         .collect();
     found.sort();

@@ -2,7 +2,7 @@
 
 use tenon_model::{Diagnostic, Location};
 use wit_component::{DecodedWasm, WitPrinter};
-use wit_parser::{Resolve, TypeDefKind, WorldId, WorldItem, WorldKey};
+use wit_parser::{Function, InterfaceId, Resolve, TypeDefKind, TypeId, WorldId, WorldItem, WorldKey};
 
 use crate::render;
 
@@ -46,7 +46,12 @@ impl Contract {
     }
 
     fn item<'a>(&'a self, key: &WorldKey, item: &'a WorldItem) -> Item<'a> {
-        Item { name: self.resolve.name_world_key(key), resolve: &self.resolve, item }
+        let content = match item {
+            WorldItem::Interface { id, .. } => Content::Interface(*id),
+            WorldItem::Function(function) => Content::Function(function),
+            WorldItem::Type { id, .. } => Content::Type(*id),
+        };
+        Item { name: self.resolve.name_world_key(key), resolve: &self.resolve, content }
     }
 }
 
@@ -72,26 +77,35 @@ impl ItemKind {
     }
 }
 
-/// One import or export of a component.
+/// One import or export of a component, or one member of an interface that it imports or exports.
 #[derive(Clone, Debug)]
 pub struct Item<'a> {
     name: String,
     pub(crate) resolve: &'a Resolve,
-    pub(crate) item: &'a WorldItem,
+    pub(crate) content: Content<'a>,
+}
+
+/// What an [`Item`] is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content<'a> {
+    Interface(InterfaceId),
+    Function(&'a Function),
+    Type(TypeId),
 }
 
 impl<'a> Item<'a> {
-    /// The name, as it stands in the binary: `demo:auth/verify@0.1.0` or a plain name.
+    /// The name, as it stands in the binary: `demo:auth/verify@0.1.0` or a plain name; of a member, with the member's
+    /// name behind it: `demo:auth/verify@0.1.0.verify-token`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// What sort of thing it is.
     pub fn kind(&self) -> ItemKind {
-        match self.item {
-            WorldItem::Interface { .. } => ItemKind::Interface,
-            WorldItem::Function(_) => ItemKind::Function,
-            WorldItem::Type { .. } => ItemKind::Type,
+        match self.content {
+            Content::Interface(_) => ItemKind::Interface,
+            Content::Function(_) => ItemKind::Function,
+            Content::Type(_) => ItemKind::Type,
         }
     }
 
@@ -99,48 +113,84 @@ impl<'a> Item<'a> {
     /// Nothing has to run for it, so nobody has to supply it.
     pub fn is_data_only(&self) -> bool {
         let is_resource = |id| matches!(self.resolve.types[id].kind, TypeDefKind::Resource);
-        match self.item {
-            WorldItem::Function(_) => false,
-            WorldItem::Type { id, .. } => !is_resource(*id),
-            WorldItem::Interface { id, .. } => {
-                let interface = &self.resolve.interfaces[*id];
+        match self.content {
+            Content::Function(_) => false,
+            Content::Type(id) => !is_resource(id),
+            Content::Interface(id) => {
+                let interface = &self.resolve.interfaces[id];
                 interface.functions.is_empty() && !interface.types.values().any(|id| is_resource(*id))
             }
         }
     }
 
+    /// Whether it is an interface that defines resources, or takes them over from another one.
+    pub fn has_resources(&self) -> bool {
+        match self.content {
+            Content::Interface(id) => {
+                self.resolve.interfaces[id].types.values().any(|id| self.stands_for_a_resource(*id))
+            }
+            Content::Function(_) | Content::Type(_) => false,
+        }
+    }
+
+    fn stands_for_a_resource(&self, mut id: TypeId) -> bool {
+        loop {
+            match &self.resolve.types[id].kind {
+                TypeDefKind::Resource => return true,
+                TypeDefKind::Type(wit_parser::Type::Id(aliased)) => id = *aliased,
+                _ => return false,
+            }
+        }
+    }
+
+    /// The function `name` of this interface, on its own.
+    pub fn function(&self, name: &str) -> Option<Item<'a>> {
+        let Content::Interface(id) = self.content else { return None };
+        let function = self.resolve.interfaces[id].functions.get(name)?;
+        Some(self.member(name, Content::Function(function)))
+    }
+
+    /// The type `name` of this interface, on its own.
+    pub fn named_type(&self, name: &str) -> Option<Item<'a>> {
+        let Content::Interface(id) = self.content else { return None };
+        let ty = self.resolve.interfaces[id].types.get(name)?;
+        Some(self.member(name, Content::Type(*ty)))
+    }
+
+    fn member(&self, name: &str, content: Content<'a>) -> Item<'a> {
+        Item { name: format!("{}.{name}", self.name), resolve: self.resolve, content }
+    }
+
     /// The functions: those of an interface, or the one function itself.
     pub fn functions(&self) -> Vec<(&'a str, String)> {
-        match self.item {
-            WorldItem::Function(function) => {
+        match self.content {
+            Content::Function(function) => {
                 vec![(function.name.as_str(), render::function_text(self.resolve, function))]
             }
-            WorldItem::Interface { id, .. } => self.resolve.interfaces[*id]
+            Content::Interface(id) => self.resolve.interfaces[id]
                 .functions
                 .values()
                 .map(|function| (function.name.as_str(), render::function_text(self.resolve, function)))
                 .collect(),
-            WorldItem::Type { .. } => Vec::new(),
+            Content::Type(_) => Vec::new(),
         }
     }
 
     /// The names of the types: those of an interface, or the one type itself.
     pub fn types(&self) -> Vec<&'a str> {
-        match self.item {
-            WorldItem::Function(_) => Vec::new(),
-            WorldItem::Interface { id, .. } => {
-                self.resolve.interfaces[*id].types.keys().map(String::as_str).collect()
-            }
-            WorldItem::Type { id, .. } => self.resolve.types[*id].name.as_deref().into_iter().collect(),
+        match self.content {
+            Content::Function(_) => Vec::new(),
+            Content::Interface(id) => self.resolve.interfaces[id].types.keys().map(String::as_str).collect(),
+            Content::Type(id) => self.resolve.types[id].name.as_deref().into_iter().collect(),
         }
     }
 
     /// The declaration as WIT text.
     pub fn text(&self) -> String {
-        match self.item {
-            WorldItem::Function(function) => render::function_text(self.resolve, function),
-            WorldItem::Interface { id, .. } => render::interface_text(self.resolve, *id),
-            WorldItem::Type { id, .. } => render::type_text(self.resolve, *id),
+        match self.content {
+            Content::Function(function) => render::function_text(self.resolve, function),
+            Content::Interface(id) => render::interface_text(self.resolve, id),
+            Content::Type(id) => render::type_text(self.resolve, id),
         }
     }
 }

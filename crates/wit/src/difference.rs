@@ -5,9 +5,9 @@
 
 use std::collections::HashSet;
 
-use wit_parser::{Function, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId, WorldItem};
+use wit_parser::{Function, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId};
 
-use crate::contract::Item;
+use crate::contract::{Content, Item};
 use crate::render::{function_text, type_name, type_text};
 
 /// Where two declarations of the same thing differ.
@@ -23,6 +23,17 @@ pub struct Difference {
     pub exporter_text: String,
     /// The importer's declarations around that place, as WIT text.
     pub importer_text: String,
+    /// The declaration that holds the place, for whoever looks for it in the sources.
+    pub within: Declaration,
+}
+
+/// Which declaration a difference is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declaration {
+    /// The named type that is innermost, as each side calls it: the exporter and the importer.
+    pub types: Option<(String, String)>,
+    /// The function, likewise.
+    pub functions: Option<(String, String)>,
 }
 
 /// Compares the export `exported` with the import `imported` it shall satisfy; `None` when it fits.
@@ -35,14 +46,10 @@ pub fn first_difference(exported: &Item<'_>, imported: &Item<'_>) -> Option<Diff
         functions: None,
         types: Vec::new(),
     };
-    let result = match (exported.item, imported.item) {
-        (WorldItem::Interface { id: left, .. }, WorldItem::Interface { id: right, .. }) => {
-            walk.interface(*left, *right)
-        }
-        (WorldItem::Function(left), WorldItem::Function(right)) => walk.function(left, right),
-        (WorldItem::Type { id: left, .. }, WorldItem::Type { id: right, .. }) => {
-            walk.ty(&Type::Id(*left), &Type::Id(*right))
-        }
+    let result = match (exported.content, imported.content) {
+        (Content::Interface(left), Content::Interface(right)) => walk.interface(left, right),
+        (Content::Function(left), Content::Function(right)) => walk.function(left, right),
+        (Content::Type(left), Content::Type(right)) => walk.ty(&Type::Id(left), &Type::Id(right)),
         _ => {
             return Some(Difference {
                 place: format!("`{}`", imported.name()),
@@ -50,6 +57,7 @@ pub fn first_difference(exported: &Item<'_>, imported: &Item<'_>) -> Option<Diff
                 imported: Some(imported.kind().with_article().to_owned()),
                 exporter_text: exported.text(),
                 importer_text: imported.text(),
+                within: Declaration::default(),
             });
         }
     };
@@ -85,7 +93,18 @@ impl<'a> Walk<'a> {
             imported,
             exporter_text: text(self.exporter, types.map(|it| it.0), self.functions.map(|it| it.0)),
             importer_text: text(self.importer, types.map(|it| it.1), self.functions.map(|it| it.1)),
+            within: self.declaration(),
         }))
+    }
+
+    fn declaration(&self) -> Declaration {
+        let type_name = |resolve: &Resolve, id: TypeId| resolve.types[id].name.clone();
+        Declaration {
+            types: self.types.last().and_then(|(left, right)| {
+                Some((type_name(self.exporter, *left)?, type_name(self.importer, *right)?))
+            }),
+            functions: self.functions.map(|(left, right)| (left.name.clone(), right.name.clone())),
+        }
     }
 
     fn at(&mut self, place: String, walk: impl FnOnce(&mut Self) -> Walked) -> Walked {
@@ -110,6 +129,7 @@ impl<'a> Walk<'a> {
                         imported: Some(text.clone()),
                         exporter_text: there.join("\n"),
                         importer_text: text,
+                        within: Declaration::default(),
                     }));
                 }
             }
@@ -128,6 +148,7 @@ impl<'a> Walk<'a> {
                         imported: Some(text.clone()),
                         exporter_text: there.join("\n"),
                         importer_text: text,
+                        within: Declaration::default(),
                     }));
                 }
             }

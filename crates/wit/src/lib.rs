@@ -19,7 +19,7 @@ mod symbols;
 mod version;
 
 pub use contract::{Contract, Item, ItemKind, print_wit};
-pub use difference::{Difference, first_difference};
+pub use difference::{Declaration, Difference, first_difference};
 pub use inspection::{CoreModule, Extern, Inspection, Nested, Producer, Sizes, inspect};
 pub use kind::{Kind, Module, System, classify, require_component};
 pub use openapi::{ErrorStatuses, HttpApi, Page, openapi, page, with_docs};
@@ -29,4 +29,4 @@ pub use report::{render_json, render_text};
 pub use snapshot::require_released_wasi;
 pub use symbols::{SourceFrame, Symbols};
 pub use tenon_model::most_similar;
-pub use version::{same_track, track};
+pub use version::{compare_versions, same_track, track};

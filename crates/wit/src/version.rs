@@ -1,5 +1,8 @@
 //! Version tracks: which versions of an interface stand for one another.
 
+use std::cmp::Ordering;
+
+use semver::Version;
 use tenon_model::InterfaceName;
 use wasmparser::names::split_canonical_version;
 
@@ -25,6 +28,12 @@ pub fn same_track(left: &str, right: &str) -> bool {
     track(left) == track(right)
 }
 
+/// Which of two interface names has the newer version; `None` where either has none that can be compared.
+pub fn compare_versions(left: &str, right: &str) -> Option<Ordering> {
+    let version = |name: &str| Version::parse(&InterfaceName::parse(name)?.version?).ok();
+    Some(version(left)?.cmp_precedence(&version(right)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +48,14 @@ mod tests {
         assert!(!same_track("a:b/c", "a:b/c@1.0.0"));
         assert!(!same_track("a:b/c@1.0.0", "a:b/d@1.0.0"));
         assert!(same_track("verify", "verify"));
+    }
+
+    #[test]
+    fn versions_are_compared_as_versions() {
+        let compared = |left, right| compare_versions(left, right);
+        assert_eq!(compared("a:b/c@1.9.0", "a:b/c@1.10.0"), Some(Ordering::Less));
+        assert_eq!(compared("a:b/c@1.0.0-rc.1", "a:b/c@1.0.0"), Some(Ordering::Less));
+        assert_eq!(compared("a:b/c@1.0.0", "a:b/c@1.0.0"), Some(Ordering::Equal));
+        assert_eq!(compared("a:b/c", "a:b/c@1.0.0"), None);
     }
 }

@@ -76,7 +76,7 @@ fn describe(graph: &Graph<'_>, circle: &[&Edge<'_>]) -> Diagnostic {
     for edge in circle {
         diagnostic = diagnostic.note_at(
             format!("{} imports from {}", name(edge.importer), name(edge.exporter)),
-            edge.import.as_str(),
+            edge.import.to_string(),
             edge.wire.import.at.clone(),
         );
     }

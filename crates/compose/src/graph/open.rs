@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use tenon_model::{Capability, Diagnostic, InterfaceName, PartImport, Standing, standing};
-use tenon_wit::{Item, ItemKind, first_difference, same_track};
+use tenon_wit::{Item, ItemKind, first_difference};
 
+use super::resolve::stands_for;
 use super::{Graph, suggestion, unversioned};
 use crate::manifest::Manifest;
 
@@ -78,26 +79,35 @@ impl Graph<'_> {
 
     /// Whether a wire was written for this import, even one that could not be resolved: that has been reported.
     pub(crate) fn is_wired(&self, index: usize, name: &str) -> bool {
-        self.edges.iter().any(|edge| edge.importer == index && edge.import == name)
+        let means = |written: &str| {
+            written == name
+                || InterfaceName::parse(written).is_some_and(|it| it.version.is_none())
+                    && unversioned(name) == *written
+        };
+        self.edges.iter().any(|edge| edge.importer == index && edge.import.name == name)
             || self.nodes[index].component.wires.iter().any(|wire| {
-                let written = &wire.import.name;
-                written == name
-                    || InterfaceName::parse(written).is_some_and(|it| it.version.is_none())
-                        && unversioned(name) == *written
+                let written = wire.import.name.as_str();
+                means(written) || written.rsplit_once('.').is_some_and(|(interface, _)| means(interface))
             })
     }
 
     fn unsatisfied(&self, index: usize, item: &Item<'_>) -> Diagnostic {
         let node = &self.nodes[index];
         let (component, import) = (&node.component.name, item.name());
-        let mut diagnostic = Diagnostic::new(
-            "unsatisfied-import",
-            format!("`{component}` imports `{import}`, and nothing satisfies it"),
-        )
-        .at(node.component.at.clone())
-        .note(format!("imported by {component} ({})", node.file), item.text());
-
         let candidates = self.candidates(index, item);
+        // Those that fit as well as the best one does.
+        let equal: Vec<_> = candidates
+            .iter()
+            .filter(|it| it.fits && candidates.first().is_some_and(|best| best.order == it.order))
+            .collect();
+        let (code, what) = match equal.len() {
+            0 | 1 => ("unsatisfied-import", "nothing satisfies it".to_owned()),
+            count => ("ambiguous-provider", format!("{count} components could satisfy it")),
+        };
+        let mut diagnostic = Diagnostic::new(code, format!("`{component}` imports `{import}`, and {what}"))
+            .at(node.component.at.clone())
+            .note(format!("imported by {component} ({})", node.file), item.text());
+
         for candidate in &candidates {
             diagnostic = diagnostic.note(
                 format!("{} ({})", candidate.component, self.file_of(candidate.component)),
@@ -106,6 +116,10 @@ impl Graph<'_> {
         }
         let lines = candidates.iter().find(|it| it.fits).or(candidates.first()).map(|it| &it.line);
         let open = format!("open = [\"{}\"]", unversioned(import));
+        if equal.len() > 1 {
+            let lines: Vec<_> = equal.iter().map(|it| it.line.as_str()).collect();
+            return diagnostic.mend(format!("Choose one, in the manifest:\n{}", lines.join("\nor\n")));
+        }
         diagnostic.mend(match lines {
             Some(line) => format!(
                 "Add to the manifest:\n{line}\n\
@@ -189,7 +203,7 @@ impl Graph<'_> {
                 if !(same_name || fits && telling) {
                     continue;
                 }
-                let on_track = same_track(export.name(), item.name());
+                let on_track = stands_for(export.name(), item.name());
                 let name = export.name();
                 let why = match (fits, same_name, on_track) {
                     (true, true, true) => format!("exports `{name}`, which fits"),

@@ -13,6 +13,10 @@ pub const TABLES: [Table; 17] = [
             ),
             ("component", "one table a component"),
             (
+                "exports",
+                "what the result exports under other names: one entry an export, as in `[component.NAME.imports]`",
+            ),
+            (
                 "grants",
                 "what a component served alone may touch: the keys of `[component.NAME.grants]`. With several \
                  components, each has its own",
@@ -53,7 +57,11 @@ pub const TABLES: [Table; 17] = [
         name: "[component.NAME.imports], one entry an import: `\"namespace:package/interface\" = { … }`",
         keys: &[
             ("component", "the component that supplies the import"),
-            ("export", "which of its exports; default: the one of the same name. Versions may be left out"),
+            (
+                "export",
+                "which of its exports; default: the one of the same name. Versions may be left out. A function of an \
+                 interface is `namespace:package/interface.function`, or its name alone",
+            ),
         ],
     },
     Table {

@@ -18,7 +18,7 @@ use super::{Component, Exports, Manifest, Named, OpenPattern, Wire};
 /// The most components a composition may have.
 pub(super) const COMPONENTS_MAX: usize = 1_000;
 
-pub(super) const TOP_KEYS: [&str; 7] = ["name", "open", "component", "grants", "limits", "reuse", "errors"];
+pub(super) const TOP_KEYS: [&str; 8] = ["name", "open", "component", "exports", "grants", "limits", "reuse", "errors"];
 pub(super) const COMPONENT_KEYS: [&str; 9] =
     ["path", "source", "wit", "world", "language", "export", "imports", "grants", "limits"];
 pub(super) const WIRE_KEYS: [&str; 2] = ["component", "export"];
@@ -94,12 +94,15 @@ impl Reader<'_> {
             );
         }
         components.sort_by(|left, right| left.name.cmp(&right.name));
-        self.known_components(&components);
+        let reexports = self.reexports(top);
+        let wires = components.iter().flat_map(|component| &component.wires).chain(&reexports);
+        self.known_components(&components, wires.map(|wire| &wire.component));
         Manifest {
             file: self.file.to_owned(),
             name: self.name(top),
             open: self.open(top),
             components,
+            reexports,
             limits,
             reuse: self.reuse(top),
             authorities,
@@ -271,17 +274,45 @@ impl Reader<'_> {
         let Some(imports) = self.table(table, "imports") else {
             return Vec::new();
         };
+        self.wires_of(imports, "import", &format!(" of `{name}`"), "which component satisfies it")
+    }
+
+    /// `[exports]`: what the composition exports under other names than its components do.
+    fn reexports(&mut self, top: &Table<'_>) -> Vec<Wire> {
+        let Some(exports) = self.table(top, "exports") else {
+            return Vec::new();
+        };
+        let wires = self.wires_of(exports, "export", "", "which component has it");
+        for wire in &wires {
+            let name = &wire.import;
+            let is_interface = InterfaceName::parse(&name.name).is_some();
+            if !is_interface && !is_kebab_case(&name.name) {
+                self.found.push(
+                    Diagnostic::new(
+                        "manifest-value",
+                        format!("`{}` cannot be the name of an export", name.name),
+                    )
+                    .at(name.at.clone())
+                    .note("expected", "\"namespace:package/interface\", or a plain name for a function")
+                    .mend("Write the name as whoever calls it shall see it."),
+                );
+            }
+        }
+        wires
+    }
+
+    fn wires_of(&mut self, entries: &Table<'_>, what: &str, of: &str, which: &str) -> Vec<Wire> {
         let mut wires = Vec::new();
-        for (import, value) in imports {
+        for (import, value) in entries {
             let key = import.get_ref();
             let DeValue::Table(wire) = value.get_ref() else {
-                let mut diagnostic = self.type_diagnostic(&format!("the import `{key}`"), "a table", value);
+                let mut diagnostic = self.type_diagnostic(&format!("the {what} `{key}`"), "a table", value);
                 let component = value.get_ref().as_str().unwrap_or("NAME");
                 diagnostic = diagnostic.mend(format!("\"{key}\" = {{ component = \"{component}\" }}"));
                 self.found.push(diagnostic);
                 continue;
             };
-            let all_known = self.known_keys(wire, &WIRE_KEYS, &format!("in the import `{key}` of `{name}`"));
+            let all_known = self.known_keys(wire, &WIRE_KEYS, &format!("in the {what} `{key}`{of}"));
             let export =
                 self.non_empty(wire, "export").map(|(name, span)| Named { name, at: self.location(span) });
             match self.non_empty(wire, "component") {
@@ -294,7 +325,7 @@ impl Reader<'_> {
                 None => self.report(
                     value.span(),
                     "missing-component",
-                    format!("the import `{key}` of `{name}` does not say which component satisfies it"),
+                    format!("the {what} `{key}`{of} does not say {which}"),
                     format!("\"{key}\" = {{ component = \"NAME\" }}"),
                 ),
             }
@@ -302,9 +333,8 @@ impl Reader<'_> {
         wires
     }
 
-    fn known_components(&mut self, components: &[Component]) {
-        for wire in components.iter().flat_map(|component| &component.wires) {
-            let wanted = &wire.component;
+    fn known_components<'w>(&mut self, components: &[Component], wanted: impl Iterator<Item = &'w Named>) {
+        for wanted in wanted {
             if components.iter().any(|component| component.name == wanted.name) {
                 continue;
             }
