@@ -8,6 +8,7 @@ mod exports;
 mod open;
 mod resolve;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tenon_model::{Authority, Diagnostic, Digest, InterfaceName, Location};
@@ -82,7 +83,7 @@ pub(crate) struct Node<'a> {
 
 /// One import satisfied by one export.
 pub(crate) struct Edge<'a> {
-    pub(crate) wire: &'a Wire,
+    pub(crate) wire: Cow<'a, Wire>,
     /// The index of the node that imports.
     pub(crate) importer: usize,
     /// The import, or one function of it.

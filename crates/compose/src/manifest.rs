@@ -4,8 +4,10 @@
 
 mod reader;
 mod reference;
+mod wac;
 
 pub use reference::{TABLES, Table};
+pub use wac::{Dependency, deps_paths};
 
 use tenon_model::{Authorities, Diagnostics, InterfaceName, Language, Limits, Location, Reuse};
 use tenon_wit::ErrorStatuses;
@@ -43,6 +45,19 @@ impl Manifest {
         reader::read(file, text)
     }
 
+    /// Reads the WAC file `text`, which is the content of `file`. `locate` tells where the component of a package lies,
+    /// relative to the file, if it is anywhere.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line and column.
+    pub fn parse_wac(
+        file: &str,
+        text: &str,
+        locate: &mut dyn FnMut(&Dependency) -> Option<String>,
+    ) -> Result<Self, Diagnostics> {
+        wac::read(file, text, locate)
+    }
+
     /// The component called `name`.
     pub fn component(&self, name: &str) -> Option<&Component> {
         self.components.iter().find(|component| component.name == name)
@@ -72,6 +87,10 @@ pub struct Component {
     pub exports: Exports,
     /// How its imports are satisfied, in order of the names written.
     pub wires: Vec<Wire>,
+    /// Components whose exports satisfy every other import that they have by name (WAC's `...NAME`).
+    pub spreads: Vec<Named>,
+    /// Whether all the rest of its imports is left open on purpose (WAC's `...`).
+    pub open: bool,
     /// Where its own memory limit was written, when it has one.
     pub memory_at: Option<Location>,
 }

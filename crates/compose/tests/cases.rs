@@ -1,4 +1,4 @@
-//! Every folder in `cases` is a composition: a manifest, the components it names, and what comes of it.
+//! Every folder in `cases` is a composition: a manifest (`composition.toml` or `composition.wac`), the components it names, and what comes of it.
 //!
 //! A component `NAME.wasm` is made from `NAME.wat` (WebAssembly text), `NAME.wit` (a world; the component does
 //! nothing), `NAME.cut.wit` (the same, cut short) or `NAME.raw` (bytes as they are). `expected.txt` holds the
@@ -12,7 +12,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use tenon_compose::manifest::Dependency;
 use tenon_compose::{Composed, Manifest, compose};
+use tenon_model::Diagnostics;
 use tenon_wit::{Inspection, inspect};
 
 #[test]
@@ -49,8 +51,7 @@ fn holds(case: &Path, bless: bool) -> bool {
 }
 
 fn outcome(case: &Path) -> Result<Composed, String> {
-    let text = fs::read_to_string(case.join("composition.toml")).unwrap();
-    let manifest = Manifest::parse("composition.toml", &text).map_err(|found| found.to_string())?;
+    let manifest = manifest(case).map_err(|found| found.to_string())?;
     let inputs = support::inputs(case, &manifest);
     let composed = compose(&manifest, &support::borrowed(&inputs)).map_err(|found| found.to_string())?;
 
@@ -61,6 +62,18 @@ fn outcome(case: &Path) -> Result<Composed, String> {
     let inspection = inspect("composed.wasm", &composed.bytes).unwrap();
     check_parts(&inspection, &composed);
     Ok(composed)
+}
+
+/// A case has a manifest, or a WAC file whose package `demo:auth` is `auth.wasm`.
+fn manifest(case: &Path) -> Result<Manifest, Diagnostics> {
+    if let Ok(text) = fs::read_to_string(case.join("composition.wac")) {
+        let mut locate = |dependency: &Dependency| {
+            let name = dependency.name.rsplit(':').next()?;
+            case.join(format!("{name}.wit")).is_file().then(|| format!("{name}.wasm"))
+        };
+        return Manifest::parse_wac("composition.wac", &text, &mut locate);
+    }
+    Manifest::parse("composition.toml", &fs::read_to_string(case.join("composition.toml")).unwrap())
 }
 
 /// Every component is in the result byte for byte, under its name.

@@ -29,4 +29,4 @@ pub use report::{render_json, render_text};
 pub use snapshot::require_released_wasi;
 pub use symbols::{SourceFrame, Symbols};
 pub use tenon_model::most_similar;
-pub use version::{compare_versions, same_track, track};
+pub use version::{compare_versions, registry_reference, same_track, track};

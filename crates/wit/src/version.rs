@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use semver::Version;
+use semver::{Version, VersionReq};
 use tenon_model::InterfaceName;
 use wasmparser::names::split_canonical_version;
 
@@ -34,6 +34,20 @@ pub fn compare_versions(left: &str, right: &str) -> Option<Ordering> {
     Some(version(left)?.cmp_precedence(&version(right)?))
 }
 
+/// Whether `path` is a reference to a package, `namespace:name@RANGE` or without the range, and no file; and whether the
+/// range is one, else why not.
+pub fn registry_reference(path: &str) -> Option<Result<(), String>> {
+    let (package, range) =
+        path.split_once('@').map_or((path, None), |(package, range)| (package, Some(range)));
+    let is_package = InterfaceName::parse(&format!("{package}/i")).is_some_and(|it| it.package == package);
+    if !is_package || package.contains('/') {
+        return None;
+    }
+    Some(
+        range.map_or(Ok(()), |range| VersionReq::parse(range).map(|_| ()).map_err(|error| error.to_string())),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +71,18 @@ mod tests {
         assert_eq!(compared("a:b/c@1.0.0-rc.1", "a:b/c@1.0.0"), Some(Ordering::Less));
         assert_eq!(compared("a:b/c@1.0.0", "a:b/c@1.0.0"), Some(Ordering::Equal));
         assert_eq!(compared("a:b/c", "a:b/c@1.0.0"), None);
+    }
+
+    #[test]
+    fn packages_are_told_from_files() {
+        for path in ["demo:auth", "demo:auth@1.2", "demo:auth@^0.1.3", "demo:auth@>=1.2, <2"] {
+            assert_eq!(registry_reference(path), Some(Ok(())), "{path}");
+        }
+        assert!(registry_reference("demo:auth@soon").is_some_and(|range| range.is_err()));
+        for path in
+            ["auth.wasm", "vendor/auth@1.2.wasm", "./demo:auth", "auth", "c:/auth.wasm", "../a:b/c.wasm"]
+        {
+            assert_eq!(registry_reference(path), None, "{path}");
+        }
     }
 }

@@ -184,7 +184,10 @@ impl Graph<'_> {
 
     fn is_imported_from(&self, name: &str) -> bool {
         let others = self.nodes.iter().filter(|node| node.component.name != name);
-        others.flat_map(|node| &node.component.wires).any(|wire| wire.component.name == name)
+        others.map(|node| &node.component).any(|other| {
+            let wired = other.wires.iter().any(|wire| wire.component.name == name);
+            wired || other.spreads.iter().any(|spread| spread.name == name)
+        })
     }
 
     fn duplicate(&self, name: &str, first: (usize, &Location), second: (usize, &Location)) -> Diagnostic {

@@ -6,7 +6,7 @@ use tenon_model::{Capability, Diagnostic, InterfaceName, PartImport, Standing, s
 use tenon_wit::{Item, ItemKind, first_difference};
 
 use super::resolve::stands_for;
-use super::{Graph, suggestion, unversioned};
+use super::{Graph, Node, suggestion, unversioned};
 use crate::manifest::Manifest;
 
 impl Graph<'_> {
@@ -26,7 +26,8 @@ impl Graph<'_> {
                 if self.is_wired(index, name) {
                     continue;
                 }
-                let open_on_purpose = manifest.open.iter().any(|pattern| pattern.matches(name));
+                let open_on_purpose =
+                    node.component.open || manifest.open.iter().any(|pattern| pattern.matches(name));
                 match standing(name) {
                     _ if open_on_purpose || item.is_data_only() => {}
                     Standing::Inert => {}
@@ -119,6 +120,16 @@ impl Graph<'_> {
         if equal.len() > 1 {
             let lines: Vec<_> = equal.iter().map(|it| it.line.as_str()).collect();
             return diagnostic.mend(format!("Choose one, in the manifest:\n{}", lines.join("\nor\n")));
+        }
+        if is_wac(node) {
+            let argument = match lines {
+                Some(line) => line.trim().to_owned(),
+                None => format!("\"{}\": NAME[\"EXPORT\"]", unversioned(import)),
+            };
+            return diagnostic.mend(format!(
+                "Pass it where `{component}` is made:\n  new … {{ {argument} }}\n\
+                 or leave what is not passed to whoever uses the composed component:\n  new … {{ ... }}"
+            ));
         }
         diagnostic.mend(match lines {
             Some(line) => format!(
@@ -226,17 +237,25 @@ impl Graph<'_> {
                     fits,
                     order: (!fits, !same_name, !on_track),
                     why,
-                    line: format!(
+                    line: match is_wac(&self.nodes[importer]) {
+                        true => format!("  \"{}\": {component}[\"{name}\"]", unversioned(item.name())),
+                        false => format!(
                         "  [component.{}.imports]\n  \"{}\" = {{ component = \"{component}\"{export_key} }}",
                         self.nodes[importer].component.name,
                         unversioned(item.name())
                     ),
+                    },
                 });
             }
         }
         candidates.sort_by_key(|candidate| candidate.order);
         candidates
     }
+}
+
+/// Whether the component is one of a WAC file, and the mend is written in that language.
+fn is_wac(node: &Node<'_>) -> bool {
+    node.component.at.file.ends_with(".wac")
 }
 
 fn indented(lines: &str) -> String {

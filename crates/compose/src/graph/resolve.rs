@@ -1,5 +1,6 @@
 //! What the lines of a manifest mean: which import, and which export of which component satisfies it.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use tenon_model::{Diagnostic, Location};
 use tenon_wit::{Item, ItemKind, compare_versions, first_difference, same_track};
 
 use super::{Edge, Graph, Lookup, Node, Target, listed, look_up, suggestion, unversioned};
-use crate::manifest::Wire;
+use crate::manifest::{Named, Wire};
 
 impl<'a> Graph<'a> {
     pub(super) fn resolve_wires(&mut self) -> Vec<Diagnostic> {
@@ -34,14 +35,47 @@ impl<'a> Graph<'a> {
                 // A component that could not be read has been reported already.
                 let Some(exporter) = self.index_of(&wire.component.name) else { continue };
                 match resolve_export(node, import, &self.nodes[exporter], wire) {
-                    Ok((import, export)) => edges.push(Edge { wire, importer, import, exporter, export }),
+                    Ok((import, export)) => {
+                        edges.push(Edge { wire: Cow::Borrowed(wire), importer, import, exporter, export });
+                    }
                     Err(finding) => findings.push(finding),
                 }
+            }
+        }
+        for (importer, node) in
+            self.nodes.iter().enumerate().filter(|(_, it)| !it.component.spreads.is_empty())
+        {
+            let taken: BTreeSet<String> = edges
+                .iter()
+                .filter(|edge| edge.importer == importer)
+                .map(|edge| edge.import.name.clone())
+                .collect();
+            for item in node.contract.imports().filter(|item| !taken.contains(item.name())) {
+                edges.extend(self.spread(importer, item.name()));
             }
         }
         edges.sort_by(|left, right| (left.importer, &left.import).cmp(&(right.importer, &right.import)));
         self.edges = edges;
         findings
+    }
+
+    /// The export of the same name that a spread component has for an import.
+    fn spread(&self, importer: usize, import: &str) -> Option<Edge<'a>> {
+        self.nodes[importer].component.spreads.iter().find_map(|spread| {
+            let exporter = self.index_of(&spread.name)?;
+            let exports: Vec<_> =
+                self.nodes[exporter].contract.exports().map(|it| it.name().to_owned()).collect();
+            let export = exports.iter().find(|name| stands_for(name, import))?;
+            let named = |name: &str| Named { name: name.to_owned(), at: spread.at.clone() };
+            let wire = Wire { import: named(import), component: spread.clone(), export: Some(named(export)) };
+            Some(Edge {
+                wire: Cow::Owned(wire),
+                importer,
+                import: Target::whole(import),
+                exporter,
+                export: Target::whole(export),
+            })
+        })
     }
 
     /// An interface that is put together from functions needs all of them, and the types that they are written with.
@@ -323,7 +357,8 @@ fn resolve_export(
 /// name that was not written but follows from the import is not taken literally.
 pub(super) fn functions_called(items: &[Item<'_>], wanted: &str, unwritten: bool) -> Vec<Target> {
     let (interface, function) = match wanted.rsplit_once('.') {
-        Some((interface, function)) if interface.contains(':') => (Some(interface), function),
+        // The methods of a resource have a dot and a bracket in their names; they go with the resource.
+        Some((interface, function)) if !wanted.starts_with('[') => (Some(interface), function),
         _ => (None, wanted),
     };
     let is_meant = |item: &Item<'_>| match interface {

@@ -162,6 +162,8 @@ impl Reader<'_> {
             language: None,
             exports: Exports::Unsaid,
             wires: Vec::new(),
+            spreads: Vec::new(),
+            open: false,
             memory_at: None,
         };
         let DeValue::Table(table) = value.get_ref() else {
@@ -170,6 +172,9 @@ impl Reader<'_> {
         };
         let all_known = self.known_keys(table, &COMPONENT_KEYS, &format!("in [component.{name}]"));
         if let Some((path, span)) = self.non_empty(table, "path") {
+            if let Some(range) = tenon_wit::registry_reference(&path) {
+                self.registry_path(&path, range, span.clone());
+            }
             component.path = path;
             component.path_at = Some(self.location(span));
         }
@@ -193,6 +198,25 @@ impl Reader<'_> {
             );
         }
         component
+    }
+
+    /// A path that names a package of a registry.
+    fn registry_path(&mut self, path: &str, range: Result<(), String>, span: Range<usize>) {
+        let package = path.split('@').next().unwrap_or_default();
+        let file = package.rsplit([':', '/']).next().unwrap_or_default();
+        let diagnostic = match range {
+            Ok(()) => Diagnostic::new(
+                "registry-path",
+                format!("`{path}` would come from a registry of components, and there is none to ask yet"),
+            )
+            .mend(format!("Download the component, and name its file: `path = \"vendor/{file}.wasm\"`.")),
+            Err(why) => {
+                Diagnostic::new("manifest-value", format!("`{path}` names no range of versions: {why}"))
+                    .mend(format!("For example \"{package}@1.2\", which is every 1.x from 1.2.0 on."))
+            }
+        };
+        let at = self.location(span);
+        self.found.push(diagnostic.at(at));
     }
 
     /// What the component `name` was granted, and its own limits.
@@ -378,7 +402,7 @@ impl Reader<'_> {
 }
 
 /// Lower-case words of letters and digits joined by single hyphens, the first starting with a letter.
-fn is_kebab_case(name: &str) -> bool {
+pub(super) fn is_kebab_case(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.split('-').all(|word| {
             !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
