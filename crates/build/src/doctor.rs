@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::host::Host;
 use crate::process::ask;
-use crate::toolbox::{GO_VERSION, Kit, Presence, RUST_TARGET, Toolbox};
+use crate::toolbox::{GO_VERSION, Kit, PYTHON_VERSION, Presence, RUST_TARGET, Toolbox, ZIG_VERSION};
 use tenon_model::Language;
 
 /// The oldest Node.js that the JavaScript toolchain runs on.
@@ -91,10 +91,39 @@ pub fn doctor(toolbox: &Toolbox, host: &Host, language: Language) -> Vec<Check> 
                 true,
             ),
         ],
+        Language::Python => vec![
+            check("python3 with pip", version("python3", &["-m", "pip", "--version"]), PYTHON_MEND, false),
+            check("python3", python_at_least(version("python3", &["--version"])), PYTHON_MEND, false),
+            check(
+                "Python toolchain",
+                kit(toolbox, Kit::Python, &format!("componentize-py {PYTHON_VERSION}")),
+                INSTALL,
+                true,
+            ),
+        ],
+        Language::C | Language::Cpp => vec![
+            check("python3 with pip", version("python3", &["-m", "pip", "--version"]), PYTHON_MEND, false),
+            check(
+                "C and C++ toolchain",
+                kit(toolbox, Kit::Zig, &format!("zig {ZIG_VERSION}")),
+                INSTALL,
+                true,
+            ),
+        ],
+        Language::AssemblyScript => vec![
+            check("node", at_least(version("node", &["--version"]), NODE_MAJOR_MIN), NODE_MEND, false),
+            check("npm", version("npm", &["--version"]), NODE_MEND, false),
+            check(
+                "AssemblyScript toolchain",
+                kit(toolbox, Kit::AssemblyScript, "assemblyscript 0.28.20"),
+                INSTALL,
+                true,
+            ),
+        ],
     }
 }
 
-/// Both kits are pinned, so there is one way to install them: `Toolbox::install`.
+/// All kits are pinned, so there is one way to install them: `Toolbox::install`.
 const INSTALL: &str = "tenon doctor --fix";
 const RUST_MEND: &str = "install Rust with rustup: https://rustup.rs";
 const PYTHON_MEND: &str = "install Python 3 with pip (Debian: apt-get install python3-pip)";
@@ -129,6 +158,21 @@ fn rust_target(host: &Host) -> State {
                 .map_or_else(|| "installed".to_owned(), |line| version_in(&line)),
         ),
         _ => State::Missing,
+    }
+}
+
+/// `componentize-py` is an extension of the machine's own Python, of the stable ABI; older ones are not tried.
+fn python_at_least(state: State) -> State {
+    const MINOR_MIN: u32 = 10;
+    match state {
+        State::Found(version) => {
+            let mut numbers = version.split('.').map(str::parse::<u32>);
+            match (numbers.next(), numbers.next()) {
+                (Some(Ok(3)), Some(Ok(minor))) if minor >= MINOR_MIN => State::Found(version),
+                _ => State::Wrong { found: version, wanted: format!("3.{MINOR_MIN} or newer") },
+            }
+        }
+        other => other,
     }
 }
 
@@ -176,6 +220,9 @@ mod tests {
         let wrong = State::Wrong { found: "18.19.1".to_owned(), wanted: "20 or newer".to_owned() };
         assert_eq!(at_least(found("18.19.1"), 20), wrong);
         assert_eq!(at_least(State::Missing, 20), State::Missing);
+        assert_eq!(python_at_least(found("3.11.7")), found("3.11.7"));
+        let wrong = State::Wrong { found: "3.8.2".to_owned(), wanted: "3.10 or newer".to_owned() };
+        assert_eq!(python_at_least(found("3.8.2")), wrong);
     }
 
     #[test]

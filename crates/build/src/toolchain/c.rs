@@ -1,0 +1,177 @@
+//! C and C++: bindings from the contract, the clang in `zig`, and the component made from that.
+//!
+//! What is generated lies in `bindings` of the author's folder. The author's files are those in the folder itself and
+//! in `src`; `compile_flags.txt`, which editors read too, may add flags.
+
+use std::path::{Path, PathBuf};
+
+use tenon_model::{Diagnostic, Location};
+use wit_bindgen_core::Files;
+use wit_component::StringEncoding;
+
+use crate::error::BuildError;
+use crate::language::{CPP_EXTENSIONS, c_sources};
+use crate::process::Program;
+use crate::toolbox::Kit;
+use crate::toolchain::{Lacks, Product, Site, Toolchain, core, write_generated};
+
+pub(super) struct C;
+pub(super) struct Cpp;
+
+/// The folder of the generated files in the author's.
+const GENERATED_FOLDER: &str = "bindings";
+
+/// The author's own flags, one a line, in the form that clang's tools read.
+const FLAGS_FILE: &str = "compile_flags.txt";
+
+/// Small, without what only a debugger reads; the names of functions stay, for traps.
+const FLAGS: [&str; 8] = [
+    "-target",
+    "wasm32-wasi",
+    "-mexec-model=reactor",
+    "-Os",
+    "-g0",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-Wl,--gc-sections",
+];
+const CPP_FLAGS: [&str; 3] = ["-std=c++23", "-fno-exceptions", "-fno-rtti"];
+
+fn recipe(language: &str) -> String {
+    format!("{language} 1 {} wit-bindgen 0.63.0 {FLAGS:?} {CPP_FLAGS:?}", Kit::Zig.pins())
+}
+
+fn is_generated(path: &Path) -> bool {
+    path == Path::new(GENERATED_FOLDER)
+}
+
+impl Toolchain for C {
+    fn generates(&self) -> fn(&Path) -> bool {
+        is_generated
+    }
+
+    fn recipe(&self) -> String {
+        recipe("c")
+    }
+
+    fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
+        Lacks { language: "C", exported_resources: false, resources: false }.refuse(site.contract)?;
+        let generator = wit_bindgen_c::Opts { no_object_file: true, ..Default::default() }.build();
+        generate(site, generator)?;
+        let sources = [c_sources(site.source, &["c"]), generated(site, &["c"])].concat();
+        let core = link(site, "cc", &[], &sources)?;
+        Ok(Product {
+            bytes: core::componentize(site.contract, core, StringEncoding::UTF8)?,
+            also: Vec::new(),
+        })
+    }
+}
+
+impl Toolchain for Cpp {
+    fn generates(&self) -> fn(&Path) -> bool {
+        is_generated
+    }
+
+    fn recipe(&self) -> String {
+        recipe("cpp")
+    }
+
+    fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
+        Lacks { language: "C++", exported_resources: false, resources: false }.refuse(site.contract)?;
+        generate(site, wit_bindgen_cpp::Opts::default().build(None))?;
+        let mut inputs = [c_sources(site.source, &CPP_EXTENSIONS), generated(site, &CPP_EXTENSIONS)].concat();
+        for source in c_sources(site.source, &["c"]) {
+            inputs.push(compile(site, &source)?);
+        }
+        let core = link(site, "c++", &CPP_FLAGS, &inputs)?;
+        Ok(Product {
+            bytes: core::componentize(site.contract, core, StringEncoding::UTF8)?,
+            also: Vec::new(),
+        })
+    }
+}
+
+fn generate(
+    site: &Site<'_>,
+    mut generator: Box<dyn wit_bindgen_core::WorldGenerator>,
+) -> Result<(), BuildError> {
+    site.progress.step(site.component, "bindings from the contract");
+    let mut files = Files::default();
+    generator.generate(&mut site.contract.resolve.clone(), site.contract.world, &mut files).map_err(
+        |error| {
+            Diagnostic::new("c-bindings", "no bindings can be made for the contracts")
+                .at(Location::file(site.wit.display().to_string()))
+                .note("found", format!("{error:#}"))
+        },
+    )?;
+    // Objects hold the world, which is embedded after linking; templates are empty functions to begin with.
+    write_generated(
+        site,
+        GENERATED_FOLDER,
+        files.iter().filter(|(name, _)| !name.ends_with(".o") && !name.ends_with(".template")),
+    )
+}
+
+fn generated(site: &Site<'_>, extensions: &[&str]) -> Vec<PathBuf> {
+    c_sources(&site.source.join(GENERATED_FOLDER), extensions)
+}
+
+/// Variables that would change what is compiled.
+fn leaks(name: &str) -> bool {
+    matches!(name, "CPATH" | "C_INCLUDE_PATH" | "CPLUS_INCLUDE_PATH" | "LIBRARY_PATH" | "SDKROOT")
+        || name.starts_with("ZIG_")
+}
+
+fn zig(site: &Site<'_>, driver: &str) -> Program {
+    let cache = site.toolbox.zig_cache();
+    Program::new(site.toolbox.zig(), site.source, site.host, leaks)
+        .env("ZIG_GLOBAL_CACHE_DIR", &cache)
+        .env("ZIG_LOCAL_CACHE_DIR", &cache)
+        .arg(driver)
+        .args(FLAGS)
+        .arg(format!("-I{GENERATED_FOLDER}"))
+}
+
+/// The author's flags.
+fn own_flags(site: &Site<'_>) -> Result<Vec<String>, BuildError> {
+    let file = site.source.join(FLAGS_FILE);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => {
+            Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(BuildError::io("read", &file)(error)),
+    }
+}
+
+/// A C file of a C++ component, which has flags of its own, to an object file.
+fn compile(site: &Site<'_>, source: &Path) -> Result<PathBuf, BuildError> {
+    let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let object = site.work.join(format!("{}.{name}.o", site.component));
+    site.progress.step(site.component, &format!("zig cc {name}.c"));
+    zig(site, "cc")
+        .args(own_flags(site)?.iter().filter(|flag| !flag.starts_with("-std=")))
+        .arg("-c")
+        .arg(source)
+        .arg("-o")
+        .arg(&object)
+        .run(site.component, site.progress)
+        .map_err(site.compile_error(None))?;
+    Ok(object)
+}
+
+fn link(site: &Site<'_>, driver: &str, flags: &[&str], inputs: &[PathBuf]) -> Result<Vec<u8>, BuildError> {
+    let core = site.work.join(format!("{}.core.wasm", site.component));
+    site.progress.step(site.component, &format!("zig {driver}"));
+    zig(site, driver)
+        .args(flags)
+        .args(own_flags(site)?)
+        .args(inputs.iter().map(|input| input.strip_prefix(site.source).unwrap_or(input)))
+        .arg("-o")
+        .arg(&core)
+        .run(site.component, site.progress)
+        .map_err(site.compile_error(None))?;
+    let bytes = std::fs::read(&core).map_err(BuildError::io("read", &core))?;
+    std::fs::remove_file(&core).map_err(BuildError::io("remove", &core))?;
+    Ok(bytes)
+}
