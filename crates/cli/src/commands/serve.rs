@@ -57,7 +57,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let address = listening.address();
     terminal.step("handler", &shape);
     if reuse.is_on() {
-        terminal.step("reuse", &reuse.to_string());
+        terminal.step("reuse", reuse.to_string());
     }
     if let Some(post) = &post {
         let topics: Vec<_> = post.subscription.topics.iter().map(String::as_str).collect();

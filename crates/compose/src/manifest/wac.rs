@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use tenon_model::{Authorities, Authority, Diagnostic, Diagnostics, InterfaceName, Limits, Location};
+use tenon_model::{Authorities, Authority, Diagnostic, Diagnostics, InterfaceName, Limits, Location, Reuse};
 use tenon_wit::{ErrorStatuses, most_similar};
 use wac_parser::{
     Document, ExportOptions, Expr, Ident, ImportType, InstantiationArgument, InstantiationArgumentName,
@@ -87,6 +87,7 @@ pub(super) fn read(
         },
         components,
         reexports,
+        reuse: Reuse::default(),
         limits,
         errors: ErrorStatuses::new(),
     })
