@@ -6,6 +6,7 @@
 
 mod answer;
 mod arguments;
+mod incoming;
 mod problem;
 mod spot;
 mod stream;
@@ -17,20 +18,23 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use tenon_model::{ErrorStatus, ExportedFunction, http_paths, nearest};
-use wasmtime::Error;
+use tenon_model::{ErrorStatus, ExportedFunction, Limits, http_paths, nearest};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Accessor, Component, ComponentExportIndex, InstancePre, Type, Val};
+use wasmtime::{AsContextMut, Error};
 use wasmtime_wasi_http::WasiBody;
 
 use crate::host::Host;
+use crate::received::{Counted, Lent};
 use crate::respond::Body;
+use crate::transmit::{collect, give_all};
 
-pub(crate) use arguments::{Arguments, Taken};
+pub(crate) use arguments::Taken;
+pub(crate) use incoming::Rejected;
 pub(crate) use problem::Problem;
 pub use problem::{ErrorCode, PROBLEMS};
-use stream::Ended;
-use types::{Gives, Octets};
+pub(crate) use stream::Ended;
+use types::{Form, Gives};
 
 /// Paths that a client is shown when it asks for one that is not there.
 const NEAREST_MAX: usize = 5;
@@ -64,8 +68,11 @@ pub(crate) struct Callable {
     path: String,
     export: ComponentExportIndex,
     parameters: Vec<(String, Type)>,
-    takes: Octets,
+    result: Option<Type>,
+    takes: Form,
     gives: Gives,
+    /// Whether there are streams or futures in its types.
+    transmits: bool,
     status: Option<ErrorStatus>,
 }
 
@@ -84,7 +91,14 @@ pub(crate) fn callable(engine: &wasmtime::Engine, component: &Component) -> usiz
     exported(engine, component).iter().filter(|(_, signature)| signature.is_ok()).count()
 }
 
-type Signature = (Vec<(String, Type)>, Octets, Gives);
+/// How a function is called.
+struct Signature {
+    parameters: Vec<(String, Type)>,
+    result: Option<Type>,
+    takes: Form,
+    gives: Gives,
+    transmits: bool,
+}
 
 /// Every function that `component` exports, and how it is called or why it cannot be.
 fn exported(
@@ -128,7 +142,8 @@ impl Gateway {
         for ((name, signature), found_at) in exported.into_iter().zip(http_paths(&names)) {
             let target = match signature {
                 Err(reason) => Err(reason),
-                Ok((parameters, takes, gives)) => {
+                Ok(signature) => {
+                    let Signature { parameters, result, takes, gives, transmits } = signature;
                     let gone = || Error::msg(format!("the export `{name}` cannot be found again"));
                     let interface = match &name.interface {
                         Some(interface) => {
@@ -139,7 +154,17 @@ impl Gateway {
                     let export =
                         component.get_export_index(interface.as_ref(), &name.function).ok_or_else(gone)?;
                     let path = found_at.first().cloned().unwrap_or_default();
-                    functions.push(Callable { name, path, export, parameters, takes, gives, status: None });
+                    functions.push(Callable {
+                        name,
+                        path,
+                        export,
+                        parameters,
+                        result,
+                        takes,
+                        gives,
+                        transmits,
+                        status: None,
+                    });
                     Ok(functions.len() - 1)
                 }
             };
@@ -238,7 +263,7 @@ fn content(media_type: &'static str, bytes: Bytes) -> Response<Bytes> {
 /// Raw bytes.
 fn octets<B>(body: B) -> Response<B> {
     let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OCTETS));
     protected(response)
 }
 
@@ -255,11 +280,17 @@ fn options(methods: &'static str) -> Route<'static> {
     Route::Answer(response)
 }
 
-/// The media types of a request's body and of the response it wants.
+/// The media type of raw bytes.
+const OCTETS: &str = "application/octet-stream";
+/// The media type of one JSON value a line.
+const NDJSON: &str = "application/x-ndjson";
+
+/// The media types that a response may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Media {
     Json,
     Octets,
+    Lines,
 }
 
 impl Callable {
@@ -268,9 +299,34 @@ impl Callable {
         arguments::taken(headers, self.takes)
     }
 
-    /// The arguments that a request sends.
-    pub(crate) fn arguments(&self, taken: Taken, body: Option<Bytes>) -> Result<Arguments, Problem> {
-        arguments::read(&self.parameters, self.takes, taken, body)
+    /// The arguments that a request sends whole.
+    pub(crate) fn arguments(&self, taken: Taken, body: Option<Bytes>) -> Result<Vec<Val>, Problem> {
+        arguments::read(&self.parameters, taken, body)
+    }
+
+    /// The argument that a request sends bit by bit. `rejected` is where it is left why it ended early.
+    pub(crate) fn incoming(
+        &self,
+        store: impl AsContextMut<Data = Host>,
+        body: Counted<Lent>,
+        rejected: &Rejected,
+    ) -> Result<Vec<Val>, Error> {
+        let [(_, ty)] = self.parameters.as_slice() else {
+            return Err(Error::msg("only one parameter can be a body"));
+        };
+        incoming::stream(store, ty, body, rejected).map(|value| vec![value]).map_err(Error::msg)
+    }
+
+    /// Makes the streams and futures that the arguments have in them.
+    pub(crate) fn give(
+        &self,
+        mut store: impl AsContextMut<Data = Host>,
+        arguments: &mut [Val],
+    ) -> Result<(), Error> {
+        let mut arguments = arguments.iter_mut().zip(&self.parameters);
+        arguments
+            .try_for_each(|(argument, (_, ty))| give_all(store.as_context_mut(), argument, ty))
+            .map_err(Error::msg)
     }
 
     /// Where the function is in an instance.
@@ -286,9 +342,9 @@ impl Callable {
         }
     }
 
-    /// Whether the argument or the result is a stream, which is written or read while the function runs.
-    pub(crate) fn streams(&self) -> bool {
-        self.gives.octets() == Octets::Stream || self.takes == Octets::Stream
+    /// Whether there are streams or futures, which are written or read while the function runs.
+    pub(crate) fn transmits(&self) -> bool {
+        self.transmits
     }
 
     /// The response for what the function returned, or why there is none; `bytes_max` for its body.
@@ -298,13 +354,13 @@ impl Callable {
         results: Vec<Val>,
         bytes_max: u64,
     ) -> Result<Response<Body>, String> {
-        let wants = answer::wanted(headers, self.gives.octets());
+        let wants = answer::wanted(headers, self.gives.form());
         answer::answer(&self.gives, self.status.as_ref(), wants, results.into_iter().next(), bytes_max)
             .map(protected)
     }
 
-    /// The response for a stream that the function returned; `None` when it returned something else. A raw one is to be
-    /// given at once, for the function writes it as it runs on.
+    /// The response for a stream that the function returned; `None` when it returned something else, or the client wants
+    /// the elements as one value. A raw one is to be given at once, for the function writes it as it runs on.
     pub(crate) async fn stream(
         &self,
         accessor: &Accessor<Host>,
@@ -312,19 +368,44 @@ impl Callable {
         results: &[Val],
         bytes_max: u64,
     ) -> Result<Option<Streamed>, Error> {
-        let Some(reader) = stream::take(results)? else { return Ok(None) };
-        let (chunks, ended) = stream::open(accessor, reader)?;
-        Ok(Some(match answer::wanted(headers, Octets::Stream) {
-            Media::Octets => Streamed::Raw(octets(chunks.boxed_unsync()), ended),
-            Media::Json => {
-                let whole = stream::whole(chunks, bytes_max).await;
-                Streamed::Whole(whole.and_then(|whole| answer::base64(&whole, bytes_max)).map(protected))
+        let (Some(ty), Some(value)) = (self.gives.good(), stream::of(results)) else { return Ok(None) };
+        let form = self.gives.form();
+        Ok(match (answer::wanted(headers, form), form) {
+            (Media::Lines, _) => {
+                let (chunks, ended) = stream::lines(accessor, value, ty)?;
+                let mut response = protected(Response::new(chunks.boxed_unsync()));
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON));
+                Some(Streamed::Raw(response, ended))
             }
-        }))
+            (Media::Octets, _) => {
+                let (chunks, ended) = stream::octets(accessor, value)?;
+                Some(Streamed::Raw(octets(chunks.boxed_unsync()), ended))
+            }
+            (Media::Json, Form::OctetStream) => {
+                let (chunks, _) = stream::octets(accessor, value)?;
+                let whole = stream::whole(chunks, bytes_max).await;
+                let whole = whole.and_then(|whole| answer::base64(&whole, bytes_max));
+                Some(Streamed::Whole(whole.map(protected)))
+            }
+            (Media::Json, _) => None,
+        })
+    }
+
+    /// Reads out the streams and futures in what the function returned, while it runs on.
+    pub(crate) async fn collect(
+        &self,
+        accessor: &Accessor<Host>,
+        results: &mut [Val],
+        limits: &Limits,
+    ) -> Result<(), String> {
+        match (results, &self.result) {
+            ([result], Some(ty)) => collect(accessor, result, ty, limits).await,
+            _ => Ok(()),
+        }
     }
 }
 
-/// The response for a stream of bytes.
+/// The response for a stream.
 pub(crate) enum Streamed {
     /// As it is written, until it ends.
     Raw(Response<WasiBody>, Ended),

@@ -10,6 +10,7 @@
 mod artifact;
 mod aside;
 pub mod call;
+mod canonical;
 mod capability;
 mod crash;
 mod deliver;
@@ -29,6 +30,7 @@ mod service;
 mod shape;
 mod stop;
 mod store;
+mod transmit;
 pub mod value;
 
 /// What Rust types need to stand for those of a contract: derive them, or take the tuples and primitives that have

@@ -1,7 +1,7 @@
 //! One component, ready to serve: the life of a request inside the engine.
 
 use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use hyper::body::Incoming as Received;
 use tenon_model::store::Message;
 use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, Reuse, format_bytes};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
-use wasmtime::{Error, Store};
+use wasmtime::{AsContextMut as _, Error, Store};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
@@ -30,7 +30,7 @@ use crate::crash::{Boundary, CrashFrame, Crashes, Wreck, core_dump, is_reported,
 use crate::deliver::{Candidate, Post, Subscriber};
 use crate::engine::{Engine, Guard, Part};
 use crate::failure::{Failure, Limit, Place};
-use crate::gateway::{Description, Gateway, Problem, Route, Streamed};
+use crate::gateway::{Description, Gateway, Problem, Rejected, Route, Streamed, Taken};
 use crate::host::Host;
 use crate::link::{Terms, link};
 use crate::meter::{CutOff, Meter, Metered};
@@ -409,58 +409,78 @@ impl Service {
                 return Ok(None);
             }
         };
-        let arguments = match function.taken(&parts.headers) {
-            Ok(taken) => function.arguments(taken, self.collect(body).await?),
-            Err(problem) => Err(problem),
+        let refused = |problem: Problem| {
+            answer.give(Ok(problem.response(&id)));
+            Ok(None)
         };
-        let arguments = match arguments {
-            Ok(arguments) => arguments,
-            Err(problem) => {
-                answer.give(Ok(problem.response(&id)));
-                return Ok(None);
-            }
+        // What is sent whole is looked at before there is a sandbox.
+        let (mut arguments, incoming) = match function.taken(&parts.headers) {
+            Ok(Taken::Stream) => (Vec::new(), Some(self.counted_body(body, &answer).await?)),
+            Ok(taken) => match function.arguments(taken, self.collect(body).await?) {
+                Ok(arguments) => (arguments, None),
+                Err(problem) => return refused(problem),
+            },
+            Err(problem) => return refused(problem),
         };
-        let mut sandbox = self.sandbox(meter, id).await?;
+        let mut sandbox = self.sandbox(meter, Arc::clone(&id)).await?;
         let Sandbox { store, made: Made::Typed(instance), .. } = &mut sandbox else {
             return Err(another_entry());
         };
         let export = instance.get_func(&mut *store, function.export());
         let export = export.ok_or_else(|| Error::msg("the export cannot be found again"))?;
         let mut results = function.results();
+        let rejected = Rejected::default();
         let bytes_max = self.limits.response_body_bytes;
-        let called = if function.streams() {
-            let (results, answer) = (&mut results, answer.clone());
+        let called = if function.transmits() {
+            let (results, answer, rejected) = (&mut results, answer.clone(), &rejected);
             let headers = &parts.headers;
             store
-                .run_concurrent(async move |accessor| -> Result<bool, Error> {
-                    let values = accessor.with(|access| arguments.values(access))?;
-                    export.call_concurrent(accessor, &values, results).await?;
-                    let Some(streamed) = function.stream(accessor, headers, results, bytes_max).await? else {
-                        return Ok(false);
-                    };
-                    match streamed {
-                        Streamed::Raw(response, ended) => {
+                .run_concurrent(async move |accessor| -> Result<Returned, Error> {
+                    accessor.with(|mut access| match incoming {
+                        Some(body) => {
+                            arguments = function.incoming(access.as_context_mut(), body, rejected)?;
+                            Ok(())
+                        }
+                        None => function.give(access.as_context_mut(), &mut arguments),
+                    })?;
+                    export.call_concurrent(accessor, &arguments, results).await?;
+                    match function.stream(accessor, headers, results, bytes_max).await? {
+                        None => {
+                            let collected = function.collect(accessor, results, &self.limits).await;
+                            return Ok(Returned::Whole(collected));
+                        }
+                        Some(Streamed::Whole(response)) => answer.give(self.typed(response)),
+                        Some(Streamed::Raw(response, ended)) => {
                             answer.give(self.streamed(response, &answer));
                             ended.wait().await;
                         }
-                        Streamed::Whole(response) => answer.give(self.typed(response)),
                     }
                     // The guest may go on after its result, and after the stream.
                     std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
-                    Ok(true)
+                    Ok(Returned::Streamed)
                 })
                 .await
                 .flatten()
         } else {
-            let values = arguments.values(&mut *store)?;
-            export.call_async(&mut *store, &values, &mut results).await.map(|()| false)
+            let called = export.call_async(&mut *store, &arguments, &mut results).await;
+            called.map(|()| Returned::Whole(Ok(())))
         };
         let response = match called {
-            Ok(true) => return Ok(Some(sandbox)),
-            Ok(false) => function.answer(&parts.headers, results, bytes_max),
-            // The guest ended well, and what it returned cannot be taken over.
-            Err(error) if is_lift_error(&error) => Err(format!("it cannot be read: {error:#}")),
-            Err(error) => return Err(error.into()),
+            Ok(Returned::Streamed) => return Ok(Some(sandbox)),
+            Ok(Returned::Whole(collected)) => {
+                collected.and_then(|()| function.answer(&parts.headers, results, bytes_max))
+            }
+            Err(error) => match rejected.take() {
+                // Too late for a response: the one that was begun ends early.
+                Some(problem) if answer.was_given() => {
+                    let cause = format!("{problem}, when the response had begun");
+                    return Err(Stop::Refused(Failure::BadRequest { cause }));
+                }
+                Some(problem) => return refused(problem),
+                // The guest ended well, and what it returned cannot be taken over.
+                None if is_lift_error(&error) => Err(format!("it cannot be read: {error:#}")),
+                None => return Err(error.into()),
+            },
         };
         answer.give(self.typed(response));
         Ok(Some(sandbox))
@@ -546,14 +566,19 @@ impl Service {
         request: http::Request<Received>,
         answer: &Answer,
     ) -> Result<http::Request<Counted<Lent>>, Stop> {
+        let (parts, body) = request.into_parts();
+        Ok(http::Request::from_parts(parts, self.counted_body(body, answer).await?))
+    }
+
+    /// The body of such a request.
+    async fn counted_body(&self, body: Received, answer: &Answer) -> Result<Counted<Lent>, Stop> {
         let limit_bytes = self.limits.request_body_bytes;
-        if request.body().size_hint().lower() > limit_bytes {
-            self.collect(request.into_body()).await?;
+        if body.size_hint().lower() > limit_bytes {
+            self.collect(body).await?;
             return Err(Stop::Refused(Failure::RequestTooLarge { limit_bytes }));
         }
-        Ok(request.map(|body| {
-            Counted::new(Lent::new(body, &answer.watch), limit_bytes).watched(Arc::clone(&answer.watch))
-        }))
+        let lent = Lent::new(body, &answer.watch);
+        Ok(Counted::new(lent, limit_bytes).watched(Arc::clone(&answer.watch)))
     }
 
     /// A response whose body the guest streams.
@@ -723,17 +748,32 @@ where
 /// What a guest answered.
 type Given = Result<Response<Body>, Failure>;
 
+/// How a typed function returned.
+enum Returned {
+    /// With a result that is all there, or why it cannot be taken over.
+    Whole(Result<(), String>),
+    /// With a stream, of which the response was made.
+    Streamed,
+}
+
 /// The response, once there is one. The guest leaves it here in the middle of a poll and is polled by the same
 /// task that looks for it, so the lock is never waited for.
 #[derive(Clone, Default)]
 struct Answer {
     given: Arc<Mutex<Option<Given>>>,
+    /// Whether there was one, taken or not.
+    once: Arc<AtomicBool>,
     watch: Arc<Watch>,
 }
 
 impl Answer {
     fn give(&self, response: Given) {
+        self.once.store(true, Relaxed);
         *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+    }
+
+    fn was_given(&self) -> bool {
+        self.once.load(Relaxed)
     }
 
     fn is_given(&self) -> bool {

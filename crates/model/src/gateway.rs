@@ -34,6 +34,17 @@ pub fn is_standard(interface: &str) -> bool {
     interface.starts_with("wasi:")
 }
 
+/// Whether elements of this size, in bytes of a component's memory, can pass a stream to or from outside: the host has
+/// to know at how many places they may lie.
+pub const fn is_element_size(bytes: usize) -> bool {
+    const BYTES_MAX: usize = 168;
+    bytes > 0 && (bytes <= 8 || bytes <= BYTES_MAX && bytes.is_multiple_of(4))
+}
+
+/// Why a stream or a future cannot pass.
+pub const ELEMENT_SIZES: &str = "a stream or future may hold only values without streams and futures in them, and the \
+    elements of a stream at most 168 bytes each (text and lists count with eight), and above eight a multiple of four";
+
 /// The paths of each of `functions`, which are all that a component exports, the shortest first.
 ///
 /// A function at the root is at `/{function}`; one of an interface with a plain name at `/{interface}/{function}`.

@@ -18,7 +18,10 @@ mod wasi;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location, Note, Position};
 pub use digest::{Digest, InvalidDigest};
-pub use gateway::{ErrorStatus, ExportedFunction, TYPED_ERROR_STATUS, http_paths, is_standard};
+pub use gateway::{
+    ELEMENT_SIZES, ErrorStatus, ExportedFunction, TYPED_ERROR_STATUS, http_paths, is_element_size,
+    is_standard,
+};
 pub use grants::{
     Access, BucketGrant, ContainerGrant, DirectoryGrant, Grants, HostPattern, HttpGrant, HttpScheme,
     MessagingGrant, SocketDirection, SocketGrant, SocketProtocol, StoreName,

@@ -19,7 +19,7 @@ use wit_parser::{Resolve, Type, TypeDefKind, WorldId};
 
 use crate::contract::decode;
 use crate::render::function_text;
-use functions::{Exported, Octets, exported, kind, octets, ok_and_err, parameter_octets};
+use functions::{Exported, Form, exported, form, kind, ok_and_err};
 use schema::{Schemas, text};
 
 pub use docs::with_docs;
@@ -31,6 +31,8 @@ const OPENAPI: &str = "3.1.1";
 const PROBLEM: &str = "application/problem+json";
 /// The media type of raw bytes.
 const OCTETS: &str = "application/octet-stream";
+/// The media type of one JSON value a line.
+const NDJSON: &str = "application/x-ndjson";
 
 /// Which statuses a person wants for typed errors: the name of an error type or of a function, as
 /// `namespace:package/interface.name` (a version may be left out) or `name` at the root, and what is said of it.
@@ -247,20 +249,40 @@ fn request_body(resolve: &Resolve, exported: &Exported<'_>, schemas: &Schemas<'_
     let schema = schemas.object(members);
     let required = schema["required"].as_array().is_some_and(|required| !required.is_empty());
     let mut content = json!({ "application/json": { "schema": schema } });
-    if let (Value::Object(content), true) =
-        (&mut content, parameter_octets(resolve, exported.function) != Octets::No)
-    {
-        content.insert(OCTETS.into(), json!({}));
+    if let (Value::Object(content), [only]) = (&mut content, parameters.as_slice()) {
+        content.extend(other_forms(resolve, schemas, &only.ty));
     }
     json!({ "required": required, "content": content })
 }
 
 /// What a response of this type may be sent as.
 fn content(resolve: &Resolve, schemas: &Schemas<'_>, ty: &Type) -> Value {
-    let json = json!({ "schema": schemas.used(ty) });
-    match octets(resolve, ty) {
-        Octets::No => json!({ "application/json": json }),
-        Octets::List | Octets::Stream => json!({ "application/json": json, OCTETS: {} }),
+    let mut content = json!({ "application/json": { "schema": schemas.used(ty) } });
+    if let Value::Object(content) = &mut content {
+        content.extend(other_forms(resolve, schemas, ty));
+    }
+    content
+}
+
+/// The media types that a value may have beside JSON.
+fn other_forms(resolve: &Resolve, schemas: &Schemas<'_>, ty: &Type) -> Option<(String, Value)> {
+    match form(resolve, ty) {
+        Form::Json => None,
+        Form::Octets | Form::OctetStream => Some((OCTETS.into(), json!({}))),
+        // OpenAPI 3.1 has no word for a sequence of values, as 3.2 has with `itemSchema`: a schema of the whole text
+        // says what a line is.
+        Form::Lines => {
+            let element = match kind(resolve, ty) {
+                Some(TypeDefKind::Stream(Some(element))) => schemas.used(element),
+                _ => json!({ "type": "null" }),
+            };
+            let schema = json!({
+                "type": "string",
+                "description": "One JSON value a line, each as `x-item-schema` says, sent as it comes.",
+                "x-item-schema": element,
+            });
+            Some((NDJSON.into(), json!({ "schema": schema })))
+        }
     }
 }
 

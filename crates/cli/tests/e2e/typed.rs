@@ -1,8 +1,10 @@
 //! Typed exports over HTTP, as a client with JSON sees them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tenon_testkit::client::{Reply, call, empty, get, request};
-use tenon_testkit::{Guests, Serving};
+use tenon_testkit::client::{Connection, Reply, call, empty, fed, get, request};
+use tenon_testkit::{DEADLINE, Guests, Serving, until};
 
 use crate::support::{serve, tenon};
 
@@ -278,7 +280,280 @@ fn streams_and_async_functions_are_served() {
     assert_eq!(shouted.expect(200), "\"QUIET\"\n");
     assert_eq!(post(&server, "/api/shout", "{\"text\": \"cXVpZXQ=\"}").expect(200), "\"QUIET\"\n");
 
-    let document = problem(post(&server, "/api/count", "{\"up-to\": 3}"), 404, "not-found");
-    assert!(document["detail"].as_str().unwrap().contains("stream"), "{document}");
+    server.stop();
+}
+
+/// The values of a body of lines.
+fn lines(reply: &Reply) -> Vec<Value> {
+    assert_eq!(reply.status.as_u16(), 200, "{}", reply.text());
+    assert_eq!(reply.header("content-type"), "application/x-ndjson");
+    assert_eq!(reply.header("content-length"), "", "it is sent as it is written");
+    let text = reply.text();
+    assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn streams_of_values_are_lines() {
+    let server = serve("typed-async").start();
+    assert_eq!(lines(&post(&server, "/api/count", "{\"up-to\": 3}")), [json!(1), json!(2), json!(3)]);
+    assert_eq!(lines(&post(&server, "/api/ticks", "{\"number\": 2}")), [Value::Null, Value::Null]);
+    assert!(lines(&post(&server, "/api/readings", "{\"number\": 0}")).is_empty());
+
+    let readings = lines(&post(&server, "/api/readings", "{\"number\": 1000}"));
+    assert_eq!(readings.len(), 1_000);
+    assert_eq!(
+        readings[0],
+        json!({
+            "id": "18446744073709551615", "name": "reading 0", "at": 0.0, "level": "high", "tags": [],
+            "marks": ["first"], "shape": "none",
+        })
+    );
+    assert_eq!(
+        readings[5],
+        json!({
+            "id": "18446744073709551610", "name": "reading 5", "at": null, "level": "low", "tags": ["\"0\"", "\"1\""],
+            "marks": [], "shape": { "named": ["n", 7] },
+        })
+    );
+    assert_eq!(readings[4]["shape"], json!({ "circle": 0.1 }));
+
+    let whole = send(&server, "/api/count", "application/json", "application/json", b"{\"up-to\": 3}");
+    assert_eq!(whole.expect(200), "[1,2,3]\n");
+    // The error of a `result` is one, and the stream its good side.
+    assert_eq!(lines(&post(&server, "/api/checked", "{\"number\": 2}")).len(), 2);
+    assert_eq!(post(&server, "/api/checked", "{\"number\": 200}").expect(422), "\"high\"\n");
+    server.stop();
+}
+
+#[test]
+fn streams_and_futures_within_values_are_read_out() {
+    let server = serve("typed-async").start();
+    let words = post(&server, "/api/words", "{\"text\": \"a b c\"}");
+    assert_eq!(words.expect(200), "[[\"a\",\"b\",\"c\"],3]\n");
+    assert_eq!(post(&server, "/api/later", "{\"value\": \"x\"}").expect(200), "{\"ok\":\"x\"}\n");
+    let report = post(&server, "/api/reported", "{\"number\": 3}").expect(200);
+    assert_eq!(
+        serde_json::from_str::<Value>(&report).unwrap(),
+        json!({ "title": "the title", "lines": [[], ["line 1"], ["line 2", "line 2"]] })
+    );
+    server.stop();
+}
+
+#[test]
+fn streams_and_futures_are_sent_as_values() {
+    let server = serve("typed-async").start();
+    assert_eq!(
+        post(&server, "/api/sum", "{\"numbers\": [1, 2, 4294967295]}").expect(200),
+        "\"4294967298\"\n"
+    );
+    let weighed = post(&server, "/api/weighed", "{\"factor\": 10, \"numbers\": [1, 2, 3]}");
+    assert_eq!(weighed.expect(200), "\"60\"\n");
+    let document = problem(post(&server, "/api/sum", "{\"numbers\": [1, -2]}"), 400, "invalid-arguments");
+    assert_eq!(document["pointer"], "/numbers/1", "{document}");
+
+    let ndjson = "application/x-ndjson";
+    let numbers: String = (1..=10_000).map(|number| format!("{number}\n")).collect();
+    assert_eq!(send(&server, "/api/sum", ndjson, "", numbers.as_bytes()).expect(200), "\"50005000\"\n");
+    // Empty lines are passed over, and the last needs no end.
+    assert_eq!(send(&server, "/api/sum", ndjson, "", b"1\r\n\n 2 \n3").expect(200), "\"6\"\n");
+    assert_eq!(send(&server, "/api/sum", ndjson, "", b"").expect(200), "\"0\"\n");
+
+    let readings = post(&server, "/api/readings", "{\"number\": 100}");
+    let twice = lines(&send(&server, "/api/twice", ndjson, "", &readings.body));
+    let readings = lines(&readings);
+    assert_eq!(twice.len(), 200);
+    assert!(twice.chunks(2).zip(&readings).all(|(pair, reading)| pair[0] == *reading && pair[1] == *reading));
+
+    for (body, code, pointer) in [
+        (&b"1\n2\nx\n"[..], "invalid-json", "/2"),
+        (b"1\n-1\n", "invalid-arguments", "/1"),
+        (b"1\n[1, oops]\n", "invalid-json", "/1/1"),
+    ] {
+        let document = problem(send(&server, "/api/sum", ndjson, "", body), 400, code);
+        assert_eq!(document["pointer"], pointer, "{document}");
+    }
+    // Other functions do not take lines, and bytes are not lines.
+    problem(send(&server, "/api/double", ndjson, "", b"1"), 415, "unsupported-media-type");
+    problem(send(&server, "/api/sum", "application/octet-stream", "", b"1"), 415, "unsupported-media-type");
+    server.stop();
+}
+
+#[test]
+fn a_stream_that_is_sent_is_bounded() {
+    let server = serve("typed-async").args(["--request-body", "64KiB"]).start();
+    let numbers = "1\n".repeat(100_000);
+    let announced = send(&server, "/api/sum", "application/x-ndjson", "", numbers.as_bytes());
+    announced.expect_failure(413, "request-too-large");
+    let fits = send(&server, "/api/sum", "application/x-ndjson", "", "1\n".repeat(30_000).as_bytes());
+    assert_eq!(fits.expect(200), "\"30000\"\n");
+    server.stop();
+}
+
+#[test]
+fn streams_are_described() {
+    let server = serve("typed-async").start();
+    let document = call(server.address(), get("/openapi.json")).expect(200);
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let content = &document["paths"]["/api/readings"]["post"]["responses"]["200"]["content"];
+    assert_eq!(
+        content["application/x-ndjson"]["schema"]["x-item-schema"]["$ref"],
+        "#/components/schemas/reading"
+    );
+    assert_eq!(content["application/json"]["schema"]["type"], "array");
+    let takes = &document["paths"]["/api/sum"]["post"]["requestBody"]["content"];
+    assert_eq!(takes["application/x-ndjson"]["schema"]["x-item-schema"]["maximum"], u32::MAX);
+    assert!(document.get("x-tenon-skipped").is_none(), "{document}");
+    assert!(call(server.address(), get("/")).expect(200).contains("application/x-ndjson"));
+    server.stop();
+}
+
+fn in_runtime<T>(run: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run)
+}
+
+fn ndjson(path: &str, body: tenon_testkit::client::Body) -> http::Request<tenon_testkit::client::Body> {
+    let mut request = request("POST", path, body);
+    request.headers_mut().insert("content-type", "application/x-ndjson".parse().unwrap());
+    request
+}
+
+fn json_request(path: &str, body: &'static str) -> http::Request<tenon_testkit::client::Body> {
+    let mut request = tenon_testkit::client::post(path, body);
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    request
+}
+
+#[test]
+fn a_line_goes_through_before_the_next_one_is_sent() {
+    let server = serve("typed-async").start();
+    in_runtime(async {
+        let readings = post_in(&server, "/api/readings", "{\"number\": 1}").await;
+        let line = readings.text();
+        let mut connection = Connection::open(server.address()).await.unwrap();
+        let (mut feed, body) = fed();
+        feed.send_data(line.clone().into()).await.unwrap();
+        let mut answer = connection.send(ndjson("/api/twice", body)).await.unwrap();
+        let mut received = String::new();
+        for round in 1..=3 {
+            while received.len() < line.len() * 2 * round {
+                received.push_str(std::str::from_utf8(&answer.chunk().await.unwrap().unwrap()).unwrap());
+            }
+            // Half a line at first.
+            let (start, end) = line.split_at(line.len() / 2);
+            feed.send_data(start.to_owned().into()).await.unwrap();
+            feed.send_data(end.to_owned().into()).await.unwrap();
+        }
+        drop(feed);
+        received.push_str(&answer.finish().await.unwrap().text());
+        assert_eq!(received, line.repeat(8));
+    });
+    server.stop();
+}
+
+async fn post_in(server: &Serving, path: &str, body: &'static str) -> Reply {
+    tenon_testkit::client::fetch(server.address(), json_request(path, body)).await.unwrap()
+}
+
+#[test]
+fn what_ends_in_the_middle_does_not_look_whole() {
+    let server = serve("typed-async").start();
+    in_runtime(async {
+        // The function fails after it has written some.
+        let mut connection = Connection::open(server.address()).await.unwrap();
+        let request = json_request("/api/falter", "{\"number\": 3}");
+        let answer = connection.send(request).await.unwrap();
+        assert_eq!(answer.status.as_u16(), 200);
+        assert!(answer.finish().await.is_err(), "half of a stream was taken for the whole");
+
+        // The client sends what is no element after it has been answered.
+        let line = post_in(&server, "/api/readings", "{\"number\": 1}").await.text();
+        let mut connection = Connection::open(server.address()).await.unwrap();
+        let (mut feed, body) = fed();
+        feed.send_data(line.into()).await.unwrap();
+        let mut answer = connection.send(ndjson("/api/twice", body)).await.unwrap();
+        assert!(answer.chunk().await.unwrap().is_some());
+        feed.send_data("{\"id\": 7}\n".into()).await.unwrap();
+        assert!(answer.finish().await.is_err(), "the rest of the stream is missing");
+
+        // A function that has enough answers without the rest.
+        let mut connection = Connection::open(server.address()).await.unwrap();
+        let (mut feed, body) = fed();
+        feed.send_data("7\n".into()).await.unwrap();
+        let reply = connection.exchange(ndjson("/api/first", body)).await.unwrap();
+        assert_eq!(reply.expect(200), "7\n");
+    });
+    server.logged(&["guest-trap"]);
+    server.stop();
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_the_function_back() {
+    let server = serve("typed-async").args(["--wall", "1s", "--response-body", "1GiB"]).start();
+    in_runtime(async {
+        let mut connection = Connection::open(server.address()).await.unwrap();
+        let request = json_request("/api/count", "{\"up-to\": 4294967295}");
+        let mut answer = connection.send(request).await.unwrap();
+        assert!(answer.chunk().await.unwrap().is_some());
+        // It runs out of time, not of processor time: it waits.
+        let logged = until("the deadline", DEADLINE, || {
+            let log = server.log();
+            log.contains("deadline").then_some(log)
+        });
+        assert!(!logged.contains("cpu-deadline"), "{logged}");
+        assert!(answer.finish().await.is_err());
+    });
+    server.stop();
+}
+
+#[test]
+fn a_slow_client_gets_everything() {
+    let server = serve("typed-async").start();
+    in_runtime(async {
+        let mut connection = Connection::open(server.address()).await.unwrap();
+        let request = json_request("/api/readings", "{\"number\": 20000}");
+        let mut answer = connection.send(request).await.unwrap();
+        let mut text = Vec::new();
+        let mut rounds = 0;
+        while let Some(chunk) = answer.chunk().await.unwrap() {
+            text.extend_from_slice(&chunk);
+            rounds += 1;
+            if rounds % 4 == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.lines().count(), 20_000);
+        assert!(text.lines().last().unwrap().contains("reading 19999"));
+    });
+    server.stop();
+}
+
+#[test]
+fn a_client_that_goes_away_is_no_longer_written_to() {
+    let server = serve("typed-async").args(["--concurrency", "1", "--wall", "60s", "--cpu", "60s"]).start();
+    in_runtime(async {
+        let mut connection = Connection::open(server.address()).await.unwrap();
+        let request = json_request("/api/count", "{\"up-to\": 4294967295}");
+        let mut answer = connection.send(request).await.unwrap();
+        assert!(answer.chunk().await.unwrap().is_some());
+        drop(connection);
+        drop(answer);
+        // There is room for one only: the first has to end before this one begins.
+        let next = post_in(&server, "/api/double", "{\"value\": 4}").await;
+        assert_eq!(next.expect(200), "8\n");
+
+        // The same in the other direction: one that stops sending in the middle.
+        let mut connection = Connection::open(server.address()).await.unwrap();
+        let (mut feed, body) = fed();
+        let sending =
+            tokio::spawn(async move { connection.send(ndjson("/api/sum", body)).await.map(|_| ()) });
+        feed.send_data("1\n".into()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sending.abort();
+        drop(feed);
+        let next = post_in(&server, "/api/double", "{\"value\": 5}").await;
+        assert_eq!(next.expect(200), "10\n");
+    });
     server.stop();
 }

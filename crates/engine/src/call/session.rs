@@ -245,6 +245,8 @@ fn func(sandbox: &mut Sandbox, function: &Function) -> Result<Func, Stop> {
 fn collect_owned(value: &Val, ty: &Type, owned: &mut Vec<ResourceAny>) {
     match (value, ty) {
         (Val::Resource(resource), Type::Own(_)) => owned.push(*resource),
-        (value, ty) => transmit::each_child(value, ty, &mut |value, ty| collect_owned(value, ty, owned)),
+        (value, ty) => {
+            crate::transmit::each_child(value, ty, &mut |value, ty| collect_owned(value, ty, owned))
+        }
     }
 }

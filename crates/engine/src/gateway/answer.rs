@@ -10,20 +10,25 @@ use serde_json::Value;
 use tenon_model::{ErrorStatus, TYPED_ERROR_STATUS, format_bytes};
 use wasmtime::component::Val;
 
-use super::Media;
-use super::types::{Gives, Octets};
+use super::types::{Form, Gives};
+use super::{Media, NDJSON, OCTETS};
 use crate::respond::Body;
 use crate::value::to_json;
 
-/// How a client wants bytes: raw when it names `application/octet-stream` and does not want JSON more; a stream raw
-/// unless it wants JSON more.
-pub(super) fn wanted(headers: &HeaderMap, octets: Octets) -> Media {
-    let (mut raw, mut json) = (None, None);
+/// How a client wants a result. Bytes are sent raw to those who name `application/octet-stream` and do not want JSON
+/// more; a stream is sent as it comes to all who do not want one JSON value more.
+pub(super) fn wanted(headers: &HeaderMap, form: Form) -> Media {
+    let (media, name) = match form {
+        Form::Json => return Media::Json,
+        Form::Octets | Form::OctetStream => (Media::Octets, OCTETS),
+        Form::Lines => (Media::Lines, NDJSON),
+    };
+    let (mut own, mut json) = (None, None);
     let ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     for range in ranges.flat_map(|value| value.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let weight = match parts.next().unwrap_or_default() {
-            "application/octet-stream" => &mut raw,
+            found if found == name => &mut own,
             "application/json" => &mut json,
             _ => continue,
         };
@@ -31,14 +36,9 @@ pub(super) fn wanted(headers: &HeaderMap, octets: Octets) -> Media {
             parts.find_map(|part| part.strip_prefix("q=")).and_then(|text| text.parse::<f32>().ok());
         *weight = Some(quality.unwrap_or(1.0));
     }
-    let (named_raw, named_json) = (raw.unwrap_or(0.0), json.unwrap_or(0.0));
-    match octets {
-        Octets::No => Media::Json,
-        Octets::List if named_raw > 0.0 && named_raw >= named_json => Media::Octets,
-        Octets::List => Media::Json,
-        Octets::Stream if named_json > named_raw => Media::Json,
-        Octets::Stream => Media::Octets,
-    }
+    let (own, json) = (own.unwrap_or(0.0), json.unwrap_or(0.0));
+    let is_wanted = if form.is_stream() { own >= json } else { own > 0.0 && own >= json };
+    if is_wanted { media } else { Media::Json }
 }
 
 /// The response for a result.
@@ -144,12 +144,12 @@ mod tests {
 
     use super::*;
 
-    fn wants(accept: &[&str], octets: Octets) -> Media {
+    fn wants(accept: &[&str], form: Form) -> Media {
         let mut headers = HeaderMap::new();
         for value in accept {
             headers.append(ACCEPT, HeaderValue::from_str(value).unwrap());
         }
-        wanted(&headers, octets)
+        wanted(&headers, form)
     }
 
     #[test]
@@ -163,9 +163,24 @@ mod tests {
             (&["application/json;q=0.5", "application/octet-stream"], Media::Octets, Media::Octets),
             (&["application/octet-stream; q=0"], Media::Json, Media::Octets),
         ] {
-            assert_eq!(wants(accept, Octets::List), list, "{accept:?}");
-            assert_eq!(wants(accept, Octets::Stream), stream, "{accept:?}");
-            assert_eq!(wants(accept, Octets::No), Media::Json);
+            assert_eq!(wants(accept, Form::Octets), list, "{accept:?}");
+            assert_eq!(wants(accept, Form::OctetStream), stream, "{accept:?}");
+            assert_eq!(wants(accept, Form::Json), Media::Json);
+        }
+    }
+
+    #[test]
+    fn a_stream_is_lines_unless_json_is_asked_for() {
+        for (accept, media) in [
+            (&[][..], Media::Lines),
+            (&["*/*"], Media::Lines),
+            (&["application/x-ndjson"], Media::Lines),
+            (&["application/octet-stream"], Media::Lines),
+            (&["application/json"], Media::Json),
+            (&["application/json", "application/x-ndjson"], Media::Lines),
+            (&["application/json, application/x-ndjson;q=0.5"], Media::Json),
+        ] {
+            assert_eq!(wants(accept, Form::Lines), media, "{accept:?}");
         }
     }
 

@@ -5,12 +5,12 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
 use tenon_model::most_similar;
-use wasmtime::component::{StreamReader, Type, Val};
-use wasmtime::{AsContextMut, Error};
+use wasmtime::component::{Type, Val};
 
 use super::problem::Problem;
 use super::spot;
-use super::types::Octets;
+use super::types::Form;
+use super::{NDJSON, OCTETS};
 use crate::value::{VALUES_MAX, ValueError, from_json};
 
 /// What a request sends.
@@ -18,42 +18,23 @@ use crate::value::{VALUES_MAX, ValueError, from_json};
 pub(crate) enum Taken {
     /// A JSON object of the parameters.
     Json,
-    /// The only parameter, as it is.
+    /// The only parameter, a list of bytes, as it is.
     Octets,
+    /// The only parameter, a stream, as it comes.
+    Stream,
     /// No media type: only no body can have none.
     Unsaid,
-}
-
-/// A function's arguments.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Arguments {
-    /// Values.
-    Values(Vec<Val>),
-    /// One stream of bytes, which is made in the store it is for.
-    Stream(Bytes),
-}
-
-impl Arguments {
-    /// The arguments as the engine takes them, in the store of the call.
-    pub(crate) fn values(self, mut store: impl AsContextMut) -> Result<Vec<Val>, Error> {
-        Ok(match self {
-            Self::Values(values) => values,
-            Self::Stream(bytes) => {
-                let reader = StreamReader::<u8>::new(&mut store, bytes.to_vec())?;
-                vec![Val::Stream(reader.try_into_stream_any(store)?)]
-            }
-        })
-    }
 }
 
 /// What a request sends, by its `Content-Type`.
 ///
 /// A body without one is refused: a page of another site can make a browser send such a request without asking, as it
 /// can send forms and plain text, and must not be able to call functions.
-pub(super) fn taken(headers: &HeaderMap, takes: Octets) -> Result<Taken, Problem> {
+pub(super) fn taken(headers: &HeaderMap, takes: Form) -> Result<Taken, Problem> {
     let expected = match takes {
-        Octets::No => "application/json",
-        Octets::List | Octets::Stream => "application/json or application/octet-stream",
+        Form::Json => "application/json",
+        Form::Octets | Form::OctetStream => "application/json or application/octet-stream",
+        Form::Lines => "application/json or application/x-ndjson",
     };
     if let Some(encoding) = headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
@@ -64,10 +45,11 @@ pub(super) fn taken(headers: &HeaderMap, takes: Octets) -> Result<Taken, Problem
     let Some(media_type) = headers.get(CONTENT_TYPE) else { return Ok(Taken::Unsaid) };
     let text = media_type.to_str().unwrap_or("not text");
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.as_str() {
-        "application/octet-stream" if takes != Octets::No => Ok(Taken::Octets),
-        "application/json" => Ok(Taken::Json),
-        other if other.starts_with("application/") && other.ends_with("+json") => Ok(Taken::Json),
+    match (essence.as_str(), takes) {
+        (OCTETS, Form::Octets) => Ok(Taken::Octets),
+        (OCTETS, Form::OctetStream) | (NDJSON, Form::Lines) => Ok(Taken::Stream),
+        ("application/json", _) => Ok(Taken::Json),
+        (other, _) if other.starts_with("application/") && other.ends_with("+json") => Ok(Taken::Json),
         _ => Err(Problem::unsupported_media_type(text, expected)),
     }
 }
@@ -75,13 +57,12 @@ pub(super) fn taken(headers: &HeaderMap, takes: Octets) -> Result<Taken, Problem
 /// The arguments in a body.
 pub(super) fn read(
     parameters: &[(String, Type)],
-    takes: Octets,
     taken: Taken,
     body: Option<Bytes>,
-) -> Result<Arguments, Problem> {
+) -> Result<Vec<Val>, Problem> {
     let body = body.unwrap_or_default();
     if taken == Taken::Octets {
-        return octets(body, takes);
+        return octets(body);
     }
     // A function without parameters, or only with ones that may be left out, needs no body.
     let members = if body.iter().all(u8::is_ascii_whitespace) {
@@ -141,20 +122,11 @@ pub(super) fn read(
         };
         values.push(value);
     }
-    match (takes, values.as_slice()) {
-        (Octets::Stream, [Val::List(bytes)]) => {
-            let byte = |value: &Val| if let Val::U8(byte) = value { Some(*byte) } else { None };
-            Ok(Arguments::Stream(bytes.iter().filter_map(byte).collect()))
-        }
-        _ => Ok(Arguments::Values(values)),
-    }
+    Ok(values)
 }
 
 /// The only parameter, as it came.
-fn octets(body: Bytes, takes: Octets) -> Result<Arguments, Problem> {
-    if takes == Octets::Stream {
-        return Ok(Arguments::Stream(body));
-    }
+fn octets(body: Bytes) -> Result<Vec<Val>, Problem> {
     // Each byte of a list takes some forty here.
     if body.len() > VALUES_MAX {
         return Err(Problem::invalid_arguments(ValueError {
@@ -164,7 +136,7 @@ fn octets(body: Bytes, takes: Octets) -> Result<Arguments, Problem> {
             mend: Some("a function that takes more has a `stream<u8>`".into()),
         }));
     }
-    Ok(Arguments::Values(vec![Val::List(body.iter().copied().map(Val::U8).collect())]))
+    Ok(vec![Val::List(body.iter().copied().map(Val::U8).collect())])
 }
 
 /// The names of the parameters, for a message.
@@ -178,7 +150,8 @@ fn names(parameters: &[(String, Type)]) -> String {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Value, Problem> {
+/// JSON of a client.
+pub(super) fn parse(body: &[u8]) -> Result<Value, Problem> {
     // Before anything is made of them: a value takes much more room in memory than in the body.
     if spot::values_at_most(body, VALUES_MAX) {
         serde_json::from_slice(body).map_err(|error| {

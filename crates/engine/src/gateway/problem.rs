@@ -1,6 +1,8 @@
 //! What a client is told when a request cannot be a call: problem documents (RFC 9457) that help, for the mistake is
 //! the client's own.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -83,6 +85,14 @@ impl Problem {
         }
     }
 
+    /// The same, one step further out: of one line of several.
+    pub(crate) fn within(mut self, token: &str) -> Self {
+        if let Some(Value::String(pointer)) = self.members.get_mut("pointer") {
+            pointer.insert_str(0, &format!("/{token}"));
+        }
+        self
+    }
+
     /// The response.
     pub(crate) fn response(self, request_id: &str) -> Response<Body> {
         let Self { row: (code, status, title), members, allow } = self;
@@ -100,5 +110,12 @@ impl Problem {
         }
         response.extensions_mut().insert(ErrorCode(code));
         super::protected(response)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detail = self.members.get("detail").and_then(Value::as_str);
+        f.write_str(detail.unwrap_or(self.row.2))
     }
 }

@@ -1,17 +1,20 @@
-//! A `stream<u8>` that a function returns, read while the function runs on.
+//! A stream that a function returns, read while the function runs on.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
+use serde_json::Value;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
 use tokio::sync::oneshot;
-use wasmtime::component::{Accessor, Source, StreamConsumer, StreamReader, StreamResult, Val};
-use wasmtime::{Error, StoreContextMut};
+use wasmtime::component::{Accessor, Source, StreamConsumer, StreamReader, StreamResult, Type, Val};
+use wasmtime::{AsContextMut, Error, StoreContextMut};
 
 use crate::host::Host;
+use crate::transmit::{Sink, pipe};
+use crate::value::to_json;
 
 /// Pieces that wait for the client; the guest waits when there are as many.
 const PIECES_MAX: usize = 2;
@@ -19,24 +22,39 @@ const PIECES_MAX: usize = 2;
 const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// The stream that a function returned, alone or as the good side of a `result`; `None` when there is none.
-pub(super) fn take(results: &[Val]) -> Result<Option<StreamReader<u8>>, Error> {
-    let found = match results {
-        [Val::Stream(stream)] => stream,
-        [Val::Result(Ok(Some(payload)))] => match &**payload {
-            Val::Stream(stream) => stream,
-            _ => return Ok(None),
-        },
-        _ => return Ok(None),
-    };
-    found.clone().try_into_stream_reader::<u8>().map(Some)
+pub(super) fn of(results: &[Val]) -> Option<Val> {
+    match results {
+        [stream @ Val::Stream(_)] => Some(stream.clone()),
+        [Val::Result(Ok(Some(payload)))] if matches!(**payload, Val::Stream(_)) => Some((**payload).clone()),
+        _ => None,
+    }
 }
 
-/// Begins to read. The second value is there once the stream has ended, whoever ended it.
-pub(super) fn open(accessor: &Accessor<Host>, reader: StreamReader<u8>) -> Result<(Chunks, Ended), Error> {
+/// Begins to read a stream of bytes. The second value is there once the stream has ended, whoever ended it.
+pub(super) fn octets(accessor: &Accessor<Host>, stream: Val) -> Result<(Chunks, Ended), Error> {
+    let Val::Stream(stream) = stream else { return Err(Error::msg("it is not a stream")) };
+    let reader: StreamReader<u8> = stream.try_into_stream_reader()?;
+    let (sender, chunks, ended) = channels();
+    accessor.with(|access| reader.pipe(access, Pieces(sender)))?;
+    Ok((chunks, ended))
+}
+
+/// Begins to read another stream, of the type `ty`, as lines of JSON.
+pub(super) fn lines(accessor: &Accessor<Host>, stream: Val, ty: &Type) -> Result<(Chunks, Ended), Error> {
+    let element = match ty {
+        Type::Stream(stream) => stream.ty(),
+        _ => None,
+    };
+    let (sender, chunks, ended) = channels();
+    let lines = Lines { sender, permit: None, element };
+    accessor.with(|mut access| pipe(access.as_context_mut(), stream, ty, lines)).map_err(Error::msg)?;
+    Ok((chunks, ended))
+}
+
+fn channels() -> (Reserve, Chunks, Ended) {
     let (sender, receiver) = channel(PIECES_MAX);
     let (open, ended) = oneshot::channel();
-    accessor.with(|access| reader.pipe(access, Pieces { sender, reserving: None, _open: open }))?;
-    Ok((Chunks(receiver), Ended(ended)))
+    (Reserve { sender, reserving: None, _open: open }, Chunks(receiver), Ended(ended))
 }
 
 /// Waits for the end of a stream.
@@ -79,12 +97,25 @@ impl http_body::Body for Chunks {
 
 type Reserving = Pin<Box<dyn Future<Output = Result<OwnedPermit<Bytes>, SendError<()>>> + Send>>;
 
-/// Takes the pieces of a stream as they are written, when there is room for one.
-struct Pieces {
+/// Room in a response's body.
+struct Reserve {
     sender: Sender<Bytes>,
     reserving: Option<Reserving>,
     _open: oneshot::Sender<()>,
 }
+
+impl Reserve {
+    /// Room for one piece; `None` when nobody reads any more, because the client has gone.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<OwnedPermit<Bytes>>> {
+        let reserving = self.reserving.get_or_insert_with(|| Box::pin(self.sender.clone().reserve_owned()));
+        let reserved = ready!(reserving.as_mut().poll(context));
+        self.reserving = None;
+        Poll::Ready(reserved.ok())
+    }
+}
+
+/// Takes the pieces of a stream of bytes as they are written, when there is room for one.
+struct Pieces(Reserve);
 
 impl StreamConsumer<Host> for Pieces {
     type Item = u8;
@@ -96,16 +127,12 @@ impl StreamConsumer<Host> for Pieces {
         source: Source<'_, u8>,
         finish: bool,
     ) -> Poll<Result<StreamResult, Error>> {
-        let this = &mut *self;
-        let reserving = this.reserving.get_or_insert_with(|| Box::pin(this.sender.clone().reserve_owned()));
-        let reserved = match reserving.as_mut().poll(context) {
+        let permit = match self.0.poll(context) {
             Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(reserved) => reserved,
+            Poll::Ready(None) => return Poll::Ready(Ok(StreamResult::Dropped)),
+            Poll::Ready(Some(permit)) => permit,
         };
-        this.reserving = None;
-        // Nobody reads any more: the client has gone.
-        let Ok(permit) = reserved else { return Poll::Ready(Ok(StreamResult::Dropped)) };
         let mut source = source.as_direct(store);
         let written = source.remaining();
         let taken = written.len().min(PIECE_BYTES_MAX);
@@ -114,5 +141,36 @@ impl StreamConsumer<Host> for Pieces {
             source.mark_read(taken);
         }
         Poll::Ready(Ok(StreamResult::Completed))
+    }
+}
+
+/// Takes the elements of a stream as they are written, each as a line of JSON, when there is room for a piece.
+struct Lines {
+    sender: Reserve,
+    permit: Option<OwnedPermit<Bytes>>,
+    element: Option<Type>,
+}
+
+impl Sink for Lines {
+    // What they have together is bounded by what the guest may have copied in one go.
+    const ELEMENTS_MAX: usize = 256;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.permit.is_none() {
+            self.permit = ready!(self.sender.poll(context));
+        }
+        Poll::Ready(self.permit.is_some())
+    }
+
+    fn take(&mut self, elements: Vec<Val>) -> bool {
+        let Some(permit) = self.permit.take() else { return false };
+        let mut lines = String::new();
+        for element in elements {
+            let value = self.element.as_ref().map_or(Value::Null, |ty| to_json(&element, ty));
+            lines.push_str(&value.to_string());
+            lines.push('\n');
+        }
+        permit.send(lines.into());
+        true
     }
 }

@@ -1,23 +1,33 @@
 //! Which functions can be called by a request, told from their types.
 
-use tenon_model::{ExportedFunction, is_standard};
+use tenon_model::{ELEMENT_SIZES, ExportedFunction, is_standard};
 use wasmtime::component::Type;
 use wasmtime::component::types::ComponentFunc;
 
 use super::Signature;
+use crate::transmit::{carried, is_payload};
 
 /// Types within one function that are looked at: types share parts, so a small component can have one that is large.
 const TYPES_MAX: usize = 100_000;
 
-/// Whether a value is one block of bytes.
+/// What a value may be sent as, beside as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Octets {
-    /// No.
-    No,
-    /// `list<u8>`.
-    List,
-    /// `stream<u8>`.
-    Stream,
+pub(crate) enum Form {
+    /// Nothing else.
+    Json,
+    /// `list<u8>`: the bytes.
+    Octets,
+    /// `stream<u8>`: the bytes, as they come.
+    OctetStream,
+    /// Another stream: a line of JSON for each element, as they come.
+    Lines,
+}
+
+impl Form {
+    /// Whether it comes bit by bit.
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Self::OctetStream | Self::Lines)
+    }
 }
 
 /// What a function returns.
@@ -32,12 +42,17 @@ pub(crate) enum Gives {
 }
 
 impl Gives {
-    /// Whether what is returned, when all is well, is one block of bytes.
-    pub(crate) fn octets(&self) -> Octets {
+    /// What is returned, when all is well.
+    pub(crate) fn good(&self) -> Option<&Type> {
         match self {
-            Self::Value(ty) | Self::Result(Some(ty), _) => octets(ty),
-            Self::Nothing | Self::Result(None, _) => Octets::No,
+            Self::Value(ty) | Self::Result(Some(ty), _) => Some(ty),
+            Self::Nothing | Self::Result(None, _) => None,
         }
+    }
+
+    /// What that may be sent as.
+    pub(crate) fn form(&self) -> Form {
+        self.good().map_or(Form::Json, form)
     }
 }
 
@@ -50,69 +65,72 @@ pub(super) fn signature(name: &ExportedFunction, function: &ComponentFunc) -> Re
         return Err("it belongs to a resource, which lives no longer than a request".into());
     }
     let parameters: Vec<(String, Type)> = function.params().map(|(name, ty)| (name.to_owned(), ty)).collect();
+    let mut looked = Look { left: TYPES_MAX, transmits: false };
+    parameters.iter().try_for_each(|(_, ty)| looked.at(ty))?;
+    function.results().try_for_each(|ty| looked.at(&ty))?;
     let takes = match parameters.as_slice() {
-        [(_, ty)] => octets(ty),
-        _ => Octets::No,
+        [(_, ty)] => form(ty),
+        _ => Form::Json,
     };
-    let mut left = TYPES_MAX;
-    if takes == Octets::No {
-        parameters.iter().try_for_each(|(_, ty)| plain(ty, &mut left))?;
-    }
     let gives = match function.results().next() {
         None => Gives::Nothing,
         Some(Type::Result(result)) => Gives::Result(result.ok(), result.err()),
         Some(ty) => Gives::Value(ty),
     };
-    match &gives {
-        Gives::Nothing => {}
-        Gives::Value(ty) => whole(ty, &mut left)?,
-        Gives::Result(ok, err) => {
-            ok.iter().try_for_each(|ty| whole(ty, &mut left))?;
-            err.iter().try_for_each(|ty| plain(ty, &mut left))?;
-        }
-    }
-    Ok((parameters, takes, gives))
+    Ok(Signature { parameters, result: function.results().next(), takes, gives, transmits: looked.transmits })
 }
 
-fn octets(ty: &Type) -> Octets {
+/// What a value of this type may be sent as.
+pub(super) fn form(ty: &Type) -> Form {
     match ty {
-        Type::List(list) if matches!(list.ty(), Type::U8) => Octets::List,
-        Type::Stream(stream) if matches!(stream.ty(), Some(Type::U8)) => Octets::Stream,
-        _ => Octets::No,
+        Type::List(list) if matches!(list.ty(), Type::U8) => Form::Octets,
+        Type::Stream(stream) if matches!(stream.ty(), Some(Type::U8)) => Form::OctetStream,
+        Type::Stream(_) => Form::Lines,
+        _ => Form::Json,
     }
 }
 
-/// A value that is a stream of bytes, or has no streams in it.
-fn whole(ty: &Type, left: &mut usize) -> Result<(), String> {
-    if octets(ty) == Octets::Stream { Ok(()) } else { plain(ty, left) }
+/// A look through types: whether values of them can be written down.
+struct Look {
+    left: usize,
+    /// Whether there is a stream or a future among them.
+    transmits: bool,
 }
 
-/// A value that can be written down.
-fn plain(ty: &Type, left: &mut usize) -> Result<(), String> {
-    *left = left.checked_sub(1).ok_or("its types are too large")?;
-    match ty {
-        Type::Own(_) | Type::Borrow(_) => {
-            Err("it needs a resource, which lives no longer than a request".into())
+impl Look {
+    fn at(&mut self, ty: &Type) -> Result<(), String> {
+        self.left = self.left.checked_sub(1).ok_or("its types are too large")?;
+        match ty {
+            Type::Own(_) | Type::Borrow(_) => {
+                Err("it needs a resource, which lives no longer than a request".into())
+            }
+            Type::ErrorContext => Err("it has an `error-context`".into()),
+            Type::Stream(stream) => {
+                self.transmits = true;
+                stream.ty().iter().try_for_each(|ty| self.at(ty))?;
+                if carried(stream.ty().as_ref()) { Ok(()) } else { Err(ELEMENT_SIZES.into()) }
+            }
+            Type::Future(future) => {
+                self.transmits = true;
+                future.ty().iter().try_for_each(|ty| self.at(ty))?;
+                if is_payload(future.ty().as_ref()) { Ok(()) } else { Err(ELEMENT_SIZES.into()) }
+            }
+            Type::List(list) => self.at(&list.ty()),
+            Type::FixedLengthList(list) => self.at(&list.ty()),
+            Type::Map(map) => {
+                self.at(&map.key())?;
+                self.at(&map.value())
+            }
+            Type::Record(record) => record.fields().try_for_each(|field| self.at(&field.ty)),
+            Type::Tuple(tuple) => tuple.types().try_for_each(|ty| self.at(&ty)),
+            Type::Variant(variant) => {
+                variant.cases().filter_map(|case| case.ty).try_for_each(|ty| self.at(&ty))
+            }
+            Type::Option(option) => self.at(&option.ty()),
+            Type::Result(result) => {
+                result.ok().into_iter().chain(result.err()).try_for_each(|ty| self.at(&ty))
+            }
+            _ => Ok(()),
         }
-        Type::ErrorContext => Err("it has an `error-context`".into()),
-        Type::Stream(_) | Type::Future(_) => {
-            Err("a stream can be only `stream<u8>`, and the only parameter or the whole result".into())
-        }
-        Type::List(list) => plain(&list.ty(), left),
-        Type::FixedLengthList(list) => plain(&list.ty(), left),
-        Type::Map(map) => {
-            plain(&map.key(), left)?;
-            plain(&map.value(), left)
-        }
-        Type::Record(record) => record.fields().try_for_each(|field| plain(&field.ty, left)),
-        Type::Tuple(tuple) => tuple.types().try_for_each(|ty| plain(&ty, left)),
-        Type::Variant(variant) => {
-            variant.cases().filter_map(|case| case.ty).try_for_each(|ty| plain(&ty, left))
-        }
-        Type::Option(option) => plain(&option.ty(), left),
-        Type::Result(result) => {
-            result.ok().into_iter().chain(result.err()).try_for_each(|ty| plain(&ty, left))
-        }
-        _ => Ok(()),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use tenon_model::{ExportedFunction, http_paths, is_standard};
+use tenon_model::{ELEMENT_SIZES, ExportedFunction, http_paths, is_element_size, is_standard};
 use wit_parser::{
-    Docs, Function, FunctionKind, Handle, Resolve, Type, TypeDefKind, TypeId, WorldId, WorldItem,
+    Docs, Function, FunctionKind, Handle, Resolve, SizeAlign, Type, TypeDefKind, TypeId, WorldId, WorldItem,
 };
 
 /// One exported function.
@@ -21,15 +21,24 @@ pub(super) struct Exported<'a> {
     pub(super) skipped: Option<String>,
 }
 
-/// What a function's parameters are when they are one block of bytes, and what its result is.
+/// What a value may be sent as, beside as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Octets {
-    /// No: JSON only.
-    No,
-    /// `list<u8>`: base64 in JSON, or raw.
-    List,
-    /// `stream<u8>`: base64 in JSON, or raw and chunked.
-    Stream,
+pub(super) enum Form {
+    /// Nothing else.
+    Json,
+    /// `list<u8>`: the bytes.
+    Octets,
+    /// `stream<u8>`: the bytes, as they come.
+    OctetStream,
+    /// Another stream: a line of JSON for each element, as they come.
+    Lines,
+}
+
+impl Form {
+    /// Whether it is bytes.
+    pub(super) fn is_octets(self) -> bool {
+        matches!(self, Self::Octets | Self::OctetStream)
+    }
 }
 
 /// Everything that `world` exports, in the order of the binary.
@@ -53,18 +62,26 @@ pub(super) fn exported(resolve: &Resolve, world: WorldId) -> Vec<Exported<'_>> {
         }
     }
     let names: Vec<_> = found.iter().map(|(name, ..)| name.clone()).collect();
+    let mut sizes = SizeAlign::default();
+    // Where types are too large to have a size, no stream of any is carried.
+    let sizes = sizes.fill(resolve).is_ok().then_some(sizes);
     found
         .into_iter()
         .zip(http_paths(&names))
         .map(|((name, interface_docs, function), paths)| {
-            let skipped = why_not(resolve, &name, function);
+            let skipped = why_not(resolve, sizes.as_ref(), &name, function);
             Exported { name, interface_docs, function, paths, skipped }
         })
         .collect()
 }
 
 /// Why `function` cannot be called by a request that knows nothing of any other request.
-fn why_not(resolve: &Resolve, name: &ExportedFunction, function: &Function) -> Option<String> {
+fn why_not(
+    resolve: &Resolve,
+    sizes: Option<&SizeAlign>,
+    name: &ExportedFunction,
+    function: &Function,
+) -> Option<String> {
     if name.interface.as_deref().is_some_and(is_standard) {
         return Some("it is part of a standard interface, which is for hosts to call".into());
     }
@@ -80,22 +97,22 @@ fn why_not(resolve: &Resolve, name: &ExportedFunction, function: &Function) -> O
             return Some("it has an `error-context`, which has no form outside a component".into());
         }
     }
-    let is_async = |ty: &Type| {
-        holds(resolve, ty, &|ty| {
-            matches!(kind(resolve, ty), Some(TypeDefKind::Stream(_) | TypeDefKind::Future(_)))
-        })
+    let unfit = |ty: &Type| match kind(resolve, ty) {
+        Some(TypeDefKind::Stream(Some(element))) => {
+            is_transmit_in(resolve, element)
+                || !sizes.is_some_and(|sizes| is_element_size(sizes.size(element).size_wasm32()))
+        }
+        Some(TypeDefKind::Future(Some(payload))) => is_transmit_in(resolve, payload),
+        _ => false,
     };
-    if parameter_octets(resolve, function) != Octets::Stream
-        && function.params.iter().any(|parameter| is_async(&parameter.ty))
-    {
-        return Some("a stream can be sent only as `stream<u8>` and as the only parameter".into());
-    }
-    let result = function.result.as_ref().map(|result| ok_and_err(resolve, result));
-    let whole = |ty: &Type| octets(resolve, ty) == Octets::Stream || !is_async(ty);
-    let fits = result.is_none_or(|(ok, err)| {
-        ok.as_ref().is_none_or(whole) && !err.flatten().is_some_and(|err| is_async(&err))
-    });
-    (!fits).then(|| "a stream can be received only as `stream<u8>` and as the whole result".into())
+    types().any(|ty| holds(resolve, ty, &unfit)).then(|| ELEMENT_SIZES.to_owned())
+}
+
+/// Whether there is a stream or a future in a type.
+fn is_transmit_in(resolve: &Resolve, ty: &Type) -> bool {
+    holds(resolve, ty, &|ty| {
+        matches!(kind(resolve, ty), Some(TypeDefKind::Stream(_) | TypeDefKind::Future(_)))
+    })
 }
 
 /// The parts of a function's result: what is returned when all is well, and the error when its type is `result`.
@@ -106,21 +123,22 @@ pub(super) fn ok_and_err(resolve: &Resolve, result: &Type) -> (Option<Type>, Opt
     }
 }
 
-/// Whether the only parameter is a block of bytes.
-pub(super) fn parameter_octets(resolve: &Resolve, function: &Function) -> Octets {
+/// What the only parameter may be sent as.
+pub(super) fn parameter_form(resolve: &Resolve, function: &Function) -> Form {
     match function.params.as_slice() {
-        [only] => octets(resolve, &only.ty),
-        _ => Octets::No,
+        [only] => form(resolve, &only.ty),
+        _ => Form::Json,
     }
 }
 
-/// Whether a type is a block of bytes.
-pub(super) fn octets(resolve: &Resolve, ty: &Type) -> Octets {
+/// What a value of this type may be sent as.
+pub(super) fn form(resolve: &Resolve, ty: &Type) -> Form {
     let is_byte = |ty: &Type| matches!(resolved(resolve, ty), Type::U8);
     match kind(resolve, ty) {
-        Some(TypeDefKind::List(element)) if is_byte(element) => Octets::List,
-        Some(TypeDefKind::Stream(Some(element))) if is_byte(element) => Octets::Stream,
-        _ => Octets::No,
+        Some(TypeDefKind::List(element)) if is_byte(element) => Form::Octets,
+        Some(TypeDefKind::Stream(Some(element))) if is_byte(element) => Form::OctetStream,
+        Some(TypeDefKind::Stream(_)) => Form::Lines,
+        _ => Form::Json,
     }
 }
 

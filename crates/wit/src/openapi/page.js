@@ -14,9 +14,10 @@ const members = (form) =>
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 async function call(form) {
-  const file = form.elements.namedItem("raw")?.files?.[0];
+  const raw = form.elements.namedItem("raw");
+  const file = raw?.files?.[0];
   const body = file ?? `{${members(form).join(", ")}}`;
-  const type = file ? "application/octet-stream" : "application/json";
+  const type = file ? raw.dataset.type : "application/json";
   const status = form.querySelector(".status");
   const answer = form.querySelector(".answer");
   const curl = form.querySelector(".curl");

@@ -7,8 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use wit_parser::{Resolve, Type, TypeDefKind};
 
-use super::functions::{Exported, Octets, children, kind, octets, ok_and_err, parameter_octets, resolved};
+use super::functions::{Exported, Form, children, form, kind, ok_and_err, parameter_form, resolved};
 use super::schema::{Schemas, text};
+use super::{NDJSON, OCTETS};
 use crate::render::{function_text, type_name, type_text};
 
 const STYLE: &str = include_str!("page.css");
@@ -103,18 +104,25 @@ fn function(out: &mut String, resolve: &Resolve, exported: &Exported<'_>) {
     if let Some(docs) = text(&function.docs) {
         let _ = writeln!(out, "<p class=\"docs\">{}</p>", escape(docs));
     }
-    let raw = match &function.result {
-        Some(result) => ok_and_err(resolve, result).0.is_some_and(|ok| octets(resolve, &ok) != Octets::No),
-        None => false,
+    let good = function.result.as_ref().and_then(|result| ok_and_err(resolve, result).0);
+    let accept = match good.map_or(Form::Json, |ty| form(resolve, &ty)) {
+        Form::Json => "application/json".to_owned(),
+        Form::Octets | Form::OctetStream => format!("{OCTETS}, application/json;q=0.5"),
+        Form::Lines => format!("{NDJSON}, application/json;q=0.5"),
     };
-    let accept = if raw { "application/octet-stream, application/json;q=0.5" } else { "application/json" };
     let _ = writeln!(out, "<form data-path=\"{path}\" data-accept=\"{accept}\">");
     for parameter in &function.params {
         field(out, resolve, &parameter.name, &parameter.ty);
     }
-    if parameter_octets(resolve, function) != Octets::No {
-        out.push_str(
-            "<label class=\"field\"><span class=\"name\">or a file, as it is</span><input type=\"file\" name=\"raw\"></label>\n",
+    let file = match parameter_form(resolve, function) {
+        Form::Json => None,
+        Form::Octets | Form::OctetStream => Some((OCTETS, "or a file, as it is")),
+        Form::Lines => Some((NDJSON, "or a file of JSON values, one a line")),
+    };
+    if let Some((media_type, label)) = file {
+        let _ = writeln!(
+            out,
+            "<label class=\"field\"><span class=\"name\">{label}</span><input type=\"file\" name=\"raw\" data-type=\"{media_type}\"></label>"
         );
     }
     out.push_str(
@@ -151,7 +159,7 @@ fn field(out: &mut String, resolve: &Resolve, name: &str, ty: &Type) {
             let names: Vec<_> = cases.cases.iter().map(|case| case.name.as_str()).collect();
             select(&name, &names, "text")
         }
-        _ if octets(resolve, ty) != Octets::No => {
+        _ if form(resolve, ty).is_octets() => {
             format!("<textarea name=\"{name}\" data-kind=\"bytes\" rows=\"1\" placeholder=\"text; sent in base64\"></textarea>")
         }
         _ => {
@@ -221,10 +229,12 @@ fn example(resolve: &Resolve, ty: &Type, indent: usize) -> String {
         TypeDefKind::Result(result) => {
             format!("{{ \"ok\": {} }}", result.ok.as_ref().map_or("null".into(), inner))
         }
-        TypeDefKind::List(element) => match resolved(resolve, element) {
+        TypeDefKind::List(element) | TypeDefKind::Stream(Some(element)) => match resolved(resolve, element) {
             Type::U8 => "\"\"".into(),
             _ => format!("[{}]", inner(element)),
         },
+        TypeDefKind::Stream(None) => "[null]".into(),
+        TypeDefKind::Future(Some(ty)) => inner(ty),
         TypeDefKind::FixedLengthList(element, length) => {
             format!(
                 "[{}]",

@@ -251,24 +251,60 @@ fn what_needs_a_resource_is_left_out_with_the_reason() {
 }
 
 #[test]
-fn a_stream_may_be_the_whole_of_what_goes_or_comes() {
+fn streams_and_futures_go_as_they_come_or_as_values() {
     let document = document_of(
         "package a:b;
          interface i {
+             record item { id: u32 }
              echo: async func(data: stream<u8>) -> stream<u8>;
              fails: async func() -> result<stream<u8>, string>;
              later: async func() -> future<string>;
              inside: async func() -> list<stream<u8>>;
-             takes: async func(data: stream<u32>);
+             items: async func(items: stream<item>) -> result<stream<item>, string>;
+             ticks: async func() -> stream;
+             beside: async func(x: u8, items: stream<item>);
          }
          world w { export i; }",
     );
-    let paths: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(paths, ["/i/echo", "/i/fails"]);
-    assert_eq!(document["x-tenon-skipped"].as_array().unwrap().len(), 3);
-    let echo = &document["paths"]["/i/echo"]["post"];
-    assert!(echo["requestBody"]["content"].get(OCTETS).is_some());
-    assert!(echo["responses"]["200"]["content"].get(OCTETS).is_some());
+    assert_eq!(document["paths"].as_object().unwrap().len(), 7);
+    assert!(document.get("x-tenon-skipped").is_none());
+    let operation = |name: &str| document["paths"][&format!("/i/{name}")]["post"].clone();
+    let takes = |name: &str| operation(name)["requestBody"]["content"].clone();
+    let gives = |name: &str| operation(name)["responses"]["200"]["content"].clone();
+    assert!(takes("echo").get(OCTETS).is_some() && gives("echo").get(OCTETS).is_some());
+    assert!(gives("fails").get(OCTETS).is_some());
+    assert_eq!(gives("later")["application/json"]["schema"], json!({ "type": "string" }));
+    assert!(gives("inside").get(OCTETS).is_none(), "it is not the whole result");
+    let item = json!({ "$ref": "#/components/schemas/item" });
+    for content in [takes("items"), gives("items")] {
+        assert_eq!(content[NDJSON]["schema"]["x-item-schema"], item);
+        assert!(content.get(OCTETS).is_none());
+    }
+    assert_eq!(gives("items")["application/json"]["schema"], json!({ "type": "array", "items": item }));
+    assert_eq!(gives("ticks")[NDJSON]["schema"]["x-item-schema"], json!({ "type": "null" }));
+    assert!(takes("beside").get(NDJSON).is_none(), "it is not the only parameter");
+}
+
+#[test]
+fn streams_that_cannot_be_carried_are_left_out_with_the_reason() {
+    let fields: String = (0..22).map(|number| format!("f{number}: u64, ")).collect();
+    let document = document_of(&format!(
+        "package a:b;
+         interface i {{
+             record large {{ {fields} }}
+             record small {{ all: list<large> }}
+             nested: async func() -> stream<stream<u8>>;
+             later: async func(all: future<option<future<u8>>>);
+             wide: async func() -> stream<large>;
+             narrow: async func() -> stream<small>;
+             one: async func() -> future<large>;
+         }}
+         world w {{ export i; }}",
+    ));
+    assert_eq!(document["paths"].as_object().unwrap().keys().collect::<Vec<_>>(), ["/i/narrow", "/i/one"]);
+    let skipped = document["x-tenon-skipped"].as_array().unwrap();
+    assert_eq!(skipped.len(), 3, "{skipped:?}");
+    assert!(skipped.iter().all(|it| it["reason"].as_str().unwrap().contains("168 bytes")), "{skipped:?}");
 }
 
 fn statuses(entries: &[(&str, ErrorStatus)]) -> ErrorStatuses {

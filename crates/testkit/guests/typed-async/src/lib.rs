@@ -13,6 +13,31 @@ wit_bindgen::generate!({
             shout: async func(text: stream<u8>) -> string;
             never: async func();
             abandon: async func() -> stream<u8>;
+
+            /// One reading, with something of every kind.
+            record reading {
+                id: u64,
+                name: string,
+                at: option<f64>,
+                level: level,
+                tags: list<string>,
+                marks: marks,
+                shape: shape,
+            }
+            enum level { low, high }
+            flags marks { first, last }
+            variant shape { none, circle(f32), named(tuple<string, u8>) }
+
+            readings: async func(number: u32) -> stream<reading>;
+            checked: async func(number: u32) -> result<stream<reading>, level>;
+            twice: async func(readings: stream<reading>) -> stream<reading>;
+            sum: async func(numbers: stream<u32>) -> u64;
+            weighed: async func(factor: future<u32>, numbers: stream<u32>) -> future<u64>;
+            first: async func(numbers: stream<u32>) -> option<u32>;
+            ticks: async func(number: u32) -> stream;
+            reported: async func(number: u32) -> report;
+            record report { title: future<string>, lines: list<stream<string>> }
+            falter: async func(number: u32) -> stream<reading>;
         }
 
         world streams {
@@ -21,10 +46,34 @@ wit_bindgen::generate!({
     ",
 });
 
-use exports::fixture::streams::api::Guest;
+use exports::fixture::streams::api::{Guest, Level, Marks, Reading, Report, Shape};
 use wit_bindgen::{FutureReader, StreamReader, spawn_local};
 
 struct Streams;
+
+fn reading(number: u32) -> Reading {
+    Reading {
+        id: u64::MAX - u64::from(number),
+        name: format!("reading {number}"),
+        at: (number % 2 == 0).then(|| f64::from(number) / 4.0),
+        level: if number % 3 == 0 { Level::High } else { Level::Low },
+        tags: (0..number % 3).map(|tag| format!("\"{tag}\"")).collect(),
+        marks: if number == 0 { Marks::FIRST } else { Marks::empty() },
+        shape: match number % 3 {
+            0 => Shape::None,
+            1 => Shape::Circle(0.1),
+            _ => Shape::Named(("n".to_owned(), 7)),
+        },
+    }
+}
+
+fn stream_of(number: u32) -> StreamReader<Reading> {
+    let (mut writer, reader) = wit_stream::new();
+    spawn_local(async move {
+        writer.write_all((0..number).map(reading).collect()).await;
+    });
+    reader
+}
 
 impl Guest for Streams {
     async fn double(value: u32) -> u32 {
@@ -39,7 +88,10 @@ impl Guest for Streams {
         let (mut writer, reader) = wit_stream::new();
         spawn_local(async move {
             for number in 1..=up_to {
-                writer.write_one(number).await;
+                // It comes back when nobody reads any more.
+                if writer.write_one(number).await.is_some() {
+                    break;
+                }
             }
         });
         reader
@@ -81,6 +133,78 @@ impl Guest for Streams {
         let (_writer, reader) = wit_future::new::<u32>(|| 0);
         std::mem::forget(_writer);
         reader.await;
+    }
+
+    async fn readings(number: u32) -> StreamReader<Reading> {
+        stream_of(number)
+    }
+
+    async fn checked(number: u32) -> Result<StreamReader<Reading>, Level> {
+        if number > 100 { Err(Level::High) } else { Ok(stream_of(number)) }
+    }
+
+    async fn twice(mut readings: StreamReader<Reading>) -> StreamReader<Reading> {
+        let (mut writer, reader) = wit_stream::new();
+        spawn_local(async move {
+            while let Some(reading) = readings.next().await {
+                writer.write_all(vec![reading.clone(), reading]).await;
+            }
+        });
+        reader
+    }
+
+    async fn sum(mut numbers: StreamReader<u32>) -> u64 {
+        let mut sum = 0;
+        while let Some(number) = numbers.next().await {
+            sum += u64::from(number);
+        }
+        sum
+    }
+
+    async fn weighed(factor: FutureReader<u32>, numbers: StreamReader<u32>) -> FutureReader<u64> {
+        let (writer, reader) = wit_future::new(|| 0);
+        spawn_local(async move {
+            let sum = Self::sum(numbers).await;
+            let _ = writer.write(sum * u64::from(factor.await)).await;
+        });
+        reader
+    }
+
+    async fn first(mut numbers: StreamReader<u32>) -> Option<u32> {
+        numbers.next().await
+    }
+
+    async fn ticks(number: u32) -> StreamReader<()> {
+        let (mut writer, reader) = wit_stream::new();
+        spawn_local(async move {
+            writer.write_all(vec![(); number as usize]).await;
+        });
+        reader
+    }
+
+    async fn reported(number: u32) -> Report {
+        let (writer, title) = wit_future::new(String::new);
+        let mut lines = Vec::new();
+        for line in 0..number {
+            let (mut writer, reader) = wit_stream::new();
+            lines.push(reader);
+            spawn_local(async move {
+                writer.write_all(vec![format!("line {line}"); line as usize]).await;
+            });
+        }
+        spawn_local(async move {
+            let _ = writer.write("the title".to_owned()).await;
+        });
+        Report { title, lines }
+    }
+
+    async fn falter(number: u32) -> StreamReader<Reading> {
+        let (mut writer, reader) = wit_stream::new();
+        spawn_local(async move {
+            writer.write_all((0..number).map(reading).collect()).await;
+            panic!("in the middle of a stream");
+        });
+        reader
     }
 
     async fn abandon() -> StreamReader<u8> {

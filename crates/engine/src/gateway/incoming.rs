@@ -1,0 +1,195 @@
+//! A stream that a request sends, given to the function as it comes.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body::Body as _;
+use wasmtime::component::{Type, Val};
+use wasmtime::{AsContextMut, Error};
+
+use super::arguments::parse;
+use super::problem::Problem;
+use super::types::Form;
+use crate::host::Host;
+use crate::received::{Counted, Lent};
+use crate::transmit::{Feed, give_feed};
+use crate::value::{ValueError, from_json};
+
+/// Elements that are read in one go.
+const ELEMENTS_MAX: usize = 1_024;
+/// Bytes that are read in one go: as values they take some forty times as much.
+const BYTES_MAX: usize = 64 << 10;
+
+/// Why a body is not what the function takes, if it is not: found out while the function runs, so that the function is
+/// ended by it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rejected(Arc<Mutex<Option<Problem>>>);
+
+impl Rejected {
+    /// Why, once.
+    pub(crate) fn take(&self) -> Option<Problem> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, problem: Problem) -> Error {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+        Error::msg("the body of the request is not what the function takes")
+    }
+}
+
+/// A stream of the type `ty` of what comes in.
+pub(super) fn stream(
+    store: impl AsContextMut<Data = Host>,
+    ty: &Type,
+    body: Counted<Lent>,
+    rejected: &Rejected,
+) -> Result<Val, String> {
+    match ty {
+        Type::Stream(stream) if super::types::form(ty) == Form::Lines => {
+            let rejected = rejected.clone();
+            let lines = Lines {
+                body: Some(body),
+                text: BytesMut::new(),
+                searched: 0,
+                read: 0,
+                element: stream.ty(),
+                problem: None,
+                rejected,
+            };
+            give_feed(store, lines, ty)
+        }
+        _ => give_feed(store, Octets { body: Some(body), piece: Bytes::new() }, ty),
+    }
+}
+
+/// The next bytes of a body; `None` at its end, after which it is not asked again.
+fn next(body: &mut Option<Counted<Lent>>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+    let Some(receiving) = body else { return Poll::Ready(None) };
+    loop {
+        match ready!(Pin::new(&mut *receiving).poll_frame(context)) {
+            None => {
+                *body = None;
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                *body = None;
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data()
+                    && !data.is_empty()
+                {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+        }
+    }
+}
+
+/// Bytes as they come.
+struct Octets {
+    body: Option<Counted<Lent>>,
+    piece: Bytes,
+}
+
+impl Feed for Octets {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<Val>, Error>>> {
+        if self.piece.is_empty() {
+            match ready!(next(&mut self.body, context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(piece)) => self.piece = piece,
+            }
+        }
+        let piece = self.piece.split_to(self.piece.len().min(BYTES_MAX));
+        Poll::Ready(Some(Ok(piece.iter().copied().map(Val::U8).collect())))
+    }
+}
+
+/// Lines of JSON as they come, each an element; empty ones are passed over.
+struct Lines {
+    body: Option<Counted<Lent>>,
+    /// What has come and was not read. It is bounded by what a request's body may have.
+    text: BytesMut,
+    /// How much of it has no end of a line.
+    searched: usize,
+    /// Lines that were read.
+    read: usize,
+    element: Option<Type>,
+    /// A line that is none.
+    problem: Option<Problem>,
+    rejected: Rejected,
+}
+
+impl Feed for Lines {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<Val>, Error>>> {
+        let mut elements = Vec::new();
+        loop {
+            while self.problem.is_none()
+                && elements.len() < ELEMENTS_MAX
+                && let Some(line) = self.line()
+            {
+                match self.element(&line) {
+                    Ok(element) => elements.extend(element),
+                    Err(problem) => self.problem = Some(problem),
+                }
+            }
+            // What came before a line that is none goes first: the function may have an answer without the rest.
+            if !elements.is_empty() {
+                return Poll::Ready(Some(Ok(elements)));
+            }
+            if let Some(problem) = self.problem.take() {
+                return Poll::Ready(Some(Err(self.rejected.set(problem))));
+            }
+            if self.body.is_none() {
+                return Poll::Ready(None);
+            }
+            match ready!(next(&mut self.body, context)) {
+                Some(Ok(piece)) => self.text.extend_from_slice(&piece),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                // The last line needs no end.
+                None => {}
+            }
+        }
+    }
+}
+
+impl Lines {
+    /// The next line that is there whole.
+    fn line(&mut self) -> Option<Bytes> {
+        match self.text[self.searched..].iter().position(|byte| *byte == b'\n') {
+            Some(more) => {
+                let line = self.text.split_to(self.searched + more).freeze();
+                self.text.advance(1);
+                self.searched = 0;
+                Some(line)
+            }
+            None if self.body.is_none() && !self.text.is_empty() => {
+                self.searched = 0;
+                Some(self.text.split().freeze())
+            }
+            None => {
+                self.searched = self.text.len();
+                None
+            }
+        }
+    }
+
+    /// The value of a line, if it has one; a line is the element of its number, counted from nought.
+    fn element(&mut self, line: &[u8]) -> Result<Option<Val>, Problem> {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        let number = self.read;
+        self.read += 1;
+        let json = parse(line).map_err(|problem| problem.within(&number.to_string()))?;
+        let value = match &self.element {
+            Some(ty) => from_json(&json, ty),
+            None if json.is_null() => Ok(Val::Tuple(Vec::new())),
+            None => Err(ValueError::new("null", "another value")),
+        };
+        value.map(Some).map_err(|error| Problem::invalid_arguments(error.within(&number.to_string())))
+    }
+}
