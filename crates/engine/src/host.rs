@@ -79,6 +79,22 @@ impl Host {
         }
     }
 
+    /// Goes on for several requests at once, of these ids. `anew` when one of them has just come in, `alone` when
+    /// nothing of another one runs.
+    pub(crate) fn renew_among(&mut self, requests: &Arc<str>, anew: bool, alone: bool) {
+        for seat in
+            std::iter::once(&mut self.whole).chain(self.parts.iter_mut().flatten().map(|it| &mut **it))
+        {
+            seat.request = Arc::clone(requests);
+            if let Some(caller) = &seat.caller {
+                caller.renew_among(Arc::clone(requests), anew);
+            }
+            if anew && alone {
+                seat.wasi = None;
+            }
+        }
+    }
+
     /// Sockets of 0.2 that the guest holds, all its components together: the table does not say whose each is.
     fn open_sockets(&mut self) -> u32 {
         use wasmtime_wasi::p2::{TcpSocket, UdpSocket};

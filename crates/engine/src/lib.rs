@@ -13,6 +13,7 @@ pub mod call;
 mod canonical;
 mod capability;
 mod crash;
+mod crowd;
 mod deliver;
 mod engine;
 mod failure;

@@ -7,8 +7,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -43,15 +43,26 @@ pub(crate) struct Meter {
     memory_denied_bytes: AtomicU64,
     /// Whether the guest was refused elements of a table and has not been given any since.
     table_denied: AtomicBool,
+    /// Of a sandbox that several requests are in at once: whom its time is billed to, in equal parts.
+    sharers: Option<Mutex<Vec<Arc<Meter>>>>,
     /// What the request leaves for its crash report.
     pub(crate) trail: Arc<Trail>,
 }
 
 impl Meter {
     pub(crate) fn new(budget: Duration, guard: Guard) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with(nanos(budget), guard, None))
+    }
+
+    /// A meter of a sandbox that several requests are in at once: it has no budget but theirs.
+    pub(crate) fn shared(guard: Guard) -> Arc<Self> {
+        Arc::new(Self::with(u64::MAX, guard, Some(Mutex::default())))
+    }
+
+    fn with(budget_ns: u64, guard: Guard, sharers: Option<Mutex<Vec<Arc<Meter>>>>) -> Self {
+        Self {
             guard,
-            budget_ns: nanos(budget),
+            budget_ns,
             spent_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
             exact: AtomicBool::new(false),
@@ -60,8 +71,26 @@ impl Meter {
             memory_bytes: AtomicU64::new(0),
             memory_denied_bytes: AtomicU64::new(0),
             table_denied: AtomicBool::new(false),
+            sharers,
             trail: Arc::default(),
-        })
+        }
+    }
+
+    /// Bills time to these from now on.
+    pub(crate) fn share(&self, among: Vec<Arc<Meter>>) {
+        if let Some(sharers) = &self.sharers {
+            *sharers.lock().unwrap_or_else(PoisonError::into_inner) = among;
+        }
+    }
+
+    /// Counts time; whether the budget, or that of one who shares it, is used up.
+    fn spend(&self, ns: u64) -> bool {
+        let spent = self.spent_ns.fetch_add(ns, Relaxed).saturating_add(ns);
+        let Some(sharers) = &self.sharers else { return spent >= self.budget_ns };
+        let sharers = sharers.lock().unwrap_or_else(PoisonError::into_inner);
+        // What runs when nobody is in the sandbox runs for nobody.
+        let Some(part) = ns.checked_div(sharers.len() as u64) else { return true };
+        sharers.iter().fold(false, |over, sharer| sharer.spend(part) || over)
     }
 
     /// Whether the guest is held to limits and billed.
@@ -72,6 +101,11 @@ impl Meter {
     /// Processor time of finished polls.
     pub(crate) fn spent(&self) -> Duration {
         Duration::from_nanos(self.spent_ns.load(Relaxed))
+    }
+
+    /// When its time on the wall is over.
+    pub(crate) fn until(&self, wall: Duration) -> Option<Instant> {
+        self.began.checked_add(wall)
     }
 
     /// Time since the request was admitted.
@@ -122,7 +156,7 @@ impl Meter {
             return;
         }
         let in_poll = self.now_ns().saturating_sub(self.poll_began_ns.load(Relaxed));
-        self.spent_ns.fetch_add(in_poll, Relaxed);
+        self.spend(in_poll);
     }
 
     /// Whether the guest has run for longer than a tick: most never do.
@@ -140,13 +174,13 @@ impl Meter {
         // Until now the poll was timed by the wall: what is more than the guest can have run since the last tick is
         // time its thread was off the processor.
         let in_poll = if self.exact.load(Relaxed) { in_poll } else { in_poll.min(2 * nanos(TICK)) };
-        let spent = self.spent_ns.fetch_add(in_poll, Relaxed) + in_poll;
+        let used_up = self.spend(in_poll);
         self.exact.store(true, Relaxed);
         self.poll_began_ns.store(self.now_ns(), Relaxed);
-        if spent >= self.budget_ns {
+        if used_up {
             return Err(CpuSpent);
         }
-        let long = spent >= nanos(TICK);
+        let long = self.spent_ns.load(Relaxed) >= nanos(TICK);
         self.long.store(long, Relaxed);
         Ok(if long { Turn::Over } else { Turn::GoesOn })
     }
@@ -217,9 +251,9 @@ impl<F: Future> Future for Metered<F> {
         if let Poll::Ready(output) = polled {
             return Poll::Ready(Ok(output));
         }
-        let deadline = this
-            .deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until((this.meter.began + this.wall).into())));
+        // A time that never comes is none.
+        let Some(until) = this.meter.began.checked_add(this.wall) else { return Poll::Pending };
+        let deadline = this.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until.into())));
         deadline.as_mut().poll(context).map(|()| Err(CutOff::WallSpent))
     }
 }

@@ -37,7 +37,8 @@ impl Drop for GuestBody {
         if !(self.ended || self.announced_bytes == Some(0) || self.body.is_end_stream()) {
             self.watch.abandoned.store(true, Relaxed);
         }
-        self.watch.body_over.notify_one();
+        self.watch.body_over.store(true, Relaxed);
+        self.watch.news.notify_one();
     }
 }
 
@@ -48,8 +49,10 @@ pub(crate) struct Watch {
     pub(crate) request: Mutex<Option<Received>>,
     /// The response's body went away before its end: whoever asked is gone.
     pub(crate) abandoned: AtomicBool,
-    /// Told when the response's body is over, one way or the other.
-    pub(crate) body_over: Notify,
+    /// The response's body is over, one way or the other.
+    pub(crate) body_over: AtomicBool,
+    /// Told when any of this changes, or an answer is given: one waits for it.
+    pub(crate) news: Notify,
     /// The guest failed after its response was given: its body must not end as if it were whole, and the engine's own
     /// bodies end alike, whether it did or not.
     pub(crate) failed: AtomicBool,
@@ -60,6 +63,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// Waits for the end of the response's body.
+    pub(crate) async fn body_ends(&self) {
+        while !self.body_over.load(Relaxed) {
+            self.news.notified().await;
+        }
+    }
+
     /// Whether nothing was wrong with the request, nor with what was made of it.
     pub(crate) fn is_clean(&self) -> bool {
         let flags = [&self.failed, &self.abandoned, &self.response_too_large, &self.request_too_large];

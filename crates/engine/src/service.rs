@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST};
@@ -15,18 +15,19 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming as Received;
 use tenon_model::store::Message;
 use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, Reuse, format_bytes};
-use wasmtime::component::{ComponentExportIndex, InstancePre};
+use wasmtime::component::{Accessor, ComponentExportIndex, InstancePre};
 use wasmtime::{AsContextMut as _, Error, Store};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
-use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
+use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttpView, p3};
 
 use crate::artifact::Stored;
 use crate::aside::Aside;
 use crate::capability::Principals;
 use crate::capability::messaging::HANDLER_UNVERSIONED;
 use crate::crash::{Boundary, CrashFrame, Crashes, Wreck, core_dump, is_reported, stack};
+use crate::crowd::{Crowd, Crowds, End, Handler, Inside, Job, Seat, unset_sleep};
 use crate::deliver::{Candidate, Post, Subscriber};
 use crate::engine::{Engine, Guard, Part};
 use crate::failure::{Failure, Limit, Place};
@@ -61,6 +62,8 @@ pub struct Service {
     crashes: Option<Arc<Crashes>>,
     /// Sandboxes between two requests; `None` where each request has its own.
     resting: Option<Arc<Resting>>,
+    /// Sandboxes that several requests are in at once, where they may be.
+    crowds: Option<Crowds>,
     reuse: Reuse,
 }
 
@@ -138,6 +141,7 @@ impl Service {
             aside: engine.aside(),
             crashes: None,
             resting: None,
+            crowds: None,
             reuse: Reuse::default(),
         })
     }
@@ -147,7 +151,8 @@ impl Service {
     /// # Errors
     /// When requests cannot be answered as `reuse` says.
     pub fn reusing(mut self, reuse: Reuse) -> Result<Self, Diagnostic> {
-        if reuse.concurrent > 1 && reuse.is_on() {
+        let crowded = reuse.concurrent > 1 && reuse.is_on();
+        if crowded && !matches!(self.entry, Entry::Http03(_)) {
             return Err(Diagnostic::new(
                 "reuse-concurrent",
                 format!("`{}` cannot answer {} requests at once in one sandbox", self.name, reuse.concurrent),
@@ -156,7 +161,11 @@ impl Service {
             .mend("leave `concurrent` at 1: as many sandboxes as there are requests run at the same time. Only a handler of wasi:http 0.3 can answer several at once"));
         }
         self.reuse = reuse;
-        self.resting = reuse.is_on().then(|| Resting::new(reuse, self.pool));
+        if crowded {
+            self.crowds = Some(Crowds::default());
+        } else if reuse.is_on() {
+            self.resting = Some(Resting::new(reuse, self.pool));
+        }
         Ok(self)
     }
 
@@ -275,6 +284,9 @@ impl Service {
             function: None,
             stack: Vec::new(),
         };
+        if let Some(crowds) = &self.crowds {
+            return self.serve_among(crowds, incoming, answer, ending).await;
+        }
         let run = Arc::clone(self).run(incoming, Arc::clone(&meter), answer.clone());
         let run = Metered::new(run, Arc::clone(&meter), self.limits.wall);
         let mut guest = Guest { run, answer, ending };
@@ -299,6 +311,144 @@ impl Service {
             None => Err("there are no threads for long requests".to_owned()),
         };
         ended.unwrap_or_else(|cause| Err(Failure::Internal { cause }))
+    }
+
+    /// Serves one request in a sandbox that others may be in.
+    async fn serve_among<R: Recorder>(
+        self: &Arc<Self>,
+        crowds: &Crowds,
+        incoming: Incoming,
+        answer: Answer,
+        mut ending: Ending<R>,
+    ) -> Result<Response<Body>, Failure> {
+        let Incoming { mut request, id, secure } = incoming;
+        let until = ending.meter.until(self.limits.wall);
+        let entered = async {
+            complete_uri(&mut request, secure).map_err(bad_request)?;
+            let request = self.counted(request, &answer).await?;
+            let seat = Seat::new(id, Arc::clone(&ending.meter), answer.clone());
+            crowds.enter(Job { request, seat }, self.reuse, self.guard).map_err(Stop::Refused)
+        };
+        let entered = within(until, entered).await.ok_or(CutOff::WallSpent);
+        let (inside, new) = match ending.judge(entered) {
+            Ok(entered) => entered,
+            Err(failure) => {
+                ending.record(Err(failure.clone()));
+                return Err(failure);
+            }
+        };
+        if let Some(crowd) = new {
+            tokio::spawn(Arc::clone(self).run_crowd(crowd));
+        }
+        let answered = async {
+            while !answer.is_given() && inside.seat.end().is_none() {
+                answer.watch.news.notified().await;
+            }
+        };
+        let in_time = within(until, answered).await.is_some();
+        match answer.take() {
+            Some(Ok(response)) => {
+                tokio::spawn(async move {
+                    let finished = within(until, finished(&inside)).await;
+                    let outcome = ending.ended_among(&inside.seat, finished.is_some());
+                    if outcome.is_ok() && ending.watch.is_clean() {
+                        inside.well();
+                    } else {
+                        drop(inside);
+                    }
+                    ending.record(outcome.map(|()| true));
+                });
+                Ok(response)
+            }
+            Some(Err(failure)) => {
+                drop(inside);
+                ending.record(Err(failure.clone()));
+                Err(failure)
+            }
+            None => {
+                let failure = match ending.ended_among(&inside.seat, in_time) {
+                    Err(failure) => failure,
+                    Ok(()) => Failure::NoResponse { cause: "the guest returned without a response".into() },
+                };
+                drop(inside);
+                ending.record(Err(failure.clone()));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Owns a sandbox that several requests are in, for as long as it is of use.
+    async fn run_crowd(self: Arc<Self>, crowd: Arc<Crowd>) {
+        /// Nobody is left waiting when the task ends early, with its runtime.
+        struct Ended(Arc<Crowd>);
+
+        impl Drop for Ended {
+            fn drop(&mut self) {
+                self.0.end(None);
+            }
+        }
+
+        let ended = Ended(Arc::clone(&crowd));
+        let Entry::Http03(entry) = &self.entry else { return };
+        let mut store = self.store(entry.engine(), Arc::clone(&crowd.meter), crowd.first_id());
+        let running = async {
+            let handler = entry.instantiate_async(&mut store).await.map_err(Stop::Start)?;
+            let called = store
+                .run_concurrent(async |accessor| {
+                    crowd.run(accessor, |job| self.answer_among(accessor, &handler, job)).await
+                })
+                .await
+                .flatten();
+            called.inspect_err(|error| core_dump(error, &mut store, &self.name))?;
+            Ok(())
+        };
+        let mut running = Metered::new(running, Arc::clone(&crowd.meter), Duration::MAX);
+        let mut rest = unset_sleep();
+        let outcome = std::future::poll_fn(|context| {
+            if crowd.is_over(context, &mut rest) {
+                return Poll::Ready(None);
+            }
+            Pin::new(&mut running).poll(context).map(Some)
+        })
+        .await;
+        drop(running);
+        if let Some(outcome) = outcome {
+            let stack = match &outcome {
+                Ok(Err(Stop::Engine(error) | Stop::Start(error))) => stack(error, &self.name, &self.parts),
+                _ => Vec::new(),
+            };
+            let judged = stop::judge(outcome, &self.limits, self.pool, &crowd.meter, &self.parts);
+            let lines = crowd.meter.trail.take_lines();
+            crowd.end(judged.err().map(|failure| End { failure, stack, lines }));
+        }
+        // After the requests know: their bodies end with it.
+        drop(store);
+        drop(ended);
+    }
+
+    /// Answers one request of those that are in a sandbox.
+    async fn answer_among(
+        &self,
+        accessor: &Accessor<Host>,
+        handler: &Handler,
+        Job { request, seat }: Job,
+    ) -> Result<(), Error> {
+        let (request, received) = accessor.with(|mut access| {
+            let hooks = access.data_mut().http().hooks;
+            let (request, received) = wasmtime_wasi_http::p3::Request::from_http(hooks, request);
+            let received: Pin<Box<dyn Future<Output = Result<(), HttpError>> + Send>> = Box::pin(received);
+            (request, received)
+        });
+        let given = match handler.handle(accessor, request).await? {
+            Ok(response) => {
+                let response: Response<WasiBody> =
+                    accessor.with(|access| response.into_http(access, received))?;
+                self.streamed(response, &seat.answer)
+            }
+            Err(code) => Err(answered_with(&code)),
+        };
+        seat.answer.give(given);
+        Ok(())
     }
 
     /// Runs the guest to its end, leaving the response in `answer` as soon as there is one. What comes back is the
@@ -543,7 +693,7 @@ impl Service {
                 std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
                 if reused {
                     // Unlike one that is taken down now, the sandbox must not be left with half of a body.
-                    answer.watch.body_over.notified().await;
+                    answer.watch.body_ends().await;
                 }
                 Ok(())
             })
@@ -745,6 +895,22 @@ where
     }
 }
 
+/// What comes of it before a time; `None` when it takes longer.
+async fn within<T>(until: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until.into(), future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+/// Waits until a request that is in a sandbox with others is over.
+async fn finished(inside: &Inside) {
+    let watch = &inside.seat.answer.watch;
+    while inside.seat.end().is_none() && (!watch.body_over.load(Relaxed) || inside.is_last_to_wait()) {
+        watch.news.notified().await;
+    }
+}
+
 /// What a guest answered.
 type Given = Result<Response<Body>, Failure>;
 
@@ -756,20 +922,21 @@ enum Returned {
     Streamed,
 }
 
-/// The response, once there is one. The guest leaves it here in the middle of a poll and is polled by the same
-/// task that looks for it, so the lock is never waited for.
+/// The response, once there is one. The guest leaves it here in the middle of a poll, and whoever looks for it takes it
+/// out at once: the lock is not waited for.
 #[derive(Clone, Default)]
-struct Answer {
+pub(crate) struct Answer {
     given: Arc<Mutex<Option<Given>>>,
     /// Whether there was one, taken or not.
     once: Arc<AtomicBool>,
-    watch: Arc<Watch>,
+    pub(crate) watch: Arc<Watch>,
 }
 
 impl Answer {
     fn give(&self, response: Given) {
         self.once.store(true, Relaxed);
         *self.given.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+        self.watch.news.notify_one();
     }
 
     fn was_given(&self) -> bool {
@@ -855,6 +1022,22 @@ impl<R: Recorder> Ending<R> {
             return Err(Failure::RequestTooLarge { limit_bytes: limits.request_body_bytes });
         }
         stop::judge(ended, limits, *pool, &self.meter, parts)
+    }
+
+    /// What the end of a request means that was in a sandbox with others.
+    fn ended_among(&mut self, seat: &Seat, in_time: bool) -> Result<(), Failure> {
+        if let Some(End { failure, stack, lines }) = seat.end() {
+            self.stack = stack;
+            self.meter.trail.adopt(lines);
+            // A body that is too large is told as such, whatever the guest makes of it.
+            self.judge(Ok(Ok(())))?;
+            if self.watch.request_too_large.load(Relaxed) {
+                let limit_bytes = self.service.limits.request_body_bytes;
+                return Err(Failure::RequestTooLarge { limit_bytes });
+            }
+            return Err(failure);
+        }
+        self.judge(if in_time { Ok(Ok(())) } else { Err(CutOff::WallSpent) })
     }
 
     /// Keeps the sandbox of a request that went well for another one.

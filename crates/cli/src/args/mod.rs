@@ -185,6 +185,12 @@ pub(crate) struct CallArgs {
     pub(crate) session: bool,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    /// Crash reports that are kept; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) crash_reports: u32,
+    /// Keep the arguments of a call that failed in its crash report, not only the function.
+    #[arg(long)]
+    pub(crate) keep_arguments: bool,
     #[command(flatten)]
     pub(crate) data: DataArgs,
 }

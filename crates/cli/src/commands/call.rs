@@ -40,7 +40,12 @@ pub(crate) fn run(args: &CallArgs, settings: &Settings, terminal: &Terminal) -> 
     let backends = Backends { stores: stores::open(&app.authorities, data)?, ..Backends::default() };
     let terms =
         Terms { name: &app.name, file: &file, limits, authorities: &app.authorities, backends: &backends };
-    let callable = Arc::new(Callable::new(&engine, stored, &terms)?);
+    let mut callable = Callable::new(&engine, stored, &terms)?;
+    // Dropped with the callable, when all reports are written.
+    if let Some(crashes) = app.crashes(args.crash_reports, args.keep_arguments, data)? {
+        callable = callable.reporting_to(crashes);
+    }
+    let callable = Arc::new(callable);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -143,8 +148,8 @@ impl Caller {
         let call = Call { callable: &callable, function, text, start };
         let given = Arguments::parse(&text[start..]).map_err(|error| call.wrong(&error))?;
         call.count(&given)?;
-        let params =
-            runtime.block_on(session.params(function)).map_err(|failure| failed(function, &failure))?;
+        let params = runtime.block_on(session.params(function));
+        let params = params.map_err(|failure| failed(function, &failure, session.crash()))?;
         let mut arguments = Vec::with_capacity(params.len());
         for (index, (_, ty)) in params.iter().enumerate() {
             arguments.push(match given.span(index) {
@@ -154,7 +159,7 @@ impl Caller {
             });
         }
         let called = runtime.block_on(session.call(function, arguments));
-        let value = called.map_err(|failure| failed(function, &failure))?;
+        let value = called.map_err(|failure| failed(function, &failure, session.crash()))?;
         Ok(match (value, function.result()) {
             (Some(value), Some(ty)) => {
                 let text = to_wave_with(&value, session);
@@ -173,7 +178,8 @@ impl Caller {
                 let number = rest.trim().strip_prefix('#').and_then(|number| number.parse().ok());
                 let dropped = match number {
                     Some(number) => runtime.block_on(session.drop_handle(number)).map_err(|failure| {
-                        failure_diagnostic(&format!("the destructor of #{number}"), &failure)
+                        let what = format!("the destructor of #{number}");
+                        failure_diagnostic(&what, &failure, session.crash())
                     })?,
                     None => false,
                 };
@@ -416,12 +422,12 @@ fn marked(text: &str, span: Range<usize>) -> String {
     format!("{line}\n{}{}", " ".repeat(indent), "^".repeat(shown.max(1)))
 }
 
-fn failed(function: &Function, failure: &Failure) -> CommandError {
-    failure_diagnostic(&format!("`{}`", function.plain_name()), failure)
+fn failed(function: &Function, failure: &Failure, crash: Option<&str>) -> CommandError {
+    failure_diagnostic(&format!("`{}`", function.plain_name()), failure, crash)
 }
 
 /// A call that ran and did not end well: the same codes as in serving.
-fn failure_diagnostic(what: &str, failure: &Failure) -> CommandError {
+fn failure_diagnostic(what: &str, failure: &Failure, crash: Option<&str>) -> CommandError {
     let mut diagnostic = Diagnostic::new(failure.code(), format!("{what} failed: {}", failure.cause()));
     if let Some(limit) = failure.limit() {
         diagnostic = diagnostic.note("limit", limit);
@@ -435,6 +441,9 @@ fn failure_diagnostic(what: &str, failure: &Failure) -> CommandError {
         if !place.is_empty() {
             diagnostic = diagnostic.note("where", place.join("\n"));
         }
+    }
+    if let Some(id) = crash {
+        diagnostic = diagnostic.note("crash report", format!("tenon crash show {id}"));
     }
     let mend = match failure.code() {
         "cpu-deadline" => Some("give it more processor time with `--cpu`"),

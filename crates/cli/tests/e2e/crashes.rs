@@ -248,3 +248,26 @@ fn a_core_dump_is_written_where_it_is_asked_for() {
     assert_eq!(crash(&server, "/panic", "dump-2", 500, "guest-trap")["core_dump"], Value::Null);
     server.stop();
 }
+
+#[test]
+fn a_call_that_fails_leaves_one_too() {
+    let tenon = tenon();
+    let file = Guests::get("typed");
+    let file = file.to_str().unwrap();
+    let failed = tenon.run(tenon.data(), ["call", file, "panic()", "--json"]).expect_code(1);
+    failed.expect_stderr(&["guest-trap", "tenon crash show "]);
+    let shown = tenon.run(tenon.data(), ["crash", "show", "--json"]).expect_code(0).json();
+    assert_eq!(shown["outcome"]["code"], "guest-trap");
+    assert_eq!((&shown["request"]["method"], &shown["request"]["path"]), (&"call".into(), &"panic".into()));
+    assert!(!shown["stack"].as_array().unwrap().is_empty(), "{shown}");
+    assert!(shown["log"].to_string().contains("on purpose"), "what the guest said: {shown}");
+    assert_eq!(shown["files"][0], file);
+
+    // In a session, each call that fails leaves its own; asked for none, none is left.
+    let lines = "panic()\nbool-of(true)\npanic()\n";
+    tenon.run_with_input(tenon.data(), ["call", file, "--session"], lines).expect_code(1);
+    let listed = |tenon: &Tenon| tenon.run(tenon.data(), ["crash", "list"]).expect_code(0).stdout;
+    assert_eq!(listed(&tenon).matches("call panic").count(), 3, "{}", listed(&tenon));
+    tenon.run(tenon.data(), ["call", file, "panic()", "--crash-reports", "0"]).expect_code(1);
+    assert_eq!(listed(&tenon).matches("call panic").count(), 3, "{}", listed(&tenon));
+}

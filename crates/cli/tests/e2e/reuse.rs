@@ -59,10 +59,10 @@ fn a_failure_ends_the_sandbox() {
     }
     // By a limit: processor time, time on the wall, memory; and without a response.
     let server =
-        reusing("chaos-http", "100").args(["--cpu", "300ms", "--wall", "1s", "--memory", "16MiB"]).start();
+        reusing("chaos-http", "100").args(["--cpu", "200ms", "--wall", "6s", "--memory", "16MiB"]).start();
     for (target, status, code) in [
-        ("/spin?ms=5000", 504, "cpu-deadline"),
-        ("/sleep?ms=5000", 504, "wall-deadline"),
+        ("/spin?ms=60000", 504, "cpu-deadline"),
+        ("/sleep?ms=60000", 504, "wall-deadline"),
         ("/alloc?mib=64", 507, "out-of-memory"),
         ("/no-response", 502, "guest-no-response"),
     ] {
@@ -149,13 +149,10 @@ fn bodies_are_each_requests_own() {
 #[tokio::test]
 async fn a_body_that_the_guest_leaves_unread_holds_nobody_up() {
     let server = reusing("chaos-http", "100").start();
-    let mut connection = Connection::open(server.address()).await.unwrap();
     for turn in 1..4 {
-        connection.exchange(post("/ignore-body", vec![0; 200_000])).await.unwrap().expect(200);
-        if connection.is_closed() {
-            connection = Connection::open(server.address()).await.unwrap();
-        }
-        let counted = connection.exchange(get("/counter")).await.unwrap().expect(200);
+        let ignored = fetch(server.address(), post("/ignore-body", vec![0; 200_000])).await.unwrap();
+        assert_eq!(ignored.expect(200), "ignored\n");
+        let counted = fetch(server.address(), get("/counter")).await.unwrap().expect(200);
         assert_eq!(counted, turn.to_string());
     }
     server.stop();
@@ -181,4 +178,67 @@ fn a_handler_that_takes_one_at_a_time_cannot_be_given_several() {
     }
     let refused = serve("chaos-http").args(["--reuse-concurrent", "4"]).refused().expect_code(1);
     refused.expect_stderr(&["reuse-requests", "--reuse-requests N"]);
+}
+
+fn crowded(requests: &str, concurrent: &str) -> tenon_testkit::Serve {
+    reusing("service-p3", requests).args(["--reuse-concurrent", concurrent])
+}
+
+#[tokio::test]
+async fn a_guest_of_0_3_sees_as_many_at_once_as_it_was_given() {
+    let server = crowded("100", "4").start();
+    let address = server.address();
+    let asked: Vec<_> = (0..8).map(|_| tokio::spawn(fetch(address, get("/at-once?ms=1500")))).collect();
+    let mut seen = Vec::new();
+    for asked in asked {
+        seen.push(asked.await.unwrap().unwrap().expect(200));
+    }
+    assert_eq!(seen.iter().map(String::as_str).max(), Some("4"), "two sandboxes of four: {seen:?}");
+    assert!(server.log().contains("a sandbox answers up to 100 requests, up to 4 at once"));
+    server.stop();
+    // Without it, each is alone.
+    let server = reusing("service-p3", "100").start();
+    let address = server.address();
+    let asked: Vec<_> = (0..4).map(|_| tokio::spawn(fetch(address, get("/at-once?ms=300")))).collect();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap().unwrap().expect(200), "1");
+    }
+    server.stop();
+}
+
+#[test]
+fn a_crowd_is_over_after_its_number_of_requests_or_a_failure() {
+    let server = crowded("3", "2").start();
+    let counts: Vec<_> = (0..7).map(|_| count(&server)).collect();
+    assert_eq!(counts, ["1", "2", "3", "1", "2", "3", "1"]);
+    server.stop();
+    let server = crowded("100", "4").args(["--cpu", "300ms", "--wall", "4s"]).start();
+    assert_eq!([count(&server), count(&server)], ["1", "2"]);
+    fails(&server, "/trap", 500, "guest-trap", &["service-p3"]);
+    assert_eq!([count(&server), count(&server)], ["1", "2"], "after a trap");
+    fails(&server, "/spin?ms=60000", 504, "cpu-deadline", &["service-p3", "cpu 300ms"]);
+    assert_eq!([count(&server), count(&server)], ["1", "2"], "after a loop");
+    fails(&server, "/sleep?ms=60000", 504, "wall-deadline", &["wall 4s"]);
+    assert_eq!([count(&server), count(&server)], ["1", "2"], "after a long wait");
+    fails(&server, "/error", 502, "guest-no-response", &[]);
+    assert_eq!([count(&server), count(&server)], ["1", "2"], "after an error");
+    for turn in 0..3_u8 {
+        let body = vec![b'a' + turn; 300_000];
+        let reply = call(server.address(), post("/echo", body.clone())).expect(200);
+        assert!(reply.as_bytes() == body, "turn {turn} got another body");
+    }
+    assert_eq!(count(&server), "3");
+    server.stop();
+}
+
+#[tokio::test]
+async fn one_that_waits_too_long_does_not_end_the_others() {
+    let server = crowded("100", "4").args(["--wall", "4s"]).start();
+    let address = server.address();
+    let stuck = tokio::spawn(fetch(address, get("/sleep?ms=60000")));
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let slow = tokio::spawn(fetch(address, get("/sleep?ms=3000")));
+    stuck.await.unwrap().unwrap().expect_failure(504, "wall-deadline");
+    assert_eq!(slow.await.unwrap().unwrap().expect(200), "slept\n");
+    server.stop();
 }

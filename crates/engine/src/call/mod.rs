@@ -19,6 +19,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::artifact::Stored;
 use crate::capability::Principals;
+use crate::crash::Crashes;
 use crate::engine::{Engine, Guard, Part};
 use crate::host::Host;
 use crate::link::{Terms, link};
@@ -38,6 +39,7 @@ pub struct Callable {
     guard: Guard,
     /// Whether it runs on the engine that has streams, futures and async functions.
     concurrent: bool,
+    crashes: Option<Arc<Crashes>>,
 }
 
 impl Callable {
@@ -64,7 +66,15 @@ impl Callable {
             pool,
             guard: engine.guard(),
             concurrent,
+            crashes: None,
         })
+    }
+
+    /// Reports failed calls to `crashes`.
+    #[must_use]
+    pub fn reporting_to(mut self, crashes: Arc<Crashes>) -> Self {
+        self.crashes = Some(crashes);
+        self
     }
 
     /// What people call it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use wasmtime::Store;
 use wasmtime::component::{
@@ -9,13 +10,14 @@ use wasmtime::component::{
 };
 
 use super::{Callable, Function, transmit};
+use crate::crash::{Boundary, Wreck, is_reported, stack};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::meter::{Meter, Metered};
 use crate::respond::Bill;
 use crate::stop::{Stop, is_lift_error, judge};
 use crate::store;
-use crate::value::Handles;
+use crate::value::{Handles, to_wave};
 
 /// Resources that a session holds for the person; one more is an error.
 const HANDLES_MAX: usize = 10_000;
@@ -31,6 +33,19 @@ pub struct Session {
     handles: BTreeMap<u64, ResourceAny>,
     next_handle: u64,
     bill: Bill,
+    crash: Option<Arc<str>>,
+}
+
+/// What a crash report says was called.
+struct Called {
+    function: String,
+    text: String,
+}
+
+impl Called {
+    fn of(function: &Function) -> Self {
+        Self { function: function.full_name(), text: function.plain_name().to_string() }
+    }
 }
 
 struct Sandbox {
@@ -41,7 +56,7 @@ struct Sandbox {
 impl Session {
     pub(super) fn new(callable: Arc<Callable>, id: Arc<str>) -> Self {
         let bill = Bill { wall: Default::default(), cpu: Default::default(), memory_bytes: 0 };
-        Self { callable, id, sandbox: None, handles: BTreeMap::new(), next_handle: 1, bill }
+        Self { callable, id, sandbox: None, handles: BTreeMap::new(), next_handle: 1, bill, crash: None }
     }
 
     /// The component that is called.
@@ -52,6 +67,11 @@ impl Session {
     /// What the last call cost.
     pub fn bill(&self) -> &Bill {
         &self.bill
+    }
+
+    /// The id of the crash report about the last call, where it failed and one is written.
+    pub fn crash(&self) -> Option<&str> {
+        self.crash.as_deref()
     }
 
     /// The numbers of the resources that are held.
@@ -65,7 +85,7 @@ impl Session {
     /// # Errors
     /// When the sandbox cannot be made.
     pub async fn params(&mut self, function: &Function) -> Result<Vec<(String, Type)>, Failure> {
-        self.run(async |sandbox, _| {
+        self.run(&Called::of(function), async |sandbox, _| {
             let func = func(sandbox, function)?;
             let ty = func.ty(&sandbox.store);
             Ok(ty.params().map(|(name, ty)| (name.to_owned(), ty)).collect())
@@ -83,8 +103,13 @@ impl Session {
     pub async fn call(&mut self, function: &Function, arguments: Vec<Val>) -> Result<Option<Val>, Failure> {
         let owned = self.given_away(function, &arguments).map_err(|cause| Failure::BadRequest { cause })?;
         let concurrent = self.callable.concurrent;
+        let mut called = Called::of(function);
+        if self.callable.crashes.as_ref().is_some_and(|crashes| crashes.policy.keep_arguments) {
+            let arguments: Vec<String> = arguments.iter().map(to_wave).collect();
+            called.text = format!("{}({})", called.text, arguments.join(", "));
+        }
         let result = self
-            .run(async |sandbox, limits| {
+            .run(&called, async |sandbox, limits| {
                 let func = func(sandbox, function)?;
                 let called = if concurrent {
                     transmit::call(&mut sandbox.store, func, arguments, limits).await
@@ -121,7 +146,7 @@ impl Session {
         P: ComponentNamedList + Lower + Send + Sync + 'static,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
-        self.run(async |sandbox, _| {
+        self.run(&Called::of(function), async |sandbox, _| {
             let func = func(sandbox, function)?;
             let typed = func.typed::<P, R>(&sandbox.store).map_err(|error| {
                 let cause = format!("`{}` has other types: {error:#}", function.full_name());
@@ -145,16 +170,20 @@ impl Session {
     /// When the destructor fails.
     pub async fn drop_handle(&mut self, number: u64) -> Result<bool, Failure> {
         let Some(resource) = self.handles.remove(&number) else { return Ok(false) };
-        self.run(async |sandbox, _| Ok(resource.resource_drop_async(&mut sandbox.store).await?)).await?;
+        let called = Called { function: "a destructor".into(), text: format!("drop #{number}") };
+        self.run(&called, async |sandbox, _| Ok(resource.resource_drop_async(&mut sandbox.store).await?))
+            .await?;
         Ok(true)
     }
 
     /// Runs something in the sandbox, which is made if there is none, under a meter of its own.
     async fn run<T>(
         &mut self,
+        called: &Called,
         run: impl AsyncFnOnce(&mut Sandbox, &tenon_model::Limits) -> Result<T, Stop>,
     ) -> Result<T, Failure> {
-        let Callable { limits, principals, pool, guard, parts, instance, .. } = &*self.callable;
+        let Callable { name, digest, limits, principals, pool, guard, parts, instance, crashes, .. } =
+            &*self.callable;
         let meter = Meter::new(limits.cpu, *guard);
         let sandbox = &mut self.sandbox;
         let id = &self.id;
@@ -174,8 +203,36 @@ impl Session {
             run(sandbox, limits).await
         };
         let ended = Metered::new(running, Arc::clone(&meter), limits.wall).await;
+        let stack = match &ended {
+            Ok(Err(Stop::Engine(error) | Stop::Start(error))) if crashes.is_some() => {
+                stack(error, name, parts)
+            }
+            _ => Vec::new(),
+        };
         let outcome = judge(ended, limits, *pool, &meter, parts);
-        self.bill = Bill { wall: meter.wall(), cpu: meter.spent(), memory_bytes: meter.memory_bytes() };
+        let bill = Bill { wall: meter.wall(), cpu: meter.spent(), memory_bytes: meter.memory_bytes() };
+        self.bill = bill;
+        self.crash = outcome.as_ref().err().and_then(|failure| {
+            let crashes = crashes.as_ref().filter(|crashes| is_reported(failure) && crashes.admit())?;
+            let at = SystemTime::now();
+            let wreck = Wreck {
+                id: crashes.next_id(at),
+                at,
+                app: name,
+                digest,
+                files: &crashes.policy.files,
+                function: &called.function,
+                boundary: Boundary::of_call(&self.id, called.text.clone()),
+                keep_arguments: crashes.policy.keep_arguments,
+                failure,
+                bill: &bill,
+                limits,
+                parts,
+                stack,
+                log: meter.trail.take_lines(),
+            };
+            crashes.report(wreck, None)
+        });
         if outcome.is_err() {
             // What is left of the guest may be in the middle of anything.
             self.sandbox = None;

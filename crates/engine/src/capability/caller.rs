@@ -128,6 +128,16 @@ impl Caller {
         self.sockets.store(sockets, Relaxed);
     }
 
+    /// Goes on for these requests at once; the allowances begin `anew` when one has come in, so that each brings its
+    /// own.
+    pub(crate) fn renew_among(&self, requests: Arc<str>, anew: bool) {
+        if anew {
+            self.renew(requests, self.sockets());
+        } else {
+            *self.request.lock().unwrap_or_else(PoisonError::into_inner) = requests;
+        }
+    }
+
     /// The id of the request that it acts for.
     pub(crate) fn request(&self) -> Arc<str> {
         Arc::clone(&self.request.lock().unwrap_or_else(PoisonError::into_inner))

@@ -64,9 +64,9 @@ pub struct CrashRequest {
     pub id: String,
     /// The exported function.
     pub function: String,
-    /// The method.
+    /// The method; `call` when a function was called by its name.
     pub method: String,
-    /// The path; with its query only where arguments are kept.
+    /// The path; with its query only where arguments are kept. Of a call, the function, with its arguments likewise.
     pub path: String,
     /// The header fields; values only where arguments are kept, and never those of credentials.
     pub headers: Vec<CrashField>,
@@ -153,6 +153,8 @@ pub(crate) struct Boundary {
     id: Arc<str>,
     method: Method,
     uri: Uri,
+    /// The function and what it was called with, where it was not a request of HTTP.
+    called: Option<String>,
     fields: Vec<(HeaderName, Option<HeaderValue>)>,
     body_bytes: Option<u64>,
 }
@@ -167,6 +169,7 @@ impl Boundary {
             id: Arc::clone(id),
             method: request.method().clone(),
             uri: request.uri().clone(),
+            called: None,
             fields: headers
                 .iter()
                 .take(FIELDS_MAX)
@@ -183,8 +186,21 @@ impl Boundary {
             id: Arc::clone(id),
             method: Method::from_bytes(b"MESSAGE").unwrap_or_default(),
             uri: Uri::builder().path_and_query(format!("/{topic}")).build().unwrap_or_default(),
+            called: None,
             fields: Vec::new(),
             body_bytes: Some(message.data.len() as u64),
+        }
+    }
+
+    /// Of a function that was called by its name; `called` has its arguments where they are kept.
+    pub(crate) fn of_call(id: &Arc<str>, called: String) -> Self {
+        Self {
+            id: Arc::clone(id),
+            method: Method::default(),
+            uri: Uri::default(),
+            called: Some(called),
+            fields: Vec::new(),
+            body_bytes: None,
         }
     }
 
@@ -196,8 +212,11 @@ impl Boundary {
         CrashRequest {
             id: self.id.to_string(),
             function: cut(function, TEXT_BYTES_MAX),
-            method: cut(self.method.as_str(), TEXT_BYTES_MAX),
-            path: cut(path, TEXT_BYTES_MAX),
+            method: match &self.called {
+                Some(_) => "call".to_owned(),
+                None => cut(self.method.as_str(), TEXT_BYTES_MAX),
+            },
+            path: cut(self.called.as_deref().unwrap_or(path), TEXT_BYTES_MAX),
             headers: self
                 .fields
                 .into_iter()

@@ -45,6 +45,11 @@ impl Trail {
         std::mem::take(&mut self.kept().lines).into()
     }
 
+    /// Takes over the lines of the sandbox that the request was in with others.
+    pub(crate) fn adopt(&self, lines: Vec<CrashLine>) {
+        self.kept().lines = lines.into();
+    }
+
     pub(crate) fn keep_core_dump(&self, dump: Vec<u8>) {
         self.kept().core_dump = Some(dump);
     }

@@ -11,6 +11,9 @@ wasip3::http::service::export!(Service);
 struct Service;
 
 static mut COUNTER: u32 = 0;
+/// Requests that are in this instance, and the most that ever were.
+static mut INSIDE: u32 = 0;
+static mut MOST_INSIDE: u32 = 0;
 
 impl wasip3::exports::http::handler::Guest for Service {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
@@ -27,6 +30,21 @@ impl wasip3::exports::http::handler::Guest for Service {
                     *counter
                 };
                 Ok(text(200, &count.to_string()))
+            }
+            "/at-once" => {
+                // SAFETY: a guest has one thread and nothing is awaited between reading and writing.
+                unsafe {
+                    INSIDE += 1;
+                    MOST_INSIDE = MOST_INSIDE.max(INSIDE);
+                }
+                println!("inside");
+                wasip3::clocks::monotonic_clock::wait_for(target.number("ms", 100) * 1_000_000).await;
+                // SAFETY: as above.
+                let most = unsafe {
+                    INSIDE -= 1;
+                    MOST_INSIDE
+                };
+                Ok(text(200, &most.to_string()))
             }
             "/echo" => Ok(echo(request)),
             "/trap-on-body" => Ok(trap_on_body(request)),

@@ -1,0 +1,320 @@
+//! A sandbox that answers several requests of wasi:http 0.3 at once.
+//!
+//! It runs as a task of its own, which owns the store; requests enter it, wait for what becomes of them, and leave. What
+//! cannot be told apart inside of one sandbox is shared: processor time is billed in equal parts to the requests that
+//! are in it, log lines carry the ids of all of them, and a failure of the guest ends all of them. A request that runs
+//! out of time, or whose client goes away, closes the sandbox: nobody enters any more, the others may finish.
+
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tenon_model::Reuse;
+use tokio::time::{Instant, Sleep};
+use wasmtime::Error;
+use wasmtime::component::Accessor;
+use wasmtime_wasi_http::p3;
+
+use crate::crash::{CrashFrame, CrashLine};
+use crate::engine::Guard;
+use crate::failure::Failure;
+use crate::host::Host;
+use crate::meter::Meter;
+use crate::received::{Counted, Lent};
+use crate::reuse::REST;
+use crate::service::Answer;
+
+/// What a request brings into a sandbox.
+pub(crate) struct Job {
+    pub(crate) request: http::Request<Counted<Lent>>,
+    pub(crate) seat: Arc<Seat>,
+}
+
+/// A request that is in a sandbox.
+pub(crate) struct Seat {
+    pub(crate) id: Arc<str>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) answer: Answer,
+    /// Why the sandbox ended under it, if it did.
+    end: Mutex<Option<End>>,
+}
+
+/// How a sandbox ended under the requests that were in it.
+#[derive(Clone)]
+pub(crate) struct End {
+    pub(crate) failure: Failure,
+    pub(crate) stack: Vec<CrashFrame>,
+    pub(crate) lines: Vec<CrashLine>,
+}
+
+impl Seat {
+    pub(crate) fn new(id: Arc<str>, meter: Arc<Meter>, answer: Answer) -> Arc<Self> {
+        Arc::new(Self { id, meter, answer, end: Mutex::default() })
+    }
+
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn ended(&self, end: End) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        // The body must not look whole, whoever asks first.
+        self.answer.watch.failed.store(true, Relaxed);
+        self.answer.watch.news.notify_one();
+    }
+}
+
+/// One sandbox and the requests in it.
+pub(crate) struct Crowd {
+    reuse: Reuse,
+    /// Counts for all of them: processor time goes to each in equal parts.
+    pub(crate) meter: Arc<Meter>,
+    state: Mutex<State>,
+}
+
+struct State {
+    inside: Vec<Arc<Seat>>,
+    entering: Vec<Job>,
+    entered: u32,
+    closed: bool,
+    /// Nothing of the guest is left running.
+    quiet: bool,
+    /// Who is in it has changed since the guest was last told.
+    changed: bool,
+    /// Since when it has been empty.
+    empty_since: Instant,
+    /// The task that owns the store, and the future inside of the engine's loop.
+    wakers: [Option<Waker>; 2],
+}
+
+impl Crowd {
+    pub(crate) fn new(reuse: Reuse, guard: Guard) -> Arc<Self> {
+        let state = State {
+            inside: Vec::new(),
+            entering: Vec::new(),
+            entered: 0,
+            closed: false,
+            quiet: true,
+            changed: false,
+            empty_since: Instant::now(),
+            wakers: [None, None],
+        };
+        // Its budget is those of the requests in it.
+        Arc::new(Self { reuse, meter: Meter::shared(guard), state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a request in, or gives it back when it is full or closed.
+    fn enter(self: &Arc<Self>, job: Job) -> Result<Inside, Box<Job>> {
+        let mut state = self.state();
+        if state.closed || state.inside.len() >= self.reuse.concurrent as usize {
+            return Err(Box::new(job));
+        }
+        state.entered += 1;
+        state.closed = state.entered >= self.reuse.requests;
+        state.quiet = false;
+        state.changed = true;
+        let seat = Arc::clone(&job.seat);
+        // Whoever waited for the guest to be done need not any more.
+        state.inside.iter().for_each(|seat| seat.answer.watch.news.notify_one());
+        state.inside.push(Arc::clone(&seat));
+        state.entering.push(job);
+        self.share(&mut state);
+        state.wake();
+        Ok(Inside { crowd: Arc::clone(self), seat, well: false })
+    }
+
+    /// Tells the meter between whom time is divided from now on.
+    fn share(&self, state: &mut State) {
+        self.meter.share(state.inside.iter().map(|seat| Arc::clone(&seat.meter)).collect());
+    }
+
+    /// Whose sandbox it is, while it is made.
+    pub(crate) fn first_id(&self) -> Arc<str> {
+        self.state().inside.first().map_or_else(|| "".into(), |seat| Arc::clone(&seat.id))
+    }
+
+    /// Whether the sandbox is of no use any more: closed and left by everybody, or empty for too long.
+    pub(crate) fn is_over(&self, context: &mut Context<'_>, rest: &mut Pin<Box<Sleep>>) -> bool {
+        let mut state = self.state();
+        state.wakers[0] = Some(context.waker().clone());
+        if !state.inside.is_empty() {
+            return false;
+        }
+        if !state.closed {
+            let until = state.empty_since + REST;
+            if rest.deadline() != until {
+                rest.as_mut().reset(until);
+            }
+            state.closed = rest.as_mut().poll(context).is_ready();
+        }
+        state.closed
+    }
+
+    /// Ends the requests that are still in it.
+    pub(crate) fn end(&self, end: Option<End>) {
+        let mut state = self.state();
+        state.closed = true;
+        state.entering.clear();
+        let inside = std::mem::take(&mut state.inside);
+        self.share(&mut state);
+        drop(state);
+        for seat in inside {
+            let end = end.clone().unwrap_or_else(|| End {
+                failure: Failure::Internal { cause: "the sandbox ended early".into() },
+                stack: Vec::new(),
+                lines: Vec::new(),
+            });
+            seat.meter.memory_used(self.meter.memory_bytes());
+            seat.ended(end);
+        }
+    }
+
+    /// What runs inside of the engine's loop: takes in who enters, and goes on until the sandbox is taken down.
+    /// `answer` answers one request.
+    pub(crate) async fn run<'a, F>(
+        &'a self,
+        accessor: &'a Accessor<Host>,
+        answer: impl Fn(Job) -> F,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), Error>> + 'a,
+    {
+        let mut running: Vec<Pin<Box<F>>> = Vec::new();
+        std::future::poll_fn(|context| {
+            loop {
+                let entering = self.take_entering(context.waker(), accessor);
+                let entered = !entering.is_empty();
+                running.extend(entering.into_iter().map(|job| Box::pin(answer(job))));
+                let mut index = 0;
+                while let Some(future) = running.get_mut(index) {
+                    match future.as_mut().poll(context) {
+                        Poll::Pending => index += 1,
+                        Poll::Ready(Ok(())) => drop(running.swap_remove(index)),
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    }
+                }
+                if !entered {
+                    break;
+                }
+            }
+            let quiet = running.is_empty() && accessor.poll_no_interesting_tasks(context).is_ready();
+            self.set_quiet(quiet, accessor);
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn take_entering(&self, waker: &Waker, accessor: &Accessor<Host>) -> Vec<Job> {
+        let mut state = self.state();
+        state.wakers[1] = Some(waker.clone());
+        let entering = std::mem::take(&mut state.entering);
+        if std::mem::take(&mut state.changed) && !state.inside.is_empty() {
+            let ids: Vec<&str> = state.inside.iter().map(|seat| &*seat.id).collect();
+            let ids: Arc<str> = ids.join(",").into();
+            let (anew, alone) = (!entering.is_empty(), state.inside.len() == entering.len());
+            accessor.with(|mut access| access.data_mut().renew_among(&ids, anew, alone));
+        }
+        entering
+    }
+
+    fn set_quiet(&self, quiet: bool, accessor: &Accessor<Host>) {
+        // What becomes of a socket of 0.3 cannot be told from outside, so it could not be counted on.
+        let opened_sockets = quiet && accessor.with(|mut access| access.data_mut().opened_sockets());
+        let mut state = self.state();
+        state.closed |= opened_sockets;
+        // One may have come in meanwhile.
+        let quiet = quiet && state.entering.is_empty();
+        if quiet && !state.quiet {
+            for seat in &state.inside {
+                seat.answer.watch.news.notify_one();
+            }
+        }
+        state.quiet = quiet;
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        for waker in self.wakers.iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// A request's being in a sandbox, until this is dropped. Unless it went [well](Inside::well), nobody enters after it.
+pub(crate) struct Inside {
+    crowd: Arc<Crowd>,
+    pub(crate) seat: Arc<Seat>,
+    well: bool,
+}
+
+impl Inside {
+    /// Whether the guest goes on with something that this request has to answer for: it may be its own.
+    pub(crate) fn is_last_to_wait(&self) -> bool {
+        let state = self.crowd.state();
+        state.inside.len() == 1 && !state.quiet
+    }
+
+    /// Leaves after all went well.
+    pub(crate) fn well(mut self) {
+        self.well = true;
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.seat.meter.memory_used(self.crowd.meter.memory_bytes());
+        self.seat.answer.watch.cut_off_request();
+        let mut state = self.crowd.state();
+        state.inside.retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+        state.entering.retain(|job| !Arc::ptr_eq(&job.seat, &self.seat));
+        state.closed |= !self.well;
+        state.changed = true;
+        state.empty_since = Instant::now();
+        self.crowd.share(&mut state);
+        state.wake();
+    }
+}
+
+/// The sandboxes of one service that requests can enter.
+#[derive(Default)]
+pub(crate) struct Crowds(Mutex<Vec<Arc<Crowd>>>);
+
+impl Crowds {
+    /// Lets a request into a sandbox that has room, or into a new one, which is returned too: it has to be run.
+    pub(crate) fn enter(
+        &self,
+        mut job: Job,
+        reuse: Reuse,
+        guard: Guard,
+    ) -> Result<(Inside, Option<Arc<Crowd>>), Failure> {
+        let mut crowds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        crowds.retain(|crowd| !crowd.state().closed);
+        for crowd in crowds.iter() {
+            match crowd.enter(job) {
+                Ok(inside) => return Ok((inside, None)),
+                Err(back) => job = *back,
+            }
+        }
+        let crowd = Crowd::new(reuse, guard);
+        let Ok(inside) = crowd.enter(job) else {
+            return Err(Failure::Internal { cause: "a new sandbox lets nobody in".into() });
+        };
+        crowds.push(Arc::clone(&crowd));
+        Ok((inside, Some(crowd)))
+    }
+}
+
+/// The service that a sandbox calls.
+pub(crate) type Handler = p3::bindings::Service;
+
+/// A sleep that somebody sets.
+pub(crate) fn unset_sleep() -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep(Duration::ZERO))
+}
