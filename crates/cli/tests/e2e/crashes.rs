@@ -254,7 +254,7 @@ fn a_call_that_fails_leaves_one_too() {
     let tenon = tenon();
     let file = Guests::get("typed");
     let file = file.to_str().unwrap();
-    let failed = tenon.run(tenon.data(), ["call", file, "panic()", "--json"]).expect_code(1);
+    let failed = tenon.run(tenon.data(), ["call", file, "panic()"]).expect_code(1);
     failed.expect_stderr(&["guest-trap", "tenon crash show "]);
     let shown = tenon.run(tenon.data(), ["crash", "show", "--json"]).expect_code(0).json();
     assert_eq!(shown["outcome"]["code"], "guest-trap");
