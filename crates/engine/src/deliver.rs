@@ -91,7 +91,9 @@ impl Subscriber {
         let own = principal.and_then(|index| principals.part(index));
         let parts = authorities.parts.iter().map(|(part, authority)| (Some(part.as_str()), authority));
         for (part, authority) in [(None, &authorities.whole)].into_iter().chain(parts) {
-            let handles = principal.is_some() && part == own;
+            // Of a component alone, the whole has what its only part has.
+            let is_the_same = |index| part.is_none() && authority.grants == *principals.grants(index);
+            let handles = principal.is_some_and(|index| part == own || is_the_same(index));
             if let (Some(topics), false, true) = (subscribed(&authority.grants), handles, findings.is_empty())
             {
                 let who = part.unwrap_or(service);

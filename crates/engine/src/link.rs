@@ -3,10 +3,12 @@
 //! Each service has a linker of its own with exactly that, so a component that imports more cannot be instantiated
 //! whatever the checks before it say.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tenon_model::{
-    Authorities, Diagnostic, Diagnostics, InterfaceName, Limits, Location, PartImport, Standing, standing,
+    Authorities, Capability, Diagnostic, Diagnostics, InterfaceName, Limits, Location, PartImport, Standing,
+    standing,
 };
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
@@ -105,6 +107,7 @@ pub(crate) fn link(
     let mut linker = inert.clone();
     let mut principals = Principals::new(name, &authorities.whole, &limits, backends);
     let mut refused = Vec::new();
+    let mut ungranted: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for (import, item) in component.component_type().imports(engine) {
         let resolved = match PartImport::parse(import) {
             Some(PartImport { part, interface }) => match principals.index(&part, authorities) {
@@ -129,12 +132,8 @@ pub(crate) fn link(
                 refused.extend(add(&mut linker, name, &import).err());
             }
             (Standing::Grantable(capability), Some(import)) => {
-                let part = principals.part(import.principal);
-                let (who, interface) = (part.unwrap_or(name), &import.interface);
-                refused.push(
-                    Diagnostic::new("import-not-granted", format!("`{who}` imports `{interface}`, which it was not granted"))
-                        .mend(format!("grant it in the manifest, or build the component without it:\n\n{}", capability.lines(part))),
-                );
+                let of_one = ungranted.entry((import.principal, capability)).or_default();
+                of_one.push(import.interface.to_string());
             }
             (Standing::Withheld, Some(Import { interface, .. })) => {
                 refused.push(
@@ -159,6 +158,9 @@ pub(crate) fn link(
                 )),
             ),
         }
+    }
+    for ((principal, capability), interfaces) in ungranted {
+        refused.push(not_granted(name, principals.part(principal), capability, &interfaces));
     }
     Diagnostics::check(refused.into_iter().map(|it| it.at(Location::file(file))).collect())?;
     let instance = linker.instantiate_pre(component).map_err(|error| {
@@ -187,6 +189,23 @@ fn add(linker: &mut Linker<Host>, name: &str, import: &Import<'_>) -> Result<(),
                 .note("the engine says", format!("{error:#}")))
         }
     }
+}
+
+/// All interfaces of one package that one principal lacks: one grant opens them all.
+fn not_granted(name: &str, part: Option<&str>, capability: Capability, interfaces: &[String]) -> Diagnostic {
+    let what = match interfaces {
+        [only] => format!("`{only}`"),
+        several => format!("{} interfaces of `{capability}`", several.len()),
+    };
+    let who = part.unwrap_or(name);
+    let refused =
+        Diagnostic::new("import-not-granted", format!("`{who}` imports {what}, which it was not granted"));
+    let refused =
+        if interfaces.len() > 1 { refused.note("imported", interfaces.join("\n")) } else { refused };
+    refused.mend(format!(
+        "grant it in the manifest, or build the component without it:\n\n{}",
+        capability.lines(part)
+    ))
 }
 
 fn too_many_parts(name: &str) -> Diagnostic {

@@ -8,10 +8,14 @@
 
 use std::sync::Arc;
 
-use tenon_engine::call::Callable;
+use tenon_engine::call::{Callable, Session};
 use tenon_engine::value::Val;
-use tenon_engine::{Artifacts, Backends, Engine, Pool, Source, Terms};
-use tenon_model::{Authorities, Limits};
+use tenon_engine::{Artifacts, Backends, Engine, Failure, Pool, Source, Stores, Terms};
+use tenon_model::{
+    Access, Authorities, Authority, BucketGrant, DirectoryGrant, Grants, Limits, SocketDirection,
+    SocketGrant, SocketProtocol, StoreName,
+};
+use tenon_state::{Embedded, Quota};
 
 /// Calls of each guest that look for secrets.
 const LOOKS: usize = 10_000;
@@ -133,4 +137,262 @@ async fn no_secret_of_any_guest_is_found_by_any_other() {
             assert_eq!(call(guest, "look", secret).await, 0, "turn {turn}, guest {who}");
         }
     }
+}
+
+/// Numbers of handles that are tried; those of a fresh instance are given out from 1 on.
+const NUMBERS: u32 = 16;
+/// What a bucket, a directory, an opened file, a stream into it and a socket are called in the guest below.
+const KINDS: u32 = 5;
+
+/// Opens a bucket, a directory, a file in it, a stream into that, a socket, and leaves them all open.
+/// `try` uses up one handle of one kind, which fails for a number that does not stand for one of that kind.
+const SQUATTER: &str = r#"
+(component
+  (import "wasi:keyvalue/store@0.2.0-draft2" (instance $keyvalue
+    (export "bucket" (type $bucket (sub resource)))
+    (type $error' (variant (case "no-such-store") (case "access-denied") (case "other" string)))
+    (export "error" (type $error (eq $error')))
+    (export "open" (func (param "identifier" string) (result (result (own $bucket) (error $error)))))
+    (export "[method]bucket.exists"
+      (func (param "self" (borrow $bucket)) (param "key" string) (result (result bool (error $error)))))))
+  (import "wasi:io/streams@0.2.6" (instance $streams
+    (export "output-stream" (type (sub resource)))))
+  (alias export $streams "output-stream" (type $stream))
+  (import "wasi:filesystem/types@0.2.6" (instance $files
+    (alias outer 1 $stream (type $stream'))
+    (export "output-stream" (type $stream (eq $stream')))
+    (export "descriptor" (type $descriptor (sub resource)))
+    (type $code' (enum "access" "would-block" "already" "bad-descriptor" "busy" "deadlock" "quota" "exist"
+      "file-too-large" "illegal-byte-sequence" "in-progress" "interrupted" "invalid" "io" "is-directory" "loop"
+      "too-many-links" "message-size" "name-too-long" "no-device" "no-entry" "no-lock" "insufficient-memory"
+      "insufficient-space" "not-directory" "not-empty" "not-recoverable" "unsupported" "no-tty" "no-such-device"
+      "overflow" "not-permitted" "pipe" "read-only" "invalid-seek" "text-file-busy" "cross-device"))
+    (export "error-code" (type $code (eq $code')))
+    (type $path-flags' (flags "symlink-follow"))
+    (export "path-flags" (type $path-flags (eq $path-flags')))
+    (type $open-flags' (flags "create" "directory" "exclusive" "truncate"))
+    (export "open-flags" (type $open-flags (eq $open-flags')))
+    (type $flags' (flags "read" "write" "file-integrity-sync" "data-integrity-sync" "requested-write-sync"
+      "mutate-directory"))
+    (export "descriptor-flags" (type $flags (eq $flags')))
+    (export "[method]descriptor.open-at" (func (param "self" (borrow $descriptor))
+      (param "path-flags" $path-flags) (param "path" string) (param "open-flags" $open-flags)
+      (param "flags" $flags) (result (result (own $descriptor) (error $code)))))
+    (export "[method]descriptor.append-via-stream"
+      (func (param "self" (borrow $descriptor)) (result (result (own $stream) (error $code)))))))
+  (alias export $files "descriptor" (type $descriptor))
+  (import "wasi:filesystem/preopens@0.2.6" (instance $preopens
+    (alias outer 1 $descriptor (type $descriptor'))
+    (export "descriptor" (type $descriptor (eq $descriptor')))
+    (export "get-directories" (func (result (list (tuple (own $descriptor) string)))))))
+  (import "wasi:sockets/network@0.2.6" (instance $network
+    (type $code' (enum "unknown" "access-denied" "not-supported" "invalid-argument" "out-of-memory" "timeout"
+      "concurrency-conflict" "not-in-progress" "would-block" "invalid-state" "new-socket-limit"
+      "address-not-bindable" "address-in-use" "remote-unreachable" "connection-refused" "connection-reset"
+      "connection-aborted" "datagram-too-large" "name-unresolvable" "temporary-resolver-failure"
+      "permanent-resolver-failure"))
+    (export "error-code" (type (eq $code')))
+    (type $family' (enum "ipv4" "ipv6"))
+    (export "ip-address-family" (type (eq $family')))))
+  (alias export $network "error-code" (type $code))
+  (alias export $network "ip-address-family" (type $family))
+  (import "wasi:sockets/tcp@0.2.6" (instance $tcp (export "tcp-socket" (type (sub resource)))))
+  (alias export $tcp "tcp-socket" (type $socket))
+  (import "wasi:sockets/tcp-create-socket@0.2.6" (instance $create
+    (alias outer 1 $code (type $code'))
+    (export "error-code" (type $code (eq $code')))
+    (alias outer 1 $family (type $family'))
+    (export "ip-address-family" (type $family (eq $family')))
+    (alias outer 1 $socket (type $socket'))
+    (export "tcp-socket" (type $socket (eq $socket')))
+    (export "create-tcp-socket"
+      (func (param "address-family" $family) (result (result (own $socket) (error $code)))))))
+  (alias export $keyvalue "bucket" (type $bucket))
+
+  (core module $memory
+    (memory (export "memory") 1)
+    (global $free (mut i32) (i32.const 4096))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (local $at i32)
+      (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+      (global.set $free (i32.add (local.get $at) (local.get 3)))
+      (local.get $at)))
+  (core instance $m (instantiate $memory))
+  (alias core export $m "memory" (core memory $mem))
+  (alias core export $m "realloc" (core func $realloc))
+  (core func $open (canon lower (func $keyvalue "open") (memory $mem) (realloc $realloc)))
+  (core func $exists
+    (canon lower (func $keyvalue "[method]bucket.exists") (memory $mem) (realloc $realloc)))
+  (core func $directories
+    (canon lower (func $preopens "get-directories") (memory $mem) (realloc $realloc)))
+  (core func $open-at
+    (canon lower (func $files "[method]descriptor.open-at") (memory $mem) (realloc $realloc)))
+  (core func $append (canon lower (func $files "[method]descriptor.append-via-stream") (memory $mem)))
+  (core func $create-socket (canon lower (func $create "create-tcp-socket") (memory $mem)))
+  (core func $drop-bucket (canon resource.drop $bucket))
+  (core func $drop-descriptor (canon resource.drop $descriptor))
+  (core func $drop-stream (canon resource.drop $stream))
+  (core func $drop-socket (canon resource.drop $socket))
+
+  (core module $guest
+    (import "m" "memory" (memory 1))
+    (import "h" "open" (func $open (param i32 i32 i32)))
+    (import "h" "exists" (func $exists (param i32 i32 i32 i32)))
+    (import "h" "directories" (func $directories (param i32)))
+    (import "h" "open-at" (func $open-at (param i32 i32 i32 i32 i32 i32 i32)))
+    (import "h" "append" (func $append (param i32 i32)))
+    (import "h" "create-socket" (func $create-socket (param i32 i32)))
+    (import "h" "drop-bucket" (func $drop-bucket (param i32)))
+    (import "h" "drop-descriptor" (func $drop-descriptor (param i32)))
+    (import "h" "drop-stream" (func $drop-stream (param i32)))
+    (import "h" "drop-socket" (func $drop-socket (param i32)))
+    (data (i32.const 16) "defaultsecret")
+    ;; The handle in a result at 64; fails where the result is an error.
+    (func $handle (result i32)
+      (if (i32.load8_u (i32.const 64)) (then unreachable))
+      (i32.load (i32.const 68)))
+    ;; The numbers of what was opened, in bits: one for each kind that there is.
+    (func (export "plant") (result i32)
+      (local $bucket i32) (local $directory i32) (local $file i32) (local $stream i32) (local $socket i32)
+      (call $open (i32.const 16) (i32.const 7) (i32.const 64))
+      (local.set $bucket (call $handle))
+      (call $directories (i32.const 64))
+      (local.set $directory (i32.load (i32.load (i32.const 64))))
+      ;; Follows links, `secret`, creates, reads and writes.
+      (call $open-at (local.get $directory) (i32.const 1) (i32.const 23) (i32.const 6) (i32.const 1) (i32.const 3)
+        (i32.const 64))
+      (local.set $file (call $handle))
+      (call $append (local.get $file) (i32.const 64))
+      (local.set $stream (call $handle))
+      (call $create-socket (i32.const 0) (i32.const 64))
+      (local.set $socket (call $handle))
+      (i32.or (i32.or (i32.or (i32.or
+        (local.get $bucket)
+        (i32.shl (local.get $directory) (i32.const 4)))
+        (i32.shl (local.get $file) (i32.const 8)))
+        (i32.shl (local.get $stream) (i32.const 12)))
+        (i32.shl (local.get $socket) (i32.const 16))))
+    (func (export "try") (param $kind i32) (param $number i32) (result i32)
+      (block $socket (block $stream (block $file (block $directory (block $bucket
+        (br_table $bucket $directory $file $stream $socket (local.get $kind)))
+        ;; Also by a use that leaves it where it is.
+        (call $exists (local.get $number) (i32.const 23) (i32.const 6) (i32.const 64))
+        (call $drop-bucket (local.get $number))
+        (return (i32.const 1)))
+        (call $drop-descriptor (local.get $number))
+        (return (i32.const 1)))
+        (call $append (local.get $number) (i32.const 64))
+        (return (i32.const 1)))
+        (call $drop-stream (local.get $number))
+        (return (i32.const 1)))
+      (call $drop-socket (local.get $number))
+      (i32.const 1)))
+  (core instance $host
+    (export "open" (func $open)) (export "exists" (func $exists)) (export "directories" (func $directories))
+    (export "open-at" (func $open-at)) (export "append" (func $append))
+    (export "create-socket" (func $create-socket)) (export "drop-bucket" (func $drop-bucket))
+    (export "drop-descriptor" (func $drop-descriptor)) (export "drop-stream" (func $drop-stream))
+    (export "drop-socket" (func $drop-socket)))
+  (core instance $i (instantiate $guest (with "m" (instance $m)) (with "h" (instance $host))))
+  (func (export "plant") (result u32) (canon lift (core func $i "plant")))
+  (func (export "try") (param "kind" u32) (param "number" u32) (result u32) (canon lift (core func $i "try"))))
+"#;
+
+/// Everything that the guest above opens.
+fn all_of_it(folder: &std::path::Path) -> Authorities {
+    let grants = Grants {
+        keyvalue: vec![BucketGrant {
+            bucket: "default".into(),
+            store: StoreName::Embedded,
+            access: Access::Write,
+        }],
+        filesystem: vec![DirectoryGrant {
+            directory: folder.display().to_string(),
+            at: "/data".into(),
+            access: Access::Write,
+        }],
+        sockets: vec![SocketGrant {
+            protocol: SocketProtocol::Tcp,
+            direction: SocketDirection::Connect,
+            host: "127.0.0.1".into(),
+            ports: (1, 1),
+        }],
+        ..Grants::default()
+    };
+    Authorities { whole: Authority { grants, ..Authority::default() }, ..Authorities::default() }
+}
+
+/// Whether this number stands for something of this kind in the sandbox of `session`.
+async fn is_there(callable: &Arc<Callable>, session: &mut Session, kind: u32, number: u32) -> bool {
+    let function = callable.find("try").unwrap().clone();
+    match session.call(&function, vec![Val::U32(kind), Val::U32(number)]).await {
+        Ok(_) => true,
+        Err(Failure::Trap { cause, .. }) => {
+            assert!(cause.contains("handle index"), "it failed for another reason: {cause}");
+            false
+        }
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+#[tokio::test]
+async fn no_handle_that_was_left_open_is_there_in_another_sandbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let engine = Engine::new(Pool { instances: PLACES, ..Pool::default() }).unwrap();
+    let artifacts = Artifacts::open(folder.path()).unwrap();
+    let store = Arc::new(Embedded::open(&folder.path().join("store"), Quota::default()).unwrap());
+    let mut stores = Stores::default();
+    stores.keyvalue.insert(StoreName::Embedded, store);
+    let backends = Backends { stores, ..Backends::default() };
+    let bytes = wat::parse_str(SQUATTER).unwrap();
+    // The other one may do the same, and is another service.
+    let guests = ["squatter", "neighbour"].map(|name| {
+        let source = Source { name, bytes: &bytes, parts: &Vec::new };
+        let stored = artifacts.get(&engine, &source).unwrap();
+        let (limits, authorities) = (Limits::default(), all_of_it(&data));
+        let terms = Terms { name, file: name, limits, authorities: &authorities, backends: &backends };
+        let callable = Callable::new(&engine, stored, &terms).unwrap();
+        Arc::new(callable)
+    });
+    let plant = guests[0].find("plant").unwrap().clone();
+
+    // The test can see: within the sandbox that opened it, each is there under its number and under no other.
+    let mut numbers = Vec::new();
+    for kind in 0..KINDS {
+        let mut session = guests[0].session("seen".into());
+        let Some(Val::U32(bits)) = session.call(&plant, vec![]).await.unwrap() else { panic!("no numbers") };
+        let number = bits >> (4 * kind) & 15;
+        assert!(is_there(&guests[0], &mut session, kind, number).await, "kind {kind}, number {number}");
+        numbers.push(number);
+    }
+    let mut session = guests[0].session("seen".into());
+    session.call(&plant, vec![]).await.unwrap();
+    assert!(!is_there(&guests[0], &mut session, 0, NUMBERS + 1).await);
+    drop(session);
+
+    let mut looked = 0;
+    while looked < LOOKS {
+        // It stays open while others look, and after that it ends with its sandbox.
+        let mut squatter = guests[0].session("squatter".into());
+        squatter.call(&plant, vec![]).await.unwrap();
+        for number in 1..=NUMBERS {
+            for kind in 0..KINDS {
+                // Both places of the pool, in turn: while it is there, and when it was thrown away.
+                if number > NUMBERS / 2 {
+                    squatter = guests[0].session("gone".into());
+                }
+                let guest = &guests[looked % 2];
+                let mut fresh = guest.session("look".into());
+                assert!(!is_there(guest, &mut fresh, kind, number).await, "kind {kind}, number {number}");
+                looked += 1;
+            }
+        }
+        drop(squatter);
+    }
+    assert!(
+        numbers.iter().all(|number| (1..=NUMBERS).contains(number)),
+        "{numbers:?} were among those tried"
+    );
 }

@@ -67,7 +67,7 @@ impl Default for Limits {
 pub struct OutsideLimits {
     /// HTTP requests it may send.
     pub outbound_requests: u32,
-    /// Connections and sockets it may hold at once.
+    /// HTTP connections it may hold at once, and sockets it may open in a request, together.
     pub outbound_connections: u32,
     /// Files and directories it may hold open at once.
     pub open_files: u32,

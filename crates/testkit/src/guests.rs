@@ -158,6 +158,7 @@ mod tests {
                 "wasi:messaging/request-reply@0.2.0-draft",
                 "wasi:messaging/incoming-handler@0.2.0-draft",
             ),
+            ("conforming", "wasi:sockets/tcp@0.2.", "wasi:http/incoming-handler@0.2."),
             ("courier", "wasi:messaging/producer@0.2.0-draft", "wasi:http/incoming-handler@0.2."),
             ("keeper", "wasi:keyvalue/atomics@0.2.0-draft2", "wasi:http/incoming-handler@0.2."),
             ("chaos-http", "wasi:http/types@0.2.", "wasi:http/incoming-handler@0.2."),

@@ -12,6 +12,7 @@ mod guests;
 pub mod peer;
 mod process;
 mod redis;
+pub mod tls;
 mod wait;
 
 pub use guests::Guests;

@@ -124,7 +124,13 @@ impl Tenon {
     /// A `tenon serve` of `target`, a component, an artifact or a folder, to be started.
     pub fn serve(&self, target: impl AsRef<OsStr>) -> Serve {
         let args = vec!["serve".into(), target.as_ref().to_owned()];
-        Serve { tenon: self.clone(), args, listen: "127.0.0.1:0".to_owned(), folder: self.data().to_owned() }
+        Serve {
+            tenon: self.clone(),
+            args,
+            listen: "127.0.0.1:0".to_owned(),
+            folder: self.data().to_owned(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -178,6 +184,7 @@ pub struct Serve {
     args: Vec<OsString>,
     listen: String,
     folder: PathBuf,
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Serve {
@@ -185,6 +192,13 @@ impl Serve {
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// The same with a variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name, value.as_ref().to_owned()));
         self
     }
 
@@ -206,7 +220,7 @@ impl Serve {
     #[track_caller]
     pub fn start(self) -> Serving {
         let mut command = self.tenon.command(&self.folder);
-        command.args(self.all_args());
+        command.args(self.all_args()).envs(self.environment.iter().cloned());
         let described = describe(&command);
         let mut process = Process::start(&mut command);
         let start = Instant::now();

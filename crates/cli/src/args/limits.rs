@@ -53,7 +53,7 @@ pub(crate) struct LimitArgs {
     /// HTTP requests a component may send in a request. Default: 64.
     #[arg(long, value_name = "N")]
     pub(crate) outbound_requests: Option<u32>,
-    /// Connections and sockets a component may hold at once. Default: 16.
+    /// HTTP connections a component may hold at once, and sockets it may open in a request. Default: 16.
     #[arg(long, value_name = "N")]
     pub(crate) outbound_connections: Option<u32>,
     /// Files and directories a component may hold open at once. Default: 64.

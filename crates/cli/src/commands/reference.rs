@@ -143,7 +143,7 @@ fn limits(page: &mut String) {
         (
             "outbound-connections",
             outside.outbound_connections.to_string(),
-            "connections and sockets a component may hold at once",
+            "HTTP connections a component may hold at once, and sockets it may open in a request, together",
         ),
         (
             "open-files",

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tenon_testkit::client::{call, get};
 use tenon_testkit::peer::{Peer, echo_udp};
+use tenon_testkit::tls::{Ca, Certificate};
 use tenon_testkit::{Guests, Serve, Serving, Tenon};
 
 use crate::support::tenon;
@@ -425,5 +426,53 @@ fn a_neighbours_grant_cannot_be_borrowed() {
     {
         let finished = neighbours(&tenon, front.as_deref(), back.as_deref()).refused().expect_code(1);
         finished.expect_stderr(&[&format!("[component.{refused}.grants]"), "wasi:http/outgoing-handler"]);
+    }
+}
+
+#[test]
+fn https_is_verified_against_the_authorities_that_are_trusted() {
+    let (ours, stranger) = (Ca::new(), Ca::new());
+    let good = ours.serve(Certificate::Good, &["http/1.1"]);
+    let good2 = ours.serve(Certificate::Good, &["h2"]);
+    let cases = [
+        (
+            ours.serve(Certificate::OtherName, &[]),
+            "elsewhere.test",
+            "ask for a name that the certificate has",
+        ),
+        (ours.serve(Certificate::Expired, &[]), "expired", "renew the server's certificate"),
+        (stranger.serve(Certificate::Good, &[]), "UnknownIssuer", "SSL_CERT_FILE"),
+    ];
+    for guest in ["reaching", "reaching-p3"] {
+        let tenon = tenon();
+        let trusted = tenon.data().join("authority.pem");
+        ours.write(&trusted);
+        let grant = |port: u16| format!(r#"{{ host = "localhost", port = {port}, private = true }}"#);
+        let ports = [good.port(), good2.port()].into_iter().chain(cases.map(|(address, ..)| address.port()));
+        let grants: Vec<_> = ports.map(grant).collect();
+        let grants = format!(r#""wasi:http" = [{}]"#, grants.join(", "));
+        let serve = granted(&tenon, guest, &[&grants, SOCKETS_NOWHERE], "");
+        let server = serve.clone().env("SSL_CERT_FILE", &trusted).start();
+        let fetch = |server: &Serving, port: u16| {
+            ask(server, "/fetch", &[("url", &format!("https://localhost:{port}/x"))])
+        };
+        for (address, version) in [(good, "HTTP/1.1"), (good2, "HTTP/2.0")] {
+            let answer = fetch(&server, address.port());
+            assert!(answer.contains(&format!("{version} from /x")), "{guest}: {answer}");
+        }
+        for (address, cause, mend) in cases {
+            let answer = fetch(&server, address.port());
+            assert!(answer.contains("TlsCertificateError"), "{guest}, {cause}: {answer}");
+            let port = format!("localhost:{}", address.port());
+            server.logged(&["a server's certificate is not believed", guest, &port, cause, mend]);
+            assert_eq!(server.count_logged(&["certificate is not believed", &port]), 1);
+        }
+        server.stop();
+
+        // Its twin without the variable trusts nobody here.
+        let server = serve.env("SSL_CERT_FILE", "/nowhere").start();
+        let answer = fetch(&server, good.port());
+        assert!(answer.contains("TlsCertificateError"), "{guest}: {answer}");
+        server.stop();
     }
 }

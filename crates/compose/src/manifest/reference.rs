@@ -177,7 +177,10 @@ pub const TABLES: [Table; 17] = [
             ("queue", "requests that may wait for their turn; one more is refused"),
             ("queue-wait", "how long a request waits for its turn before it is refused, as in `1s`"),
             ("outbound-requests", "HTTP requests that each component may send in a request"),
-            ("outbound-connections", "connections and sockets that each component may hold at once"),
+            (
+                "outbound-connections",
+                "HTTP connections that each component may hold at once, and sockets it may open in a request, together",
+            ),
             ("open-files", "files and directories that each component may hold open at once"),
             ("key-value-bytes", "keys and values that each component may read and write in a request"),
             ("log-bytes", "what each component may write to the log in a second, as in `16KiB`"),
@@ -192,7 +195,10 @@ pub const TABLES: [Table; 17] = [
                  the request's",
             ),
             ("outbound-requests", "instead of the one in [limits], and so are those below"),
-            ("outbound-connections", "connections and sockets it may hold at once"),
+            (
+                "outbound-connections",
+                "HTTP connections it may hold at once, and sockets it may open in a request, together",
+            ),
             ("open-files", "files and directories it may hold open at once"),
             ("key-value-bytes", "keys and values it may read and write in a request"),
             ("log-bytes", "what it may write to the log in a second"),

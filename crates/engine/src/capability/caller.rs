@@ -243,6 +243,15 @@ impl Caller {
         }
     }
 
+    /// Says in the log that a server's certificate is not believed, and what to do about it.
+    pub(crate) fn mistrusted(&self, server: &str, cause: &str, mend: &str) {
+        if self.take_log_bytes(server.len() + cause.len()) == server.len() + cause.len() {
+            let component = self.name();
+            let request_id = &*self.request();
+            tracing::warn!(target: "tenon::http", component, request_id, server, cause, mend, "a server's certificate is not believed");
+        }
+    }
+
     /// Says in the log how much of what the component wrote is not there.
     fn say_dropped(&self, log: &mut LogWindow) {
         let dropped = std::mem::take(&mut log.dropped_bytes);

@@ -22,6 +22,8 @@ use crate::host::{self, Host};
 
 /// How long the lookup of a granted name may take.
 const LOOKUP_MAX: Duration = Duration::from_secs(5);
+/// The ports of a grant that is for every port, and so for one that the system picks.
+const ANY_PORT: (u16, u16) = (1, u16::MAX);
 
 /// Nothing, except what the component was granted.
 pub(crate) fn context(caller: &Arc<Caller>) -> WasiSocketsCtx {
@@ -73,7 +75,10 @@ async fn may_use(caller: &Caller, address: SocketAddr, usage: SocketAddrUse) -> 
         let line = format!(
             r#""wasi:sockets" = [{{ protocol = "{protocol}", direction = "{direction}", host = "{}", port = {} }}]"#,
             address.ip().to_canonical(),
-            address.port()
+            match address.port() {
+                0 => format!("\"{}-{}\"", ANY_PORT.0, ANY_PORT.1),
+                port => port.to_string(),
+            }
         );
         caller.refused("wasi:sockets", &format!("{protocol} {direction} {address}"), &line);
     }
@@ -92,8 +97,10 @@ async fn covers(
 ) -> bool {
     for grant in &grants.sockets {
         let ports = grant.ports.0..=grant.ports.1;
+        // Port 0 is whichever the system picks.
+        let any = address.port() == 0 && direction == SocketDirection::Listen && grant.ports == ANY_PORT;
         if (grant.protocol, grant.direction) == (protocol, direction)
-            && ports.contains(&address.port())
+            && (any || ports.contains(&address.port()))
             && is_at(&grant.host, address.ip()).await
         {
             return true;

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error as TlsError, RootCertStore};
 use wasmtime_wasi_http::Error;
 
 use super::address::may_reach;
@@ -74,8 +74,40 @@ impl fmt::Debug for Roots {
 pub(super) enum NoConnection {
     /// The destination has an address that a request may not go to without `private`.
     Prohibited,
+    /// The server's certificate is not believed.
+    Mistrusted(Mistrust),
     /// What else happened.
     Failed(Error),
+}
+
+/// Why a certificate is not believed, and what can be done about it.
+#[derive(Debug)]
+pub(super) struct Mistrust {
+    pub(super) cause: String,
+    pub(super) mend: &'static str,
+}
+
+impl Mistrust {
+    fn of(error: &TlsError) -> Option<Self> {
+        let mend = match error {
+            TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                "trust its authority: start `tenon serve` with SSL_CERT_FILE set to a PEM file that has the authority's certificate"
+            }
+            TlsError::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => "ask for a name that the certificate has, or give the server a certificate for this name",
+            TlsError::InvalidCertificate(
+                CertificateError::Expired | CertificateError::ExpiredContext { .. },
+            ) => "renew the server's certificate, and look at this machine's clock",
+            TlsError::InvalidCertificate(
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+            ) => "look at the clocks of this machine and of whoever made the certificate",
+            TlsError::InvalidCertificate(_) => "give the server another certificate",
+            TlsError::NoCertificatesPresented => "give the server a certificate",
+            _ => return None,
+        };
+        Some(Self { cause: error.to_string(), mend })
+    }
 }
 
 /// A byte stream of either kind.
@@ -104,7 +136,7 @@ pub(super) async fn connect(
     let stream = dial(&addresses).await.map_err(NoConnection::Failed)?;
     match destination.scheme {
         HttpScheme::Http => Ok(Connection { stream: Box::new(stream), h2: false }),
-        HttpScheme::Https => secure(destination, stream, roots).await.map_err(NoConnection::Failed),
+        HttpScheme::Https => secure(destination, stream, roots).await,
     }
 }
 
@@ -150,27 +182,29 @@ async fn secure(
     destination: &Destination,
     stream: TcpStream,
     roots: &Arc<Roots>,
-) -> Result<Connection, Error> {
+) -> Result<Connection, NoConnection> {
     let name = match destination.host.parse::<IpAddr>() {
         Ok(ip) => ServerName::from(ip),
-        Err(_) => ServerName::try_from(destination.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
+        Err(_) => ServerName::try_from(destination.host.clone())
+            .map_err(|_| NoConnection::Failed(Error::HttpRequestUriInvalid))?,
     };
     // The system's certificates are files: they are read where blocking is allowed.
     let roots = Arc::clone(roots);
     let client = tokio::task::spawn_blocking(move || roots.client())
         .await
-        .map_err(|_| Error::InternalError(None))?
-        .map_err(|_| Error::ConfigurationError)?;
+        .map_err(|_| NoConnection::Failed(Error::InternalError(None)))?
+        .map_err(|_| NoConnection::Failed(Error::ConfigurationError))?;
     let stream = TlsConnector::from(client).connect(name, stream).await.map_err(|error| {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
-            Some(TlsError::InvalidCertificate(_) | TlsError::NoCertificatesPresented) => {
-                Error::TlsCertificateError
-            }
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+        if let Some(mistrust) = tls.and_then(Mistrust::of) {
+            return NoConnection::Mistrusted(mistrust);
+        }
+        NoConnection::Failed(match tls {
             Some(TlsError::AlertReceived(alert)) => {
                 Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: None }
             }
             _ => Error::TlsProtocolError,
-        }
+        })
     })?;
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Connection { stream: Box::new(stream), h2 })

@@ -27,7 +27,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttp};
 pub use connect::Roots;
 
 use self::body::BoundedResponse;
-use self::connect::{Connection, NoConnection, connect};
+use self::connect::{Connection, Mistrust, NoConnection, connect};
 use self::destination::Destination;
 use super::{Caller, Sent};
 use crate::host::{self, Host};
@@ -67,6 +67,10 @@ pub(crate) async fn send(
         Err(_) => return Err(Error::ConnectionTimeout),
         Ok(Ok(connection)) => connection,
         Ok(Err(NoConnection::Failed(error))) => return Err(error),
+        Ok(Err(NoConnection::Mistrusted(Mistrust { cause, mend }))) => {
+            caller.mistrusted(&destination.origin(), &cause, mend);
+            return Err(Error::TlsCertificateError);
+        }
         Ok(Err(NoConnection::Prohibited)) => {
             caller.refused("wasi:http", &destination.origin(), &destination.line(true));
             return Err(Error::DestinationIpProhibited);
