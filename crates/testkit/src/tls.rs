@@ -36,13 +36,13 @@ pub enum Certificate {
 }
 
 impl Ca {
-    /// Makes one.
+    /// Makes one that is called `name`.
     ///
     /// # Panics
     /// When there is no randomness.
-    pub fn new() -> Self {
+    pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "Test authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let pem = params.self_signed(&key).expect("a certificate").pem();
@@ -89,12 +89,6 @@ impl Ca {
             runtime.block_on(accept(listener, acceptor));
         });
         address
-    }
-}
-
-impl Default for Ca {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

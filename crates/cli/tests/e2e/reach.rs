@@ -431,7 +431,7 @@ fn a_neighbours_grant_cannot_be_borrowed() {
 
 #[test]
 fn https_is_verified_against_the_authorities_that_are_trusted() {
-    let (ours, stranger) = (Ca::new(), Ca::new());
+    let (ours, stranger) = (Ca::new("ours"), Ca::new("a stranger"));
     let good = ours.serve(Certificate::Good, &["http/1.1"]);
     let good2 = ours.serve(Certificate::Good, &["h2"]);
     let cases = [

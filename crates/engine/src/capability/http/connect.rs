@@ -90,7 +90,9 @@ pub(super) struct Mistrust {
 impl Mistrust {
     fn of(error: &TlsError) -> Option<Self> {
         let mend = match error {
-            TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            TlsError::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => {
                 "trust its authority: start `tenon serve` with SSL_CERT_FILE set to a PEM file that has the authority's certificate"
             }
             TlsError::InvalidCertificate(
