@@ -13,7 +13,7 @@ use tenon_model::Digest;
 const FORMAT: &str = "tenon fingerprint 1";
 
 /// Folders that hold what was made from the source, or what has a lock file of its own in it.
-const PRODUCT_FOLDERS: [&str; 5] = [".tenon", ".git", "target", "node_modules", "__pycache__"];
+pub const PRODUCT_FOLDERS: [&str; 5] = [".tenon", ".git", "target", "node_modules", "__pycache__"];
 
 /// What a component was built from, and what came of it.
 #[derive(Debug, PartialEq, Eq)]

@@ -25,6 +25,7 @@ mod toolchain;
 pub use componentize::{Adapter, Componentize, Componentized, componentize};
 pub use doctor::{Check, State, doctor};
 pub use error::BuildError;
+pub use fingerprint::PRODUCT_FOLDERS;
 pub use host::Host;
 pub use job::{Built, Job, Setting, build, build_project};
 pub use language::detect;

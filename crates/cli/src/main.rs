@@ -51,6 +51,8 @@ fn run() -> ExitCode {
         Command::Authority(args) => commands::authority::run(&args, &terminal),
         Command::Call(args) => commands::call::run(&args, &settings, &terminal),
         Command::Serve(args) => commands::serve::run(&args, &settings, &terminal),
+        Command::Dev(args) => commands::dev::run(&args, &settings, &terminal),
+        Command::Test(args) => commands::test::run(&args, &settings, &terminal),
         Command::Doctor(args) => commands::doctor::run(&args, &settings, &terminal),
         Command::Reference => commands::reference::run(&terminal),
     };

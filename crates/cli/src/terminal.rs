@@ -119,7 +119,8 @@ fn excerpt(f: &mut std::fmt::Formatter<'_>, at: &Location) -> std::fmt::Result {
     writeln!(f, "{margin} {BLUE}|{BLUE:#} {before}{RED}{}{RED:#}", "^".repeat(length as usize))
 }
 
-fn to_json(diagnostic: &Diagnostic) -> Value {
+/// A diagnostic as a value.
+pub(crate) fn to_json(diagnostic: &Diagnostic) -> Value {
     let place = |at: &Location| {
         json!({
             "file": at.file,

@@ -15,8 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::admit::{Admitted, Gate};
 use crate::identify::Ids;
-use crate::journey::{Site, micros};
+use crate::journey::micros;
 use crate::server::ServerError;
+use crate::site::{Revision, Site};
 
 /// Messages that are handled at the same time; they count among the requests of the app that may run.
 pub const DELIVERIES_MAX: usize = 16;
@@ -69,7 +70,8 @@ impl Deliveries {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(site: &Arc<Site>) -> Result<Option<Self>, ServerError> {
-        let (service, gate) = site.app();
+        let view = site.view();
+        let Some(Revision { service, gate }) = &view.revision else { return Ok(None) };
         let Some(post) = service.post() else { return Ok(None) };
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,7 +1,7 @@
 //! The life of a request.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming as Received;
@@ -11,49 +11,8 @@ use crate::admit::{Admitted, Gate};
 use crate::authority::settle;
 use crate::identify::{Ids, REQUEST_ID, RequestId};
 use crate::rescue::{ERROR_CODE, Refusal, respond};
+use crate::site::{NOTICE, Revision, Site, View};
 use crate::wire::{Reply, Wire};
-
-/// After a request's time on the wall, its client has this long to take the rest of the response.
-pub(crate) const TAKE_GRACE: Duration = Duration::from_secs(5);
-
-/// What a request is served from: immutable, shared by all workers.
-pub struct Site {
-    service: Arc<Service>,
-    gate: Arc<Gate>,
-}
-
-impl Site {
-    /// A site of one app, which gets every request.
-    pub fn new(service: Service) -> Self {
-        let gate = Gate::new(service.limits());
-        Self { service: Arc::new(service), gate }
-    }
-
-    /// Requests running now.
-    pub fn running(&self) -> u32 {
-        self.gate.running()
-    }
-
-    /// The longest that a request and the taking of its response may last.
-    pub fn longest(&self) -> Duration {
-        self.service.limits().wall + TAKE_GRACE
-    }
-
-    /// What the header fields of a request may take, in bytes.
-    pub fn header_bytes(&self) -> u64 {
-        self.service.limits().header_bytes
-    }
-
-    /// The app whose messages are delivered.
-    pub(crate) fn app(&self) -> (&Arc<Service>, &Arc<Gate>) {
-        (&self.service, &self.gate)
-    }
-
-    /// The app that a request is for.
-    fn route(&self, _request: &Request<Received>) -> (&Arc<Service>, &Arc<Gate>) {
-        (&self.service, &self.gate)
-    }
-}
 
 /// What one worker has of its own.
 #[derive(Debug)]
@@ -73,12 +32,21 @@ pub async fn serve_request(
     mut request: Request<Received>,
 ) -> Response<Reply> {
     let id = worker.ids.identify(request.headers());
-    let (service, gate) = site.route(&request);
-    let seen = Seen::of(&request, &id, service);
-    let reply = |response: Response<Body>, admitted| {
-        let until = Instant::now() + site.longest();
+    let view = site.view();
+    let reply = |mut response: Response<Body>, admitted| {
+        if let Some(notice) = &view.notice {
+            notice.mark(response.headers_mut());
+        }
+        let until = Instant::now() + view.longest();
         response.map(|body| Reply::new(body, admitted, Arc::clone(wire), until))
     };
+    if let Some(page) = view.notice.as_ref().and_then(|notice| notice.page_for(request.headers(), &id)) {
+        return reply(page, None);
+    }
+    let Some(Revision { service, gate }) = view.route(&request) else {
+        return reply(respond(&Refusal::NotReady, &id), None);
+    };
+    let seen = Seen::of(&request, &id, service);
     let admitted = match admit(&mut request, worker, service, gate).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
@@ -89,6 +57,13 @@ pub async fn serve_request(
     match dispatch(service, admitted.clone(), seen, request).await {
         Ok(response) => reply(finish(response, &id), Some(admitted)),
         Err(failure) => reply(respond(&Refusal::Failed(failure), &id), Some(admitted)),
+    }
+}
+
+impl View {
+    /// The app that a request is for.
+    fn route(&self, _request: &Request<Received>) -> Option<&Revision> {
+        self.revision.as_ref()
     }
 }
 
@@ -129,6 +104,7 @@ fn finish(mut response: Response<Body>, id: &RequestId) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.header());
     headers.remove(ERROR_CODE);
+    headers.remove(NOTICE);
     if let Some(ErrorCode(code)) = code {
         headers.insert(ERROR_CODE, HeaderValue::from_static(code));
     }

@@ -13,12 +13,14 @@ mod identify;
 mod journey;
 mod rescue;
 mod server;
+mod site;
 mod wire;
 
 pub use admit::{Admitted, Gate};
 pub use deliver::{ATTEMPTS_MAX, DELIVERIES_MAX, Deliveries, Tally};
 pub use identify::{Ids, RequestId};
-pub use journey::{Site, Worker, serve_request};
+pub use journey::{Worker, serve_request};
 pub use rescue::{Refusal, TABLE, Told, respond};
 pub use server::{Drained, Listening, Server, ServerError};
+pub use site::{NOTICE, Notice, Site};
 pub use wire::{Reply, Wire};

@@ -34,6 +34,8 @@ pub enum Refusal {
         /// The limit, in bytes.
         limit_bytes: u64,
     },
+    /// There is nothing to serve yet.
+    NotReady,
     /// The guest, or the engine, failed.
     Failed(Failure),
 }
@@ -64,7 +66,7 @@ const fn told(code: &'static str, status: u16, title: &'static str, again: bool)
 const INTERNAL: Told = told("internal", 500, "The node failed.", false);
 
 /// Every refusal and failure there is.
-pub const TABLE: [Told; 24] = [
+pub const TABLE: [Told; 25] = [
     told("guest-trap", 500, "The app failed.", false),
     told("out-of-memory", 500, "The app ran out of memory.", false),
     told("stack-limit", 500, "The app used up its stack.", false),
@@ -81,6 +83,7 @@ pub const TABLE: [Told; 24] = [
     told("pool-exhausted", 503, "The node has no free sandbox.", true),
     told("concurrency-limit", 503, "The app is handling as many requests as it may.", true),
     told("queue-wait", 503, "The app is handling as many requests as it may.", true),
+    told("not-ready", 503, "There is nothing to serve yet.", true),
     told("headers-too-large", 431, "The request's header fields are too large.", false),
     told("bad-request", 400, "The request cannot be handled.", false),
     told("request-too-large", 413, "The request's body is too large.", false),
@@ -99,6 +102,7 @@ impl Refusal {
             Self::Concurrency { .. } => "concurrency-limit",
             Self::Waited { .. } => "queue-wait",
             Self::Headers { .. } => "headers-too-large",
+            Self::NotReady => "not-ready",
             Self::Failed(failure) => failure.code(),
         }
     }
@@ -111,6 +115,7 @@ impl Refusal {
             }
             Self::Waited { .. } => "no running request ended in time".into(),
             Self::Headers { .. } => "the request's header fields are larger than they may be".into(),
+            Self::NotReady => "there is nothing to serve yet".into(),
             Self::Failed(failure) => failure.cause(),
         }
     }
@@ -121,6 +126,7 @@ impl Refusal {
             Self::Concurrency { limit, queue } => Some(format!("concurrency {limit}, queue {queue}")),
             Self::Waited { limit } => Some(format!("queue-wait {}", format_duration(*limit))),
             Self::Headers { limit_bytes } => Some(format!("header-bytes {}", format_bytes(*limit_bytes))),
+            Self::NotReady => None,
             Self::Failed(failure) => failure.limit(),
         }
     }
@@ -186,6 +192,7 @@ mod tests {
             Refusal::Concurrency { limit: 1, queue: 0 },
             Refusal::Waited { limit: Duration::ZERO },
             Refusal::Headers { limit_bytes: 0 },
+            Refusal::NotReady,
         ] {
             assert_eq!(refusal.told().code, refusal.code());
         }

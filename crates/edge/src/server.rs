@@ -16,7 +16,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, watch};
 
 use crate::identify::Ids;
-use crate::journey::{Site, Worker, serve_request};
+use crate::journey::{Worker, serve_request};
+use crate::site::Site;
 use crate::wire::{Watched, Wire};
 
 /// Connections one worker holds open; further ones wait in the kernel's queue.

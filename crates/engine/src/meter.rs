@@ -90,7 +90,8 @@ impl Meter {
         let sharers = sharers.lock().unwrap_or_else(PoisonError::into_inner);
         // What runs when nobody is in the sandbox runs for nobody.
         let Some(part) = ns.checked_div(sharers.len() as u64) else { return true };
-        sharers.iter().fold(false, |over, sharer| sharer.spend(part) || over)
+        // Each is billed, also after one whose budget is used up.
+        sharers.iter().filter(|sharer| sharer.spend(part)).count() > 0
     }
 
     /// Whether the guest is held to limits and billed.

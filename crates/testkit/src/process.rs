@@ -123,7 +123,16 @@ impl Tenon {
 
     /// A `tenon serve` of `target`, a component, an artifact or a folder, to be started.
     pub fn serve(&self, target: impl AsRef<OsStr>) -> Serve {
-        let args = vec!["serve".into(), target.as_ref().to_owned()];
+        self.server("serve", target.as_ref())
+    }
+
+    /// A `tenon dev` of the folder `target`, to be started.
+    pub fn dev(&self, target: impl AsRef<OsStr>) -> Serve {
+        self.server("dev", target.as_ref())
+    }
+
+    fn server(&self, command: &str, target: &OsStr) -> Serve {
+        let args = vec![command.into(), target.to_owned()];
         Serve {
             tenon: self.clone(),
             args,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use tenon_model::{Diagnostic, Limits, OutsideLimits, Reuse, parse_bytes, parse_duration};
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits, each over the manifest's, which is over the default")]
 pub(crate) struct LimitArgs {
     /// Time a request may take, from admission to the end of its response. Default: 30s.

@@ -42,6 +42,10 @@ pub(crate) enum Command {
     Call(CallArgs),
     /// Serve a component, or a folder's composition, over HTTP.
     Serve(ServeArgs),
+    /// Serve a folder while it is edited: what is saved is built, composed and served, without losing a request.
+    Dev(DevArgs),
+    /// Run contract tests: calls and requests with what should come back, imports mocked, values generated.
+    Test(TestArgs),
     /// Show what failed requests left behind.
     Crash(CrashArgs),
     /// Say what is missing on this machine, for which language, and the command that mends it.
@@ -71,7 +75,7 @@ pub(crate) struct ComposeArgs {
     pub(crate) output: PathBuf,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct DataArgs {
     /// The data directory: compiled artifacts and the node's key. Default: `$TENON_DATA`, else the user's data
     /// directory.
@@ -228,6 +232,45 @@ pub(crate) struct ServeArgs {
     /// Log every request, not only those that failed.
     #[arg(long)]
     pub(crate) access_log: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DevArgs {
+    /// A folder with a `tenon.toml` or `composition.toml`, or with the source of one component.
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// The address to listen on; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+    /// Look at the files twice a second instead of asking the system: for folders whose system tells of no changes, as
+    /// those shared with a virtual machine.
+    #[arg(long)]
+    pub(crate) poll: bool,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// A test file, or a folder with a `tenon.test.toml` or `tests/*.toml`.
+    #[arg(default_value = ".")]
+    pub(crate) target: PathBuf,
+    /// Also call every function with N generated values: none may trap, and those named in `[generate]` give back what
+    /// they are given.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) generate: Option<u32>,
+    /// Where the generated values begin: the same seed makes the same values.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Also write the results as JUnit's XML.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
 }

@@ -1,5 +1,7 @@
 //! `tenon build`: from source to components.
 
+use std::path::Path;
+
 use serde_json::json;
 use tenon_build::{BuildError, Built, Host, Job, Progress, Setting, Toolbox};
 use tenon_model::{Diagnostics, format_bytes, format_duration};
@@ -14,7 +16,8 @@ use crate::terminal::Terminal;
 const WORK: &str = ".tenon";
 
 pub(crate) fn run(args: &BuildArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
-    let jobs = if has_manifest(&args.dir) { jobs(&Project::open(&args.dir)?) } else { vec![lone_job(args)] };
+    let jobs =
+        if has_manifest(&args.dir) { jobs(&Project::open(&args.dir)?) } else { vec![lone_job(&args.dir)] };
     let built = build(&jobs, settings, terminal)?;
     terminal.result(text(&built), || json!({ "components": built.iter().map(to_json).collect::<Vec<_>>() }));
     Ok(())
@@ -59,15 +62,15 @@ pub(crate) fn jobs(project: &Project) -> Vec<Job> {
 }
 
 /// A folder that is the source of one component.
-fn lone_job(args: &BuildArgs) -> Job {
-    let folder = std::fs::canonicalize(&args.dir).unwrap_or_else(|_| args.dir.clone());
+pub(crate) fn lone_job(dir: &Path) -> Job {
+    let folder = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let name =
         folder.file_name().map_or_else(|| "component".into(), |name| name.to_string_lossy().into_owned());
-    let work = args.dir.join(WORK);
+    let work = dir.join(WORK);
     Job {
         output: work.join(format!("{name}.wasm")),
-        wit: args.dir.join("wit"),
-        source: args.dir.clone(),
+        wit: dir.join("wit"),
+        source: dir.to_owned(),
         language: None,
         world: None,
         name,
@@ -75,7 +78,12 @@ fn lone_job(args: &BuildArgs) -> Job {
     }
 }
 
-fn build(jobs: &[Job], settings: &Settings, terminal: &Terminal) -> Result<Vec<Built>, CommandError> {
+/// Builds these components.
+pub(crate) fn build(
+    jobs: &[Job],
+    settings: &Settings,
+    terminal: &Terminal,
+) -> Result<Vec<Built>, CommandError> {
     let toolbox = Toolbox::new(&settings.tools);
     let host = Host::new(settings.environment.clone());
     let progress = Shown(terminal);

@@ -132,14 +132,26 @@ fn print(answer: &Answer, terminal: &Terminal) {
 }
 
 /// A session, and what drives it.
-struct Caller {
-    runtime: Runtime,
-    session: Session,
+pub(crate) struct Caller {
+    pub(crate) runtime: Runtime,
+    pub(crate) session: Session,
 }
 
 impl Caller {
     /// One call, from its text to its answer.
     fn call(&mut self, text: &str) -> Result<Answer, CommandError> {
+        let value = self.value(text)?;
+        Ok(match value {
+            Some((value, ty)) => Answer {
+                text: Some(to_wave_with(&value, &mut self.session)),
+                json: to_json_with(&value, &ty, &mut self.session),
+            },
+            None => Answer { text: None, json: Value::Null },
+        })
+    }
+
+    /// One call, from its text to what the function returned, with its type.
+    pub(crate) fn value(&mut self, text: &str) -> Result<Option<(Val, Type)>, CommandError> {
         let Self { runtime, session } = self;
         let callable = Arc::clone(session.callable());
         // A name has no parenthesis: what begins with one is the arguments.
@@ -160,13 +172,7 @@ impl Caller {
         }
         let called = runtime.block_on(session.call(function, arguments));
         let value = called.map_err(|failure| failed(function, &failure, session.crash()))?;
-        Ok(match (value, function.result()) {
-            (Some(value), Some(ty)) => {
-                let text = to_wave_with(&value, session);
-                Answer { text: Some(text), json: to_json_with(&value, &ty, session) }
-            }
-            _ => Answer { text: None, json: Value::Null },
-        })
+        Ok(value.zip(function.result()))
     }
 
     /// A line of a session that is not a call.

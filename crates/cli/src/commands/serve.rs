@@ -109,7 +109,7 @@ fn start_log(args: &ServeArgs) {
 }
 
 /// Every connection is an open file, and the usual soft limit is far below the hard one.
-fn allow_open_files() {
+pub(crate) fn allow_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -133,7 +133,7 @@ fn say_pool(engine: &Engine) {
     tracing::info!(instances = report.pool.instances, page_scan = %report.page_scan, "the pool is ready");
 }
 
-fn refused(error: ServerError) -> CommandError {
+pub(crate) fn refused(error: ServerError) -> CommandError {
     match error {
         ServerError::InUse(address) => {
             Diagnostic::new("address-in-use", format!("{address} is in use by another process"))

@@ -5,10 +5,12 @@
 //! stay in the session, as numbers.
 
 mod function;
+mod import;
 mod session;
 mod transmit;
 
 pub use function::{FindError, Function};
+pub use import::ImportedFunction;
 pub use session::Session;
 
 use std::sync::Arc;

@@ -303,7 +303,7 @@ fn collect_owned(value: &Val, ty: &Type, owned: &mut Vec<ResourceAny>) {
     match (value, ty) {
         (Val::Resource(resource), Type::Own(_)) => owned.push(*resource),
         (value, ty) => {
-            crate::transmit::each_child(value, ty, &mut |value, ty| collect_owned(value, ty, owned))
+            crate::transmit::each_child(value, ty, &mut |value, ty| collect_owned(value, ty, owned));
         }
     }
 }

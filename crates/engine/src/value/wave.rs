@@ -182,6 +182,14 @@ impl<'a> Arguments<'a> {
         self.nodes.get(index).map(Node::span)
     }
 
+    /// An argument as a value of the type `ty`, which has no resources.
+    ///
+    /// # Errors
+    /// As [`value`](Self::value).
+    pub fn plain_value(&self, index: usize, ty: &Type) -> Result<Val, WaveError> {
+        self.value(index, ty, &mut NoHandles)
+    }
+
     /// An argument as a value of the type `ty`.
     ///
     /// # Errors
