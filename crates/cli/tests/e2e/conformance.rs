@@ -50,7 +50,7 @@ fn clocks() {
 
 #[test]
 fn filesystem() {
-    all_hold("/filesystem", 70);
+    all_hold("/filesystem", 66);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn keyvalue() {
 
 #[test]
 fn sockets() {
-    all_hold(&format!("/sockets?udp={}", echo_udp().port()), 55);
+    all_hold(&format!("/sockets?udp={}", echo_udp().port()), 50);
 }
 
 #[test]

