@@ -51,7 +51,7 @@ fn matching(workspace: &Workspace, filter: &str) -> Steps {
 }
 
 fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
-    let mut steps = Steps::new(13).only(options.step.as_deref());
+    let mut steps = Steps::new(14).only(options.step.as_deref());
     let quick = options.quick;
     let not_quick = |step: &dyn Fn() -> Result<Outcome>| {
         if quick { Ok(Outcome::Skipped("--quick".into())) } else { step() }
@@ -82,6 +82,7 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
             let lint = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
             workspace.cargo(lint).run().map(|()| Outcome::Done)
         }),
+        steps.run("fuzz targets", || not_quick(&|| fuzz_targets(workspace))),
         // Shares what `lint` has checked of the dependencies.
         steps.run("documentation", || {
             reference::check(workspace)?;
@@ -99,6 +100,16 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
         steps.run("advisories", || not_quick(&|| advisories(workspace))),
     ];
     steps
+}
+
+/// Whether the fuzz targets compile. What they do runs in the tests; only a fuzzer links them.
+fn fuzz_targets(workspace: &Workspace) -> Result<Outcome> {
+    let check = workspace
+        .cargo(["check", "--locked", "--manifest-path"])
+        .arg(workspace.root.join("fuzz/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(workspace.target.join("fuzz"));
+    check.run().map(|()| Outcome::Done)
 }
 
 fn format(workspace: &Workspace) -> Result<Outcome> {
@@ -120,10 +131,11 @@ fn format(workspace: &Workspace) -> Result<Outcome> {
     }
 }
 
-/// The manifests of Rust packages that are not members of the workspace: guests, examples, the measured floor.
+/// The manifests of Rust packages that are not members of the workspace: guests, examples, the measured floor, the fuzz
+/// targets.
 fn manifests_outside(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for folder in ["examples", "benches", "crates/testkit/guests"] {
+    for folder in ["examples", "benches", "crates/testkit/guests", "fuzz"] {
         files(&workspace.root.join(folder), DEPTH_MAX, &mut |file| {
             if file.file_name().is_some_and(|name| name == "Cargo.toml") {
                 found.push(file.to_path_buf());

@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Engine::configured(Pool::of(limits.concurrency, &limits), Tuning { guard, ..Tuning::default() })?;
     let bytes = std::fs::read(&file)?;
     let stored = Artifacts::open(artifacts)?
-        .get(&engine, &Source { name: "measured", bytes: &bytes, parts: &Vec::new })
+        .get(&engine, &Source { name: "measured", bytes: &bytes, parts: &Vec::new, contract: &|| None })
         .map_err(|refused| refused.to_string())?;
     let shown = file.display().to_string();
     let backends = Backends::default();

@@ -4,17 +4,31 @@ use tenon_engine::{Description, Service, Shape};
 use tenon_model::{Diagnostic, Diagnostics};
 use tenon_wit::{ErrorStatuses, HttpApi};
 
-/// Adds the description of the component `bytes` to the service that was made of it. Compiled code has no bytes, and its
-/// functions can be called without being described.
+/// What is known of the types of a service.
+pub(crate) enum Known<'a> {
+    /// The component.
+    Component(&'a [u8]),
+    /// What was kept of it with its compiled code.
+    Contract(Option<&'a str>),
+}
+
+/// Adds the description of its typed exports to a service. Where nothing of their types was kept, they can be called
+/// without being described.
 ///
 /// # Errors
 /// `errors` names what the component does not have.
 pub(crate) fn describe(
     service: Service,
-    bytes: Option<&[u8]>,
+    known: &Known<'_>,
     errors: &ErrorStatuses,
 ) -> Result<Service, Diagnostics> {
-    let (Shape::Typed { .. }, Some(bytes)) = (service.shape(), bytes) else {
+    let is_typed = matches!(service.shape(), Shape::Typed { .. });
+    let found = match known {
+        Known::Component(bytes) if is_typed => Some(HttpApi::of(service.name(), bytes, errors)?),
+        Known::Contract(Some(text)) if is_typed => Some(HttpApi::of_contract(service.name(), text, errors)?),
+        _ => None,
+    };
+    let Some(HttpApi { document, page, statuses, .. }) = found else {
         return match errors.values().next() {
             None => Ok(service),
             Some((_, at)) => Err(Diagnostic::new("unused-errors", "[errors] means nothing for this app")
@@ -24,7 +38,6 @@ pub(crate) fn describe(
                 .into()),
         };
     };
-    let HttpApi { document, page, statuses, .. } = HttpApi::of(service.name(), bytes, errors)?;
     Ok(service.described(Description {
         document: document.to_string().into(),
         page: page.html.into(),

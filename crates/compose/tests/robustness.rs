@@ -11,53 +11,19 @@ mod support;
 #[expect(unreachable_pub, reason = "the fuzz targets use the same file from another crate")]
 mod bodies;
 
+#[path = "../../../fuzz/mutation.rs"]
+mod mutation;
+
 use std::fs;
 use std::path::Path;
 
 use tenon_compose::Manifest;
 
+use mutation::{Random, mutate, mutate_text};
+
 const ROUNDS: u64 = 150;
 /// Reading a manifest takes microseconds.
 const MANIFEST_ROUNDS: u64 = 3_000;
-
-/// A small generator (SplitMix64): the same numbers everywhere, from its seed.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-}
-
-fn mutate(random: &mut Random, bytes: &[u8]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    for _ in 0..=random.below(3) {
-        let at = random.below(bytes.len());
-        match random.below(5) {
-            0 => bytes[at] = random.next() as u8,
-            1 => bytes[at] ^= 1 << random.below(8),
-            2 => bytes.insert(at, random.next() as u8),
-            3 if bytes.len() > 8 => {
-                bytes.remove(at);
-            }
-            _ => {
-                let from = random.below(bytes.len());
-                let length = random.below(16).min(bytes.len() - at).min(bytes.len() - from);
-                let piece = bytes[from..from + length].to_vec();
-                bytes[at..at + length].copy_from_slice(&piece);
-            }
-        }
-    }
-    bytes
-}
 
 fn components() -> [Vec<u8>; 2] {
     let verify = "interface verify {
@@ -158,30 +124,6 @@ const WORDS: [&str; 24] = [
     "\"a:b/c@0.0.0-x\"",
 ];
 
-/// Words and lines are put in, doubled, swapped and taken out.
-fn mutate_text(random: &mut Random, text: &str) -> String {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    for _ in 0..=random.below(3) {
-        let (at, other) = (random.below(lines.len()), random.below(lines.len()));
-        match random.below(5) {
-            0 => lines.swap(at, other),
-            1 => lines.insert(at, lines[other].clone()),
-            2 if lines.len() > 1 => {
-                lines.remove(at);
-            }
-            _ => {
-                let word = WORDS[random.below(WORDS.len())];
-                let places: Vec<usize> =
-                    lines[at].char_indices().map(|(place, _)| place).chain([lines[at].len()]).collect();
-                let from = places[random.below(places.len())];
-                let to = places[random.below(places.len())];
-                lines[at].replace_range(from.min(to)..from.max(to), word);
-            }
-        }
-    }
-    lines.join("\n")
-}
-
 #[test]
 fn most_seeds_are_manifests() {
     let seeds = manifests();
@@ -198,7 +140,7 @@ fn mutated_manifests_never_panic() {
         let mutated = if round % 2 == 0 {
             mutate(&mut random, seed.as_bytes())
         } else {
-            mutate_text(&mut random, seed).into_bytes()
+            mutate_text(&mut random, seed, &WORDS).into_bytes()
         };
         replayable(round, || bodies::manifest(&mutated));
     }

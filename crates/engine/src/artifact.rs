@@ -19,7 +19,7 @@ use wasmtime::component::Component;
 use crate::engine::{Engine, EngineError, Lane, Part, Source};
 
 /// The last bytes of a sealed artifact.
-const MAGIC: &[u8; 8] = b"tenon\0\0\x01";
+const MAGIC: &[u8; 8] = b"tenon\0\0\x02";
 /// Length of the notes' length, the seal and the magic.
 const TRAILER_BYTES: u64 = 8 + 32 + 8;
 /// An artifact larger than this is not read: no component compiles to as much.
@@ -30,8 +30,10 @@ const STORE_BYTES_MAX: u64 = 8 << 30;
 const WRITING: &str = ".writing-";
 /// A file still being written after this long is not: its process was killed.
 const ABANDONED_AFTER: Duration = Duration::from_secs(3_600);
-/// The names of a composition's parts.
-const NOTES_BYTES_MAX: u64 = 1 << 20;
+/// The names of a composition's parts, and the types of the component.
+const NOTES_BYTES_MAX: u64 = 2 << 20;
+/// Types that are longer as text are not kept: nobody reads a page of as much.
+const CONTRACT_BYTES_MAX: usize = 512 << 10;
 
 /// The store could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,7 @@ struct Notes {
     digest: String,
     lane: Lane,
     parts: Vec<Part>,
+    contract: Option<String>,
 }
 
 /// An open artifact whose seal is this node's.
@@ -80,6 +83,8 @@ pub struct Stored {
     pub(crate) parts: Vec<Part>,
     /// What people called the component when it was compiled.
     pub name: String,
+    /// The component's types, as its [`Source`] gave them.
+    pub contract: Option<String>,
     /// The component's digest.
     pub digest: Digest,
     /// Where its code came from.
@@ -164,6 +169,7 @@ impl Artifacts {
             digest: digest.to_string(),
             lane,
             parts: (source.parts)(),
+            contract: (source.contract)().filter(|text| text.len() <= CONTRACT_BYTES_MAX),
         };
         let unwritable = |error: io::Error| {
             Diagnostic::new(
@@ -250,7 +256,8 @@ impl Artifacts {
         path: PathBuf,
         digest: &Digest,
     ) -> Result<Stored, LoadError> {
-        let Verified { file, notes: Notes { key, name, lane, parts, .. }, bytes } = verified;
+        let Verified { file, notes, bytes } = verified;
+        let Notes { key, name, lane, parts, contract, .. } = notes;
         let lane_engine = engine.lane(lane)?;
         if key != lane_engine.artifact_key(digest) {
             let why = "it was made for another component, engine or processor";
@@ -263,7 +270,7 @@ impl Artifacts {
         // alone.
         let component = unsafe { lane_engine.load(&opened) }.map_err(LoadError::Unfit)?;
         let (digest, origin, took) = (*digest, Origin::Loaded, Duration::ZERO);
-        Ok(Stored { component, lane, parts, name, digest, origin, took, path, bytes })
+        Ok(Stored { component, lane, parts, name, contract, digest, origin, took, path, bytes })
     }
 
     /// Checks the seal of an open artifact and reads its notes.
@@ -421,6 +428,7 @@ mod tests {
             digest: Digest::of(b"component").to_string(),
             lane: Lane::Sequential,
             parts: vec![Part { name: "auth".into(), range: 3..9 }],
+            contract: Some("package a:b;".into()),
         }
     }
 

@@ -59,6 +59,8 @@ pub struct Source<'a> {
     /// Finds the parts it is composed of, if it is a composition: asked for when it is compiled, for that means
     /// reading it.
     pub parts: &'a dyn Fn() -> Vec<Part>,
+    /// Its types as text, which are kept with its code, for they cannot be told from it: asked for when it is compiled.
+    pub contract: &'a dyn Fn() -> Option<String>,
 }
 
 /// Which of the two engines a component runs on.

@@ -31,6 +31,8 @@ use crate::transmit::{collect, give_all};
 
 pub(crate) use arguments::Taken;
 pub(crate) use incoming::Rejected;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use incoming::{Elements, Unread};
 pub(crate) use problem::Problem;
 pub use problem::{ErrorCode, PROBLEMS};
 pub(crate) use stream::Ended;
@@ -198,7 +200,7 @@ impl Gateway {
             return match (method, told) {
                 (&Method::GET | &Method::HEAD, Some(told)) => Route::Answer(told.clone()),
                 (&Method::GET | &Method::HEAD, None) => Route::Refused(Problem::not_found(
-                    "compiled code has no description of its functions: serve the component itself",
+                    "nothing is known of the types of this compiled code: serve the component itself",
                 )),
                 (&Method::OPTIONS, _) => options("GET, HEAD, OPTIONS"),
                 _ => Route::Refused(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
@@ -327,6 +329,15 @@ impl Callable {
         arguments
             .try_for_each(|(argument, (_, ty))| give_all(store.as_context_mut(), argument, ty))
             .map_err(Error::msg)
+    }
+
+    /// The type of the elements that a request sends bit by bit.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn element(&self) -> Option<Type> {
+        match self.parameters.as_slice() {
+            [(_, Type::Stream(stream))] => stream.ty(),
+            _ => None,
+        }
     }
 
     /// Where the function is in an instance.

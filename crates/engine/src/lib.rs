@@ -18,6 +18,9 @@ mod deliver;
 mod engine;
 mod failure;
 mod functions;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod host;
 mod link;

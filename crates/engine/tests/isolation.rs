@@ -107,7 +107,7 @@ async fn no_secret_of_any_guest_is_found_by_any_other() {
     let artifacts = Artifacts::open(folder.path()).unwrap();
     // One fits what is kept resident of a place, the other does not; their images differ.
     let guests = [("small", guest(1, 1)), ("large", guest(24, 8))].map(|(name, bytes)| {
-        let source = Source { name, bytes: &bytes, parts: &Vec::new };
+        let source = Source { name, bytes: &bytes, parts: &Vec::new, contract: &|| None };
         let stored = artifacts.get(&engine, &source).unwrap();
         let (authorities, backends) = (Authorities::default(), Backends::default());
         let limits = Limits::default();
@@ -349,7 +349,7 @@ async fn no_handle_that_was_left_open_is_there_in_another_sandbox() {
     let bytes = wat::parse_str(SQUATTER).unwrap();
     // The other one may do the same, and is another service.
     let guests = ["squatter", "neighbour"].map(|name| {
-        let source = Source { name, bytes: &bytes, parts: &Vec::new };
+        let source = Source { name, bytes: &bytes, parts: &Vec::new, contract: &|| None };
         let stored = artifacts.get(&engine, &source).unwrap();
         let (limits, authorities) = (Limits::default(), all_of_it(&data));
         let terms = Terms { name, file: name, limits, authorities: &authorities, backends: &backends };

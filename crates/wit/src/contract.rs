@@ -2,7 +2,9 @@
 
 use tenon_model::{Diagnostic, Location};
 use wit_component::{DecodedWasm, WitPrinter};
-use wit_parser::{Function, InterfaceId, Resolve, TypeDefKind, TypeId, WorldId, WorldItem, WorldKey};
+use wit_parser::{
+    Function, InterfaceId, PackageId, Resolve, TypeDefKind, TypeId, WorldId, WorldItem, WorldKey,
+};
 
 use crate::render;
 
@@ -207,12 +209,15 @@ pub fn print_wit(file: &str, bytes: &[u8]) -> Result<String, Diagnostic> {
             decode(file, bytes)?
         }
     };
-    let main = decoded.package();
-    let resolve = decoded.resolve();
+    print(decoded.resolve(), decoded.package()).map_err(|error| not_wit(file, &error))
+}
+
+/// A package as WIT text, with every other one.
+pub(crate) fn print(resolve: &Resolve, main: PackageId) -> Result<String, String> {
     let mut needed: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != main).collect();
     needed.sort_by_key(|id| resolve.packages[*id].name.to_string());
     let mut printer = WitPrinter::default();
-    printer.print(resolve, main, &needed).map_err(|error| not_wit(file, &format!("{error:#}")))?;
+    printer.print(resolve, main, &needed).map_err(|error| format!("{error:#}"))?;
     Ok(printer.output.into())
 }
 

@@ -22,7 +22,7 @@ pub use contract::{Contract, Item, ItemKind, print_wit};
 pub use difference::{Declaration, Difference, first_difference};
 pub use inspection::{CoreModule, Extern, Inspection, Nested, Producer, Sizes, inspect};
 pub use kind::{Kind, Module, System, classify, require_component};
-pub use openapi::{ErrorStatuses, HttpApi, Page, openapi, page, with_docs};
+pub use openapi::{ErrorStatuses, HttpApi, Page, contract, openapi, page, with_docs};
 pub use outline::{export_names, import_names};
 pub use render::{function_text, interface_text, type_name, type_text};
 pub use report::{render_json, render_text};

@@ -66,14 +66,51 @@ impl HttpApi {
             }
         };
         docs::apply(&mut resolve, world, bytes);
-        let functions = exported(&resolve, world);
-        let statuses = assign(&resolve, &functions, statuses)?;
-        let schemas = schemas_of(&resolve, &functions);
-        let document = document(name, &resolve, world, &functions, &schemas, &statuses);
-        let page = page::render(name, &resolve, &functions, &schemas);
+        Self::of_world(name, &resolve, world, statuses)
+    }
+
+    /// The same of what [`contract`] kept of a component.
+    ///
+    /// # Errors
+    /// `contract` is not what was kept, or `statuses` names what is not there.
+    pub fn of_contract(name: &str, contract: &str, statuses: &ErrorStatuses) -> Result<Self, Diagnostics> {
+        let not_wit = |error: String| {
+            Diagnostic::new("not-wit", format!("what is known of the types of `{name}` cannot be read"))
+                .at(Location::file(name))
+                .note("found", error)
+                .mend("compile the component again")
+        };
+        let mut resolve = Resolve::default();
+        let package =
+            resolve.push_str("contract.wit", contract).map_err(|error| not_wit(format!("{error:#}")))?;
+        let world = resolve.packages[package].worlds.values().next();
+        let world = *world.ok_or_else(|| not_wit("it has no world".into()))?;
+        Self::of_world(name, &resolve, world, statuses)
+    }
+
+    fn of_world(
+        name: &str,
+        resolve: &Resolve,
+        world: WorldId,
+        statuses: &ErrorStatuses,
+    ) -> Result<Self, Diagnostics> {
+        let functions = exported(resolve, world);
+        let statuses = assign(resolve, &functions, statuses)?;
+        let schemas = schemas_of(resolve, &functions);
+        let document = document(name, resolve, world, &functions, &schemas, &statuses);
+        let page = page::render(name, resolve, &functions, &schemas);
         let callable = functions.iter().filter(|function| function.skipped.is_none()).count();
         Ok(Self { document, page, statuses, callable })
     }
+}
+
+/// The types of a component as WIT text, with the documentation that it carries: what remains of it where only its code is
+/// kept. `None` where its types cannot be written as WIT.
+pub fn contract(bytes: &[u8]) -> Option<String> {
+    let Ok(DecodedWasm::Component(mut resolve, world)) = decode("component", bytes) else { return None };
+    docs::apply(&mut resolve, world, bytes);
+    let main = resolve.worlds[world].package?;
+    crate::contract::print(&resolve, main).ok()
 }
 
 /// The OpenAPI 3.1 document of a component's typed exports.

@@ -41,7 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Compiled once, kept for the next start, and checked before it is trusted.
     let engine = Engine::new(Pool::of(4, &limits))?;
     let artifacts = Artifacts::open(&std::env::temp_dir().join("plugin-host"))?;
-    let stored = artifacts.get(&engine, &Source { name: "plugin", bytes: &bytes, parts: &Vec::new })?;
+    let stored = artifacts
+        .get(&engine, &Source { name: "plugin", bytes: &bytes, parts: &Vec::new, contract: &|| None })?;
     let nothing = Authorities::default();
     let terms = Terms { name: "plugin", file: &file, limits, authorities: &nothing, backends: &backends };
     let plugin = Arc::new(Callable::new(&engine, stored, &terms)?);

@@ -58,7 +58,9 @@ pub(crate) fn compiled(
     bytes: &[u8],
     terminal: &Terminal,
 ) -> Result<Stored, CommandError> {
-    let stored = artifacts.get(engine, &Source { name, bytes, parts: &|| parts(name, bytes) })?;
+    let source =
+        Source { name, bytes, parts: &|| parts(name, bytes), contract: &|| tenon_wit::contract(bytes) };
+    let stored = artifacts.get(engine, &source)?;
     terminal.step(origin(stored.origin), format_args!("{name} in {}", format_duration(stored.took)));
     Ok(stored)
 }

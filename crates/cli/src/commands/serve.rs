@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::app::{App, addressable};
 use crate::args::{LogFormat, ServeArgs};
 use crate::commands::compile;
-use crate::describe::describe;
+use crate::describe::{Known, describe};
 use crate::error::CommandError;
 use crate::settings::Settings;
 use crate::stores;
@@ -32,6 +32,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let data = args.data.data.as_deref().unwrap_or(&settings.data);
     let artifacts = compile::open_store(data)?;
     let stored = app.stored(&engine, &artifacts, terminal)?;
+    let contract = stored.contract.clone();
     let file = args.target.display().to_string();
     let backends = Backends { stores: stores::open(&app.authorities, data)?, ..Backends::default() };
     let terms =
@@ -41,7 +42,11 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     if let Some(crashes) = &crashes {
         service = service.reporting_to(Arc::clone(crashes));
     }
-    let service = describe(service, app.bytes(), &app.errors)?;
+    let known = match app.bytes() {
+        Some(bytes) => Known::Component(bytes),
+        None => Known::Contract(contract.as_deref()),
+    };
+    let service = describe(service, &known, &app.errors)?;
     let shape = service.shape().to_string();
     let digest = service.digest().to_string();
     let post = service.post();

@@ -250,7 +250,7 @@ fn it_tells_what_it_is() {
 }
 
 #[test]
-fn compiled_code_is_called_without_being_described() {
+fn compiled_code_is_described_like_its_component() {
     let tenon = tenon();
     let guest = Guests::get("typed");
     let compiled = tenon.data().join("typed.cwasm");
@@ -259,7 +259,13 @@ fn compiled_code_is_called_without_being_described() {
     done.expect_code(0);
     let server = tenon.serve(&compiled).start();
     post(&server, "/greet", "{\"name\": \"Ann\"}").expect(200);
-    problem(call(server.address(), get("/openapi.json")), 404, "not-found");
+    let document = call(server.address(), get("/openapi.json")).expect(200);
+    let page = call(server.address(), get("/")).expect(200);
+    server.stop();
+
+    let server = tenon.serve(&guest).start();
+    assert_eq!(document, call(server.address(), get("/openapi.json")).expect(200));
+    assert_eq!(page, call(server.address(), get("/")).expect(200));
     server.stop();
 }
 

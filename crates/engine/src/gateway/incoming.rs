@@ -48,16 +48,8 @@ pub(super) fn stream(
 ) -> Result<Val, String> {
     match ty {
         Type::Stream(stream) if super::types::form(ty) == Form::Lines => {
-            let rejected = rejected.clone();
-            let lines = Lines {
-                body: Some(body),
-                text: BytesMut::new(),
-                searched: 0,
-                read: 0,
-                element: stream.ty(),
-                problem: None,
-                rejected,
-            };
+            let elements = Elements::new(stream.ty());
+            let lines = Lines { body: Some(body), elements, rejected: rejected.clone() };
             give_feed(store, lines, ty)
         }
         _ => give_feed(store, Octets { body: Some(body), piece: Bytes::new() }, ty),
@@ -108,56 +100,94 @@ impl Feed for Octets {
     }
 }
 
-/// Lines of JSON as they come, each an element; empty ones are passed over.
+/// Lines of JSON as they come.
 struct Lines {
     body: Option<Counted<Lent>>,
-    /// What has come and was not read. It is bounded by what a request's body may have.
-    text: BytesMut,
-    /// How much of it has no end of a line.
-    searched: usize,
-    /// Lines that were read.
-    read: usize,
-    element: Option<Type>,
-    /// A line that is none.
-    problem: Option<Problem>,
+    elements: Elements,
     rejected: Rejected,
 }
 
 impl Feed for Lines {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<Val>, Error>>> {
-        let mut elements = Vec::new();
         loop {
-            while self.problem.is_none()
-                && elements.len() < ELEMENTS_MAX
-                && let Some(line) = self.line()
-            {
-                match self.element(&line) {
-                    Ok(element) => elements.extend(element),
-                    Err(problem) => self.problem = Some(problem),
-                }
-            }
-            // What came before a line that is none goes first: the function may have an answer without the rest.
-            if !elements.is_empty() {
-                return Poll::Ready(Some(Ok(elements)));
-            }
-            if let Some(problem) = self.problem.take() {
-                return Poll::Ready(Some(Err(self.rejected.set(problem))));
-            }
-            if self.body.is_none() {
-                return Poll::Ready(None);
+            match self.elements.take() {
+                Ok(Some(elements)) => return Poll::Ready(Some(Ok(elements))),
+                Ok(None) => return Poll::Ready(None),
+                Err(Unread::Problem(problem)) => return Poll::Ready(Some(Err(self.rejected.set(*problem)))),
+                Err(Unread::More) => {}
             }
             match ready!(next(&mut self.body, context)) {
-                Some(Ok(piece)) => self.text.extend_from_slice(&piece),
+                Some(Ok(piece)) => self.elements.push(&piece),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                // The last line needs no end.
-                None => {}
+                None => self.elements.end(),
             }
         }
     }
 }
 
-impl Lines {
-    /// The next line that is there whole.
+/// The elements in lines of JSON, each in one; empty lines are passed over.
+pub(crate) struct Elements {
+    ty: Option<Type>,
+    /// What has come and was not read. It is bounded by what a request's body may have.
+    text: BytesMut,
+    /// How much of it has no end of a line.
+    searched: usize,
+    /// Whether nothing more comes.
+    ended: bool,
+    /// Elements that were read.
+    read: usize,
+    /// A line that is none.
+    problem: Option<Problem>,
+}
+
+/// Why there are no elements.
+pub(crate) enum Unread {
+    /// The next line is not there whole.
+    More,
+    /// It is none.
+    Problem(Box<Problem>),
+}
+
+impl Elements {
+    /// None yet, of the type `ty`.
+    pub(crate) fn new(ty: Option<Type>) -> Self {
+        Self { ty, text: BytesMut::new(), searched: 0, ended: false, read: 0, problem: None }
+    }
+
+    /// More of the text.
+    pub(crate) fn push(&mut self, text: &[u8]) {
+        self.text.extend_from_slice(text);
+    }
+
+    /// There is no more.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// The next elements; `None` at the end.
+    pub(crate) fn take(&mut self) -> Result<Option<Vec<Val>>, Unread> {
+        let mut elements = Vec::new();
+        while self.problem.is_none()
+            && elements.len() < ELEMENTS_MAX
+            && let Some(line) = self.line()
+        {
+            match self.element(&line) {
+                Ok(element) => elements.extend(element),
+                Err(problem) => self.problem = Some(problem),
+            }
+        }
+        // What came before a line that is none goes first: the function may have an answer without the rest.
+        if !elements.is_empty() {
+            return Ok(Some(elements));
+        }
+        match self.problem.take() {
+            Some(problem) => Err(Unread::Problem(Box::new(problem))),
+            None if self.ended => Ok(None),
+            None => Err(Unread::More),
+        }
+    }
+
+    /// The next line that is there whole. The last one needs no end.
     fn line(&mut self) -> Option<Bytes> {
         match self.text[self.searched..].iter().position(|byte| *byte == b'\n') {
             Some(more) => {
@@ -166,7 +196,7 @@ impl Lines {
                 self.searched = 0;
                 Some(line)
             }
-            None if self.body.is_none() && !self.text.is_empty() => {
+            None if self.ended && !self.text.is_empty() => {
                 self.searched = 0;
                 Some(self.text.split().freeze())
             }
@@ -177,19 +207,19 @@ impl Lines {
         }
     }
 
-    /// The value of a line, if it has one; a line is the element of its number, counted from nought.
+    /// The value of a line, if it has one. Elements are counted from nought.
     fn element(&mut self, line: &[u8]) -> Result<Option<Val>, Problem> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
-        let number = self.read;
+        let number = self.read.to_string();
         self.read += 1;
-        let json = parse(line).map_err(|problem| problem.within(&number.to_string()))?;
-        let value = match &self.element {
+        let json = parse(line).map_err(|problem| problem.within(&number))?;
+        let value = match &self.ty {
             Some(ty) => from_json(&json, ty),
             None if json.is_null() => Ok(Val::Tuple(Vec::new())),
             None => Err(ValueError::new("null", "another value")),
         };
-        value.map(Some).map_err(|error| Problem::invalid_arguments(error.within(&number.to_string())))
+        value.map(Some).map_err(|error| Problem::invalid_arguments(error.within(&number)))
     }
 }

@@ -383,3 +383,43 @@ fn the_policy_allows_the_pages_own_style_and_script() {
         assert!(page.content_security_policy.contains(&allowed), "{}", page.content_security_policy);
     }
 }
+
+#[test]
+fn what_is_kept_of_a_component_describes_it_alike() {
+    let of_everything = "package a:b@1.0.0;
+         interface types {
+             /// A point.
+             record point { x: u32, at: option<list<tuple<string, char>>> }
+             variant shape { none, circle(f64), at(point) }
+             flags marks { first, last }
+             enum level { low, high }
+             resource basket { constructor(name: string); add: func(item: string) -> result; }
+         }
+         interface i {
+             use types.{point, shape, marks, level, basket as bin};
+             f: func(point: point, shape: shape) -> result<marks, level>;
+             of: func(bin: borrow<bin>) -> own<bin>;
+             flow: async func(points: stream<point>, last: future<string>) -> stream<shape>;
+             %interface: func(%record: u8);
+         }
+         world w {
+             import types;
+             export types;
+             export i;
+             export plain: interface { /// Answers.
+                 ping: func() -> list<u8>; }
+             export root: func(it: string);
+         }";
+    for wit in [AUTH, of_everything] {
+        for documented in [true, false] {
+            let bytes = component(wit, documented);
+            let whole = HttpApi::of("test", &bytes, &ErrorStatuses::new()).unwrap();
+            let kept = contract(&bytes).unwrap();
+            let kept = HttpApi::of_contract("test", &kept, &ErrorStatuses::new()).unwrap();
+            assert_eq!(kept.document, whole.document);
+            assert_eq!(kept.page.html, whole.page.html);
+        }
+    }
+    assert_eq!(contract(b"no component"), None);
+    assert!(HttpApi::of_contract("test", "package a:b; nonsense", &ErrorStatuses::new()).is_err());
+}
