@@ -25,7 +25,7 @@ use crate::app::addressable;
 use crate::args::DevArgs;
 use crate::commands::serve::{allow_open_files, refused};
 use crate::commands::{build, compile};
-use crate::describe::describe;
+use crate::describe::{Known, describe};
 use crate::error::CommandError;
 use crate::project::{COMPONENT_BYTES_MAX, Project, has_manifest, read};
 use crate::settings::Settings;
@@ -339,7 +339,7 @@ impl Maker {
         if let Some(crashes) = self.crashes(files, component) {
             service = service.reporting_to(crashes);
         }
-        Ok(describe(service, Some(component), errors)?)
+        Ok(describe(service, &Known::Component(component), errors)?)
     }
 
     /// Where failed requests are reported to. An author can do without.

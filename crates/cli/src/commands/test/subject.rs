@@ -18,7 +18,7 @@ use crate::app::addressable;
 use crate::args::TestArgs;
 use crate::commands::compile;
 use crate::commands::serve::refused;
-use crate::describe::describe;
+use crate::describe::{Known, describe};
 use crate::error::CommandError;
 use crate::project::{COMPONENT_BYTES_MAX, Project, read};
 use crate::stores::Shelf;
@@ -386,7 +386,7 @@ impl Subject {
         let Self { name, file, limits, authorities, engine, backends, errors, bytes } = self;
         let service =
             Service::new(engine, stored, &Terms { name, file, limits: *limits, authorities, backends })?;
-        let site = Arc::new(Site::new(describe(service, Some(bytes), errors)?));
+        let site = Arc::new(Site::new(describe(service, &Known::Component(bytes), errors)?));
         let server = Server { listen: SocketAddr::from(([127, 0, 0, 1], 0)), workers: 1, drain: DRAIN };
         Ok(Asked { listening: Some(server.start(site).map_err(refused)?) })
     }
