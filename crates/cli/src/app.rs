@@ -9,7 +9,7 @@ use tenon_wit::ErrorStatuses;
 
 use crate::commands::{build, compile};
 use crate::error::CommandError;
-use crate::project::{COMPONENT_BYTES_MAX, Project, read};
+use crate::project::{COMPONENT_BYTES_MAX, DependencyFile, Project, is_manifest, read};
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 
@@ -34,12 +34,13 @@ enum Code {
 impl App {
     pub(crate) fn find(
         target: &Path,
+        dependencies: &[DependencyFile],
         settings: &Settings,
         terminal: &Terminal,
     ) -> Result<Self, CommandError> {
         let extension = target.extension().and_then(|extension| extension.to_str());
-        if target.is_dir() || extension == Some("toml") {
-            let project = Project::open(target)?;
+        if is_manifest(target) {
+            let project = Project::open_with(target, dependencies)?;
             build::build_project(&project, settings, terminal)?;
             let composed = project.composed_to_serve()?;
             let files = project.manifest.components.iter().map(|component| project.path(component)).collect();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tenon_compose::authority::{self, Report};
-use tenon_compose::manifest::Component;
+use tenon_compose::manifest::{Component, Dependency, deps_paths};
 use tenon_compose::{Input, Manifest};
 use tenon_model::{Authorities, Diagnostic, Diagnostics, Location};
 
@@ -21,22 +21,87 @@ pub(crate) struct Project {
     pub(crate) manifest: Manifest,
     /// The manifest as it was written.
     pub(crate) text: String,
+    /// Where its lock lies.
+    pub(crate) lock: PathBuf,
+}
+
+/// `--dep namespace:name=FILE`: where the component of a package is.
+#[derive(Clone, Debug)]
+pub(crate) struct DependencyFile {
+    /// `namespace:name`, perhaps with its version.
+    package: String,
+    file: PathBuf,
+}
+
+impl std::str::FromStr for DependencyFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((package, file)) if package.contains(':') && !file.is_empty() => {
+                Ok(Self { package: package.to_owned(), file: file.into() })
+            }
+            _ => Err("write `namespace:name=FILE`".to_owned()),
+        }
+    }
+}
+
+/// The path of a package's component, relative to `folder`: as it was named, else in the folder `deps`.
+fn locate(folder: &Path, wanted: &Dependency, named: &[DependencyFile]) -> Option<String> {
+    let exactly = wanted.to_string();
+    let named = named.iter().find(|it| it.package == exactly || it.package == wanted.name);
+    if let Some(named) = named {
+        // A file on the command line is named from where the person stands.
+        return Some(show(&std::path::absolute(&named.file).unwrap_or_else(|_| named.file.clone())));
+    }
+    deps_paths(wanted).into_iter().find(|path| folder.join(path).is_file())
+}
+
+/// `tenon.lock` for a folder's own manifest; beside another one, a lock of its own name.
+fn lock_file(manifest: &Path) -> PathBuf {
+    let is_own = manifest.file_name().is_some_and(|name| MANIFESTS.iter().any(|own| name == *own));
+    if is_own { manifest.with_file_name("tenon.lock") } else { manifest.with_extension("lock") }
+}
+
+/// Whether a path names a manifest: a folder that has one, or a file in one of the two forms.
+pub(crate) fn is_manifest(path: &Path) -> bool {
+    path.is_dir() || path.extension().is_some_and(|extension| extension == "toml" || extension == "wac")
 }
 
 impl Project {
     /// The manifest of a folder, or a manifest file itself.
     pub(crate) fn open(path: &Path) -> Result<Self, Diagnostics> {
+        Self::open_with(path, &[])
+    }
+
+    /// The same; `dependencies` says where packages of a WAC file are, before its folder `deps` is looked into.
+    pub(crate) fn open_with(path: &Path, dependencies: &[DependencyFile]) -> Result<Self, Diagnostics> {
         let file = if path.is_dir() { find_manifest(path)? } else { path.to_owned() };
         let text = String::from_utf8(read(&file, MANIFEST_BYTES_MAX)?).map_err(|_| {
             Diagnostic::new("invalid-manifest", "the manifest is not UTF-8 text")
                 .at(Location::file(show(&file)))
         })?;
-        let manifest = Manifest::parse(&show(&file), &text)?;
         let folder = match file.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        Ok(Self { folder, manifest, text })
+        let is_wac = file.extension().is_some_and(|extension| extension == "wac");
+        if !is_wac && let Some(first) = dependencies.first() {
+            return Err(Diagnostic::new(
+                "unused-dependency",
+                format!("`--dep {}` means nothing here", first.package),
+            )
+            .at(Location::file(show(&file)))
+            .mend("Packages are what a WAC file is made of; a manifest names each file with `path`.")
+            .into());
+        }
+        let manifest = match is_wac {
+            true => {
+                Manifest::parse_wac(&show(&file), &text, &mut |wanted| locate(&folder, wanted, dependencies))?
+            }
+            false => Manifest::parse(&show(&file), &text)?,
+        };
+        Ok(Self { lock: lock_file(&file), folder, manifest, text })
     }
 
     /// What people call the app: the manifest's name, else the folder's.

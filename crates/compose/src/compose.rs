@@ -9,7 +9,7 @@ use tenon_wit::provenance::{self, Provenance, Source};
 use crate::attribution::own_names;
 use crate::edges::check_edges;
 use crate::encode::{Encoded, Piece, encode};
-use crate::graph::{Graph, Node};
+use crate::graph::{Exported, Graph, Node};
 use crate::manifest::Manifest;
 use crate::memory::{CapError, cap_memories};
 
@@ -213,5 +213,13 @@ fn provenance_of(manifest: &Manifest, graph: &Graph<'_>, pieces: &[Piece<'_>]) -
             })
             .collect(),
     };
-    Provenance { name: manifest.name.clone(), components: graph.nodes.iter().enumerate().map(part).collect() }
+    let export = |(name, exported): (&String, &Exported)| {
+        let component = graph.nodes[exported.node].component.name.clone();
+        (name.clone(), Source { component, export: exported.target.to_string() })
+    };
+    Provenance {
+        name: manifest.name.clone(),
+        components: graph.nodes.iter().enumerate().map(part).collect(),
+        exports: graph.exports.iter().map(export).collect(),
+    }
 }

@@ -9,12 +9,15 @@ mod adapter;
 mod attribution;
 pub mod authority;
 mod compose;
+pub mod drawing;
 mod edges;
 mod encode;
 mod graph;
+mod lock;
 pub mod manifest;
 mod memory;
 
 pub use compose::{Composed, Input, Part, compose};
+pub use lock::Lock;
 pub use manifest::Manifest;
 pub use tenon_wit::provenance;

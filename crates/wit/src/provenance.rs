@@ -6,9 +6,11 @@
 //! {"version":1,"name":"storefront","components":[
 //!   {"name":"auth","digest":"sha256:…","imports":{}},
 //!   {"name":"handler","digest":"sha256:…","imports":{
-//!     "demo:auth/verify@0.1.0":{"component":"auth","export":"demo:auth/verify@0.1.0"}}}]}
+//!     "demo:auth/verify@0.1.0":{"component":"auth","export":"demo:auth/verify@0.1.0"}}}],
+//!  "exports":{"handle":{"component":"handler","export":"handle"}}}
 //! ```
 //!
+//! A function on its own, as an import or an export, is `demo:auth/verify@0.1.0.verify-token`.
 //! `name` is left out when the composition has none. A component whose memory limit was written into it has the
 //! digest of what the composed component holds beside that of its file: `"held":"sha256:…"`. Components stand in order of their names, imports in order
 //! of theirs. The section is a label, not a proof: who needs proof hashes the nested components.
@@ -33,6 +35,8 @@ pub struct Provenance {
     pub name: Option<String>,
     /// The components, in order of their names.
     pub components: Vec<Part>,
+    /// Which export of which component stands behind which export of the composition.
+    pub exports: BTreeMap<String, Source>,
 }
 
 /// One component of a composition.
@@ -48,7 +52,7 @@ pub struct Part {
     pub imports: BTreeMap<String, Source>,
 }
 
-/// Where an import is satisfied from.
+/// Where an import is satisfied from, or an export comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// The component.
@@ -82,17 +86,19 @@ pub fn read(bytes: &[u8]) -> Option<Provenance> {
 }
 
 fn to_json(provenance: &Provenance) -> Value {
+    let sources = |sources: &BTreeMap<String, Source>| -> Map<String, Value> {
+        sources
+            .iter()
+            .map(|(name, source)| {
+                (name.clone(), json!({ "component": source.component, "export": source.export }))
+            })
+            .collect()
+    };
     let components: Vec<_> = provenance
         .components
         .iter()
         .map(|part| {
-            let imports: Map<_, _> = part
-                .imports
-                .iter()
-                .map(|(name, source)| {
-                    (name.clone(), json!({ "component": source.component, "export": source.export }))
-                })
-                .collect();
+            let imports = sources(&part.imports);
             let mut json =
                 json!({ "name": part.name, "digest": part.digest.to_string(), "imports": imports });
             if part.held != part.digest {
@@ -101,7 +107,8 @@ fn to_json(provenance: &Provenance) -> Value {
             json
         })
         .collect();
-    let mut document = json!({ "version": VERSION, "components": components });
+    let mut document =
+        json!({ "version": VERSION, "components": components, "exports": sources(&provenance.exports) });
     if let Some(name) = &provenance.name {
         document["name"] = json!(name);
     }
@@ -113,21 +120,26 @@ fn from_json(document: &Value) -> Option<Provenance> {
         return None;
     }
     let text = |value: &Value, key: &str| Some(value.get(key)?.as_str()?.to_owned());
-    let part = |value: &Value| {
-        let imports = value.get("imports")?.as_object()?.iter().map(|(name, source)| {
+    let sources = |value: &Value| -> Option<BTreeMap<String, Source>> {
+        let read = |(name, source): (&String, &Value)| {
             let source = Source { component: text(source, "component")?, export: text(source, "export")? };
             Some((name.clone(), source))
-        });
+        };
+        value.as_object()?.iter().map(read).collect()
+    };
+    let part = |value: &Value| {
         let digest: Digest = text(value, "digest")?.parse().ok()?;
         let held = match value.get("held") {
             Some(held) => held.as_str()?.parse().ok()?,
             None => digest,
         };
-        Some(Part { name: text(value, "name")?, digest, held, imports: imports.collect::<Option<_>>()? })
+        Some(Part { name: text(value, "name")?, digest, held, imports: sources(value.get("imports")?)? })
     };
     Some(Provenance {
         name: text(document, "name"),
         components: document.get("components")?.as_array()?.iter().map(part).collect::<Option<_>>()?,
+        // Those who wrote it before it was there left it out.
+        exports: document.get("exports").map_or(Some(BTreeMap::new()), sources)?,
     })
 }
 
@@ -150,9 +162,10 @@ mod tests {
                     name: "handler".into(),
                     digest: Digest::of(b"b"),
                     held: Digest::of(b"capped b"),
-                    imports: [("demo:auth/verify".to_owned(), source)].into(),
+                    imports: [("demo:auth/verify".to_owned(), source.clone())].into(),
                 },
             ],
+            exports: [("acme:login/verify".to_owned(), source)].into(),
         }
     }
 

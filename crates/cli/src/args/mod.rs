@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use limits::{LimitArgs, ReuseArgs};
 
+use crate::project::DependencyFile;
+
 /// Compose WebAssembly components written in different languages into one typed service, and serve it, each
 /// request in a fresh sandbox.
 #[derive(Debug, Parser)]
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Build(BuildArgs),
     /// Join components by their contracts into one component.
     Compose(ComposeArgs),
+    /// Draw a composition: its components, what they import from one another, what is left open, what is exported.
+    Graph(GraphArgs),
     /// Compile a component to native code, ahead of time.
     Compile(CompileArgs),
     /// Make a component of a core module: embed its world, adapt WASI preview 1, check the result.
@@ -64,15 +68,40 @@ pub(crate) struct BuildArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ComposeArgs {
-    /// The manifest that says what is joined to what, or a folder with one.
+    /// The manifest (TOML or WAC) that says what is joined to what, or a folder with one.
     #[arg(long, value_name = "FILE", default_value = ".")]
     pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) dependencies: DependencyArgs,
+    /// Fail when the lock beside the manifest does not say the same; write nothing then.
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Component files that stand in for a component's `path`, matched by file name.
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Where to write the composed component.
     #[arg(long, short, value_name = "OUT")]
     pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DependencyArgs {
+    /// Where the component of a package is that a WAC file instantiates; default: in the folder `deps` beside the file.
+    /// May be given several times.
+    #[arg(long = "dep", value_name = "NAMESPACE:NAME=FILE")]
+    pub(crate) files: Vec<DependencyFile>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GraphArgs {
+    /// A manifest (TOML or WAC), a folder with one, or a component.
+    #[arg(default_value = ".")]
+    pub(crate) target: PathBuf,
+    /// Draw it into an SVG file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) dependencies: DependencyArgs,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -201,9 +230,11 @@ pub(crate) struct CallArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// A component (`.wasm`), a compiled artifact of this node (`.cwasm`), a manifest, or a folder with one.
+    /// A component (`.wasm`), a compiled artifact of this node (`.cwasm`), a manifest (TOML or WAC), or a folder with one.
     #[arg(default_value = ".")]
     pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) dependencies: DependencyArgs,
     /// The address to listen on; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,

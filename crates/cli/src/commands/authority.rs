@@ -7,7 +7,7 @@ use tenon_model::{Diagnostic, Diagnostics, Location};
 
 use crate::args::AuthorityArgs;
 use crate::error::CommandError;
-use crate::project::{COMPONENT_BYTES_MAX, Project, read};
+use crate::project::{COMPONENT_BYTES_MAX, Project, is_manifest, read};
 use crate::terminal::Terminal;
 
 /// A printed report begins with this; neither a component nor a manifest does.
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &AuthorityArgs, terminal: &Terminal) -> Result<(), Comma
 }
 
 fn report_of(target: &Path) -> Result<Report, CommandError> {
-    if target.is_dir() || target.extension().is_some_and(|extension| extension == "toml") {
+    if is_manifest(target) {
         return Ok(Project::open(target)?.authority()?);
     }
     let file = target.display().to_string();

@@ -30,7 +30,7 @@ const FUNCTIONS_SHOWN_MAX: usize = 20;
 
 pub(crate) fn run(args: &CallArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     start_log();
-    let app = App::find(&args.target, settings, terminal)?;
+    let app = App::find(&args.target, &[], settings, terminal)?;
     let limits = addressable(args.limits.over(app.limits))?;
     let engine = Engine::new(Pool::of(SANDBOXES, &limits)).map_err(Diagnostic::from)?;
     let data = args.data.data.as_deref().unwrap_or(&settings.data);

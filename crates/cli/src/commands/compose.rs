@@ -1,22 +1,33 @@
 //! `tenon compose`: components in, one component out.
 
 use serde_json::json;
-use tenon_model::{Digest, format_bytes};
+use tenon_compose::Lock;
+use tenon_model::{Diagnostic, Digest, Location, format_bytes};
 
 use crate::args::ComposeArgs;
 use crate::error::CommandError;
-use crate::project::{self, Project};
+use crate::project::{self, Project, read};
 use crate::terminal::Terminal;
 
+/// A lock larger than this is not one.
+const LOCK_BYTES_MAX: u64 = 8 << 20;
+
 pub(crate) fn run(args: &ComposeArgs, terminal: &Terminal) -> Result<(), CommandError> {
-    let project = Project::open(&args.config)?;
+    let project = Project::open_with(&args.config, &args.dependencies.files)?;
     let composed = project.compose(&args.files)?;
+    let lock = Lock::of(&composed);
+    if args.locked {
+        check_lock(&project, &lock)?;
+    }
     project::write(&args.output, &composed.bytes)?;
     for part in &composed.parts {
         terminal.step(
             "joined",
             format_args!("{} ({}, {})", part.name, format_bytes(part.size as u64), part.digest),
         );
+    }
+    if !args.locked {
+        write_lock(&project, &lock, terminal);
     }
     let digest = Digest::of(&composed.bytes);
     terminal.result(
@@ -29,10 +40,38 @@ pub(crate) fn run(args: &ComposeArgs, terminal: &Terminal) -> Result<(), Command
                 "components": composed.parts.iter().map(|part| json!({
                     "name": part.name, "bytes": part.size, "digest": part.digest.to_string(),
                 })).collect::<Vec<_>>(),
+                "lock": project.lock.display().to_string(),
                 "imports": composed.imports,
                 "exports": composed.exports,
             })
         },
     );
     Ok(())
+}
+
+/// A lock that is not what was composed is a finding, and so is none at all.
+fn check_lock(project: &Project, now: &Lock) -> Result<(), CommandError> {
+    let file = project.lock.display().to_string();
+    let text = read(&project.lock, LOCK_BYTES_MAX).map_err(|found| match found.code {
+        "file-missing" => {
+            Diagnostic::new("lock-missing", format!("there is no lock `{file}` to hold the composition to"))
+                .at(Location::file(&file))
+                .mend("Write it: `tenon compose` without `--locked`, and keep it with the manifest.")
+        }
+        _ => found,
+    })?;
+    let locked = Lock::parse(&file, &String::from_utf8_lossy(&text))?;
+    Ok(locked.check(&file, now)?)
+}
+
+/// Keeps the lock beside the manifest. Where that cannot be written to, the composition is good all the same.
+fn write_lock(project: &Project, lock: &Lock, terminal: &Terminal) {
+    let text = lock.render();
+    if read(&project.lock, LOCK_BYTES_MAX).is_ok_and(|old| old == text.as_bytes()) {
+        return;
+    }
+    match project::write(&project.lock, text.as_bytes()) {
+        Ok(()) => terminal.step("locked", project.lock.display()),
+        Err(found) => terminal.step("not locked", found.message),
+    }
 }

@@ -9,6 +9,7 @@ pub(crate) mod compose;
 pub(crate) mod crash;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod graph;
 pub(crate) mod inspect;
 pub(crate) mod reference;
 pub(crate) mod serve;

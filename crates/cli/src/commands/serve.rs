@@ -22,7 +22,7 @@ use crate::terminal::Terminal;
 pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     start_log(args);
     allow_open_files();
-    let app = App::find(&args.target, settings, terminal)?;
+    let app = App::find(&args.target, &args.dependencies.files, settings, terminal)?;
     let limits = addressable(args.limits.over(app.limits))?;
     let reuse = args.reuse.over(app.reuse)?;
     let pool = Pool::of(args.pool, &limits);
