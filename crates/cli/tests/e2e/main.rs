@@ -8,6 +8,7 @@ mod artifacts;
 mod authority;
 mod calls;
 mod componentize;
+mod compositions;
 mod conformance;
 mod crashes;
 mod dev;
