@@ -47,7 +47,7 @@ pub fn composition(bytes: &[u8]) {
 /// Joins two components; says whether that went well. A result must be a component itself, and a failure the input's.
 pub fn join(auth: &[u8], handler: &[u8]) -> bool {
     let Ok(manifest) = Manifest::parse("composition.toml", MANIFEST) else { return false };
-    let input = |component, bytes| Input { component, file: "file.wasm", bytes };
+    let input = |component, bytes| Input { component, file: "file.wasm", bytes, wit: &[] };
     match compose(&manifest, &[input("auth", auth), input("handler", handler)]) {
         Ok(composed) => {
             assert!(

@@ -12,6 +12,8 @@ use tenon_model::{Authorities, Diagnostic, Diagnostics, Location};
 const MANIFESTS: [&str; 2] = ["tenon.toml", "composition.toml"];
 /// A manifest larger than this is not one.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// More WIT files of one component than this are not looked into.
+const WIT_FILES_MAX: usize = 500;
 /// A component larger than this is not read.
 pub(crate) const COMPONENT_BYTES_MAX: u64 = 512 << 20;
 
@@ -167,13 +169,46 @@ impl Project {
                 |bytes: Vec<u8>| tenon_wit::require_released_wasi(&show(file), &bytes).map(|()| bytes);
             match read(file, COMPONENT_BYTES_MAX).and_then(current) {
                 Ok(bytes) => {
-                    files.push(ComponentFile { component: component.name.clone(), file: show(file), bytes });
+                    let wit = self.wit(component);
+                    files.push(ComponentFile {
+                        component: component.name.clone(),
+                        file: show(file),
+                        bytes,
+                        wit,
+                    });
                 }
                 Err(diagnostic) => found.push(self.explain_missing(component, diagnostic)),
             }
         }
         Diagnostics::check(found)?;
         Ok(files)
+    }
+
+    /// The WIT files of a component's contracts, to show where something is declared; what cannot be read is left out.
+    fn wit(&self, component: &Component) -> Vec<(String, String)> {
+        let beside_source = component.source.as_ref().map(|source| self.folder.join(source).join("wit"));
+        let folders = match &component.wit {
+            Some(wit) => vec![self.folder.join(wit)],
+            None => std::iter::once(self.folder.join("wit")).chain(beside_source).collect(),
+        };
+        let Some(folder) = folders.into_iter().find(|folder| folder.is_dir()) else { return Vec::new() };
+        let deps =
+            fs::read_dir(folder.join("deps")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut files = Vec::new();
+        for folder in std::iter::once(folder.clone()).chain(deps.take(WIT_FILES_MAX)) {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            for file in entries.filter(|file| file.extension().is_some_and(|it| it == "wit")) {
+                if files.len() >= WIT_FILES_MAX {
+                    return files;
+                }
+                if let Some(text) =
+                    read(&file, MANIFEST_BYTES_MAX).ok().and_then(|it| String::from_utf8(it).ok())
+                {
+                    files.push((show(&file), text));
+                }
+            }
+        }
+        files
     }
 
     /// Files given that no component's `path` is named like, and files that two of them are.
@@ -211,11 +246,16 @@ pub(crate) struct ComponentFile {
     pub(crate) component: String,
     pub(crate) file: String,
     pub(crate) bytes: Vec<u8>,
+    /// Its contracts as text, as far as they lie beside it.
+    pub(crate) wit: Vec<(String, String)>,
 }
 
 /// What is composed of them.
 pub(crate) fn inputs(files: &[ComponentFile]) -> Vec<Input<'_>> {
-    files.iter().map(|it| Input { component: &it.component, file: &it.file, bytes: &it.bytes }).collect()
+    files
+        .iter()
+        .map(|it| Input { component: &it.component, file: &it.file, bytes: &it.bytes, wit: &it.wit })
+        .collect()
 }
 
 /// The manifest of a folder.

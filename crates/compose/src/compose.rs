@@ -22,6 +22,9 @@ pub struct Input<'a> {
     pub file: &'a str,
     /// The bytes.
     pub bytes: &'a [u8],
+    /// The WIT files that it may have been built with, each with its name and text: to show where something is
+    /// declared. Nothing depends on them.
+    pub wit: &'a [(String, String)],
 }
 
 /// A composed component.

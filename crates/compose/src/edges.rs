@@ -1,9 +1,9 @@
 //! Every edge of the graph: does the export fit the import?
 
-use tenon_model::Diagnostic;
-use tenon_wit::{Difference, Item, first_difference};
+use tenon_model::{Diagnostic, Location};
+use tenon_wit::{Difference, Item, Sources, first_difference};
 
-use crate::graph::{Edge, Graph};
+use crate::graph::{Edge, Graph, Node};
 
 /// What does not fit, one finding an edge.
 pub(crate) fn check_edges(graph: &Graph<'_>) -> Vec<Diagnostic> {
@@ -46,7 +46,7 @@ fn mismatch(graph: &Graph<'_>, edge: &Edge<'_>, difference: &Difference) -> Diag
         None => format!("{who} has nothing there"),
     };
     let text = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
-    Diagnostic::new(
+    let mut diagnostic = Diagnostic::new(
         "type-mismatch",
         format!("what `{from}` exports is not what `{to}` imports as `{}`", edge.import),
     )
@@ -62,7 +62,36 @@ fn mismatch(graph: &Graph<'_>, edge: &Edge<'_>, difference: &Difference) -> Diag
     )
     .note(format!("{from} ({}) exports `{}`", exporter.file, edge.export), text(&difference.exporter_text))
     .note(format!("{to} ({}) imports `{}`", importer.file, edge.import), text(&difference.importer_text))
-    .mend(mend(edge, difference, from, to))
+    .mend(mend(edge, difference, from, to));
+    // The two declarations are the last notes.
+    let sides = [
+        (exporter, exporter.contract.export(&edge.export.name)),
+        (importer, importer.contract.import(&edge.import.name)),
+    ];
+    let declarations = diagnostic.notes.iter_mut().rev().take(2).rev();
+    for (index, (note, (node, item))) in declarations.zip(sides).enumerate() {
+        note.at = item.and_then(|item| declared_at(node, &item, difference, index == 0));
+    }
+    diagnostic
+}
+
+/// Where one side declares what differs, when the WIT text is there.
+fn declared_at(
+    node: &Node<'_>,
+    item: &Item<'_>,
+    difference: &Difference,
+    exported: bool,
+) -> Option<Location> {
+    let side = |(left, right): &(String, String)| if exported { left.clone() } else { right.clone() };
+    let sources = Sources::read(node.wit);
+    // The first name of the place is the innermost: the field, the case.
+    let inner = difference.place.split('`').nth(1);
+    let within = &difference.within;
+    within
+        .types
+        .iter()
+        .find_map(|names| sources.locate(item, &side(names), inner))
+        .or_else(|| within.functions.iter().find_map(|names| sources.locate(item, &side(names), None)))
 }
 
 fn mend(edge: &Edge<'_>, difference: &Difference, from: &str, to: &str) -> String {

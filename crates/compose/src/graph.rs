@@ -75,6 +75,8 @@ pub(crate) struct Node<'a> {
     pub(crate) component: &'a Component,
     pub(crate) file: &'a str,
     pub(crate) bytes: &'a [u8],
+    /// The WIT files that it may have been built with.
+    pub(crate) wit: &'a [(String, String)],
     pub(crate) digest: Digest,
     pub(crate) contract: Contract,
     /// What it was granted, and its own limits.
@@ -166,6 +168,7 @@ fn nodes<'a>(manifest: &'a Manifest, inputs: &[Input<'a>]) -> (Vec<Node<'a>>, Ve
                 component,
                 file: input.file,
                 bytes: input.bytes,
+                wit: input.wit,
                 digest: Digest::of(input.bytes),
                 contract,
                 authority: manifest.authorities.parts.get(&component.name).cloned().unwrap_or_default(),

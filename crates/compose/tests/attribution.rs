@@ -55,8 +55,10 @@ fn composed(parts: &[(String, Vec<u8>)], rest: &str) -> Result<Composed, Diagnos
         .split_once("[component")
         .map_or((rest, String::new()), |(top, rest)| (top, format!("[component{rest}")));
     let manifest = Manifest::parse("composition.toml", &format!("{top}\n{tables}{rest}"))?;
-    let inputs: Vec<_> =
-        parts.iter().map(|(component, bytes)| Input { component, file: "file.wasm", bytes }).collect();
+    let inputs: Vec<_> = parts
+        .iter()
+        .map(|(component, bytes)| Input { component, file: "file.wasm", bytes, wit: &[] })
+        .collect();
     let composed = compose(&manifest, &inputs)?;
     for bytes in [&composed.bytes[..], composed.attributed()] {
         assert_eq!(require_component("composed.wasm", bytes), Ok(()));

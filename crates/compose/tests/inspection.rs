@@ -46,7 +46,7 @@ fn storefront() -> Vec<u8> {
         }}"
     ));
     let manifest = Manifest::parse("composition.toml", MANIFEST).unwrap();
-    let input = |component, bytes| Input { component, file: "file.wasm", bytes };
+    let input = |component, bytes| Input { component, file: "file.wasm", bytes, wit: &[] };
     let inputs = [input("auth", &auth), input("routing", &routing), input("handler", &handler)];
     compose(&manifest, &inputs).unwrap().bytes
 }

@@ -15,6 +15,7 @@ pub mod provenance;
 mod render;
 mod report;
 mod snapshot;
+mod sources;
 mod symbols;
 mod version;
 
@@ -27,6 +28,7 @@ pub use outline::{export_names, import_names};
 pub use render::{function_text, interface_text, type_name, type_text};
 pub use report::{render_json, render_text};
 pub use snapshot::require_released_wasi;
+pub use sources::Sources;
 pub use symbols::{SourceFrame, Symbols};
 pub use tenon_model::most_similar;
 pub use version::{compare_versions, registry_reference, same_track, track};

@@ -116,7 +116,10 @@ impl Drawing {
             Drawn {
                 name: name.to_owned(),
                 bytes: nested.size(),
-                languages: of("language"),
+                languages: match of("language") {
+                    languages if languages.is_empty() => told_by_tools(&of("processed-by")),
+                    languages => languages,
+                },
                 tools: of("processed-by"),
                 imports: imports.clone(),
                 outside,
@@ -184,6 +187,23 @@ impl Drawing {
         }
         columns
     }
+}
+
+/// The language that the generator of a component's bindings is for, where nothing names the language itself.
+fn told_by_tools(tools: &[String]) -> Vec<String> {
+    const GENERATORS: [(&str, &str); 5] = [
+        ("wit-bindgen-rust", "Rust"),
+        ("wit-bindgen-c", "C"),
+        ("wit-bindgen-go", "Go"),
+        ("componentize-py", "Python"),
+        ("ComponentizeJS", "JavaScript"),
+    ];
+    let is_one_of = |name: &str| tools.iter().any(|tool| tool.split(' ').next() == Some(name));
+    GENERATORS
+        .into_iter()
+        .filter(|(tool, _)| is_one_of(tool))
+        .map(|(_, language)| language.to_owned())
+        .collect()
 }
 
 fn collect(nested: &Nested, into: &mut Vec<(String, String)>) {

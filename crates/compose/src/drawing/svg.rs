@@ -192,6 +192,8 @@ fn rows(drawing: &Drawing, component: &Drawn) -> Vec<Row> {
             exports.push(source.export.clone());
         }
     }
+    // As the imports are, so that lines do not cross without need.
+    exports.sort();
     let row = |text: String, class| Row { text, class, import: None, export: None };
     let mut rows: Vec<Row> =
         exports.into_iter().map(|name| Row { export: Some(name.clone()), ..row(name, "port") }).collect();

@@ -7,8 +7,8 @@ use tenon_compose::{Input, Manifest};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
-/// A component's name in the manifest, its file and its bytes.
-pub(crate) type Owned = (String, String, Vec<u8>);
+/// A component's name in the manifest, its file, its bytes, and the text it was made from where that is WIT.
+pub(crate) type Owned = (String, String, Vec<u8>, Vec<(String, String)>);
 
 /// The files that `manifest` names, made from what is in the folder `case`; what is not there is left out.
 pub(crate) fn inputs(case: &Path, manifest: &Manifest) -> Vec<Owned> {
@@ -25,14 +25,16 @@ pub(crate) fn inputs(case: &Path, manifest: &Manifest) -> Vec<Owned> {
                     text("cut.wit").map(|text| from_wit(&text)).map(|whole| whole[..whole.len() / 2].to_vec())
                 })
                 .or_else(|| fs::read(stem.with_extension("raw")).ok())?;
-            Some((component.name.clone(), component.path.clone(), bytes))
+            let file = component.path.replace(".wasm", ".wit");
+            let wit = text("wit").filter(|_| case.join("show-sources").exists()).map(|text| (file, text));
+            Some((component.name.clone(), component.path.clone(), bytes, wit.into_iter().collect()))
         })
         .collect()
 }
 
 /// The same, as `compose` takes them.
 pub(crate) fn borrowed(inputs: &[Owned]) -> Vec<Input<'_>> {
-    inputs.iter().map(|(component, file, bytes)| Input { component, file, bytes }).collect()
+    inputs.iter().map(|(component, file, bytes, wit)| Input { component, file, bytes, wit }).collect()
 }
 
 /// A component that has the imports and exports of the world in `text` and does nothing.
