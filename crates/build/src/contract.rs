@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tenon_model::{Diagnostic, Location};
-use wit_parser::{Resolve, WorldId};
+use wit_parser::{PackageId, Resolve, WorldId};
 
 /// A folder of WIT with one of its worlds chosen.
 #[derive(Debug)]
@@ -16,20 +16,7 @@ impl Contract {
     /// Reads `path`, a folder or a file, and chooses `world` in it; `None` will do when there is one world only.
     pub(crate) fn load(path: &Path, world: Option<&str>) -> Result<Self, Diagnostic> {
         let here = || Location::file(path.display().to_string());
-        if !path.exists() {
-            return Err(Diagnostic::new(
-                "wit-missing",
-                format!("there are no contracts at `{}`", path.display()),
-            )
-            .at(here())
-            .mend("name the folder with the `.wit` files in `wit`"));
-        }
-        let mut resolve = Resolve::default();
-        let (package, _) = resolve.push_path(path).map_err(|error| {
-            Diagnostic::new("wit-invalid", "the contracts cannot be read")
-                .at(here())
-                .note("found", resolve.render_error(&error))
-        })?;
+        let (resolve, package) = read(path)?;
         let world = resolve.select_world(&[package], world).map_err(|_| {
             let worlds: Vec<&str> = resolve.packages[package].worlds.keys().map(String::as_str).collect();
             let found = if worlds.is_empty() { "no worlds".to_owned() } else { worlds.join(", ") };
@@ -70,6 +57,33 @@ impl Contract {
     pub(crate) fn exports(&self) -> Vec<String> {
         self.resolve.worlds[self.world].exports.keys().map(|key| self.resolve.name_world_key(key)).collect()
     }
+}
+
+/// Reads the contracts of a folder, with what it has in `deps`, or of a file.
+///
+/// # Errors
+/// When there are none, or they are not WIT.
+pub fn load_wit(path: &Path) -> Result<Resolve, Diagnostic> {
+    read(path).map(|(resolve, _)| resolve)
+}
+
+fn read(path: &Path) -> Result<(Resolve, PackageId), Diagnostic> {
+    let here = || Location::file(path.display().to_string());
+    if !path.exists() {
+        return Err(Diagnostic::new(
+            "wit-missing",
+            format!("there are no contracts at `{}`", path.display()),
+        )
+        .at(here())
+        .mend("name the folder with the `.wit` files in `wit`"));
+    }
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_path(path).map_err(|error| {
+        Diagnostic::new("wit-invalid", "the contracts cannot be read")
+            .at(here())
+            .note("found", resolve.render_error(&error))
+    })?;
+    Ok((resolve, package))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod toolbox;
 mod toolchain;
 
 pub use componentize::{Adapter, Componentize, Componentized, componentize};
+pub use contract::load_wit;
 pub use doctor::{Check, State, doctor};
 pub use error::BuildError;
 pub use fingerprint::PRODUCT_FOLDERS;

@@ -7,6 +7,8 @@
 
 mod contract;
 mod difference;
+mod document;
+mod format;
 mod inspection;
 mod kind;
 mod openapi;
@@ -21,6 +23,8 @@ mod version;
 
 pub use contract::{Contract, Item, ItemKind, print_wit};
 pub use difference::{Declaration, Difference, first_difference};
+pub use document::{Document, document};
+pub use format::format_wit;
 pub use inspection::{CoreModule, Extern, Inspection, Nested, Producer, Sizes, inspect};
 pub use kind::{Kind, Module, System, classify, require_component};
 pub use openapi::{ErrorStatuses, HttpApi, Page, contract, openapi, page, with_docs};

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Run contract tests: calls and requests with what should come back, imports mocked, values generated.
     Test(TestArgs),
+    /// Lay out contracts, and write pages about them.
+    Wit(WitArgs),
     /// Show what failed requests left behind.
     Crash(CrashArgs),
     /// Say what is missing on this machine, for which language, and the command that mends it.
@@ -304,6 +306,40 @@ pub(crate) struct TestArgs {
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WitArgs {
+    #[command(subcommand)]
+    pub(crate) command: WitCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WitCommand {
+    /// Lay out WIT files; only whitespace changes, and every comment stays.
+    Fmt(WitFmtArgs),
+    /// Write a page for each package, as HTML and as Markdown.
+    Docs(WitDocsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WitFmtArgs {
+    /// Files, and folders with files; what is in `deps` is left as it is.
+    #[arg(value_name = "PATH", default_value = "wit")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Write nothing; fail when a file would change.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WitDocsArgs {
+    /// A folder of contracts, or a file.
+    #[arg(default_value = "wit")]
+    pub(crate) dir: PathBuf,
+    /// The folder to write to.
+    #[arg(long, short, value_name = "OUT")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -14,3 +14,4 @@ pub(crate) mod inspect;
 pub(crate) mod reference;
 pub(crate) mod serve;
 pub(crate) mod test;
+pub(crate) mod wit;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tenon_engine::call::Callable;
-use tenon_engine::value::{Type, Val, WaveError, from_wave, show_type, to_wave};
+use tenon_engine::value::{Type, Val, WaveError, from_wave, show_type, to_wave, to_wave_with};
 use tenon_model::{Diagnostic, Diagnostics, Location};
 use tracing_subscriber::EnvFilter;
 
@@ -215,7 +215,9 @@ impl Run<'_> {
         expect: &Expect,
     ) -> Result<(), Diagnostic> {
         for call in before {
-            caller.value(&call.text).map_err(|error| unexpected(&error, call))?;
+            let value = caller.value(&call.text).map_err(|error| unexpected(&error, call))?;
+            // A resource has its number from being written.
+            value.inspect(|(value, _)| drop(to_wave_with(value, &mut caller.session)));
         }
         let called = caller.value(&call.text);
         match (called, expect) {
@@ -295,10 +297,10 @@ fn text(text: &str) -> Text {
     Text { text: text.to_owned(), at: Location::file(""), span: 0..0 }
 }
 
-/// Whether a function is meant: by one of its names, or by that of its interface and `.*`.
+/// Whether a function is meant: by one of its names, with a star for any part of it.
 fn matches(pattern: &str, spellings: &[String]) -> bool {
-    spellings.iter().any(|spelling| match pattern.strip_suffix('*') {
-        Some(prefix) => spelling.starts_with(prefix),
+    spellings.iter().any(|spelling| match pattern.split_once('*') {
+        Some((start, end)) => spelling.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
         None => spelling == pattern,
     })
 }

@@ -10,6 +10,7 @@ mod calls;
 mod componentize;
 mod compositions;
 mod conformance;
+mod contracts;
 mod crashes;
 mod dev;
 mod failures;

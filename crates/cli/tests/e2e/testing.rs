@@ -152,29 +152,38 @@ fn a_file_that_is_wrong_runs_nothing() {
 #[test]
 fn generated_values_come_back_and_seeds_repeat() {
     let tenon = tenon();
-    let folder = folder(&tenon, "typed", HOLDS);
-    let names = |args: &[&str], code: i32| {
-        let done = test(&tenon, &folder, &[&["--json", "--cpu", "200ms"], args].concat()).expect_code(code);
+    let generated = |suite: &Path, code: i32| {
+        let done = test(&tenon, suite, &["--json", "--generate", "40", "--seed", "7"]).expect_code(code);
         let first = done.stdout.lines().next().unwrap().to_owned();
-        serde_json::from_str::<serde_json::Value>(&first).unwrap()
+        serde_json::from_str::<serde_json::Value>(&first).unwrap()["tests"].as_array().unwrap().clone()
     };
-    let found = names(&["--generate", "40", "--seed", "7"], 1);
-    let tests = found["tests"].as_array().unwrap();
-    let of = |name: &str| tests.iter().find(|it| it["name"].as_str().unwrap().contains(name)).unwrap();
-    for name in ["shape-of gives back", "string-of gives back", "option-of gives back", "f32-of gives back"] {
-        assert_eq!(of(name)["passed"], true, "{}", of(name));
+    let of = |tests: &[serde_json::Value], name: &str| {
+        tests.iter().find(|it| it["name"].as_str().unwrap().contains(name)).unwrap().clone()
+    };
+    let echoes = "path = \"typed.wasm\"\n[generate]\necho = [\"fixture:typed/echo.*-of\"]\n";
+    let suite = folder(&tenon, "typed", echoes);
+    let tests = generated(&suite, 0);
+    for name in [
+        "shape-of gives back",
+        "string-of gives back",
+        "option-of gives back",
+        "f32-of gives back",
+        "greet takes any",
+    ] {
+        assert_eq!(of(&tests, name)["passed"], true, "{}", of(&tests, name));
     }
-    // Adding to the largest number overflows, and the guest checks for that.
-    let overflow = of("move-by takes any value");
-    assert_eq!(overflow["passed"], false, "{overflow}");
+    assert!(!tests.iter().any(|it| it["name"].as_str().unwrap().contains("merge")), "it needs resources");
+
+    // What is no echo is found out, with the call, and again with the same seed.
+    let suite = folder(&tenon, "typed", "path = \"typed.wasm\"\n[generate]\necho = [\"greet\"]\n");
+    let wrong = of(&generated(&suite, 1), "greet gives back");
+    assert_eq!(wrong["passed"], false, "{wrong}");
     let call = |test: &serde_json::Value| {
         let notes = test["failure"]["notes"].as_array().unwrap().clone();
         notes.into_iter().find(|note| note["label"] == "call").unwrap()["text"].clone()
     };
-    let again = names(&["--generate", "40", "--seed", "7"], 1);
-    let again = again["tests"].as_array().unwrap().clone();
-    let again = again.iter().find(|it| it["name"] == overflow["name"]).unwrap();
-    assert_eq!(call(overflow), call(again));
+    assert!(call(&wrong).as_str().unwrap().starts_with("greet("), "{wrong}");
+    assert_eq!(call(&wrong), call(&of(&generated(&suite, 1), "greet gives back")));
 }
 
 /// A component that asks an interface it imports, as text: no compiler is needed.
