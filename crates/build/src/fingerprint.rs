@@ -56,6 +56,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) wit: &'a Path,
     /// Files that the toolchain writes into the source folder.
     pub(crate) generated: fn(&Path) -> bool,
+    /// A file of the source folder that does not count: the toolchain writes it when it is not there.
+    pub(crate) without: Option<&'a str>,
     /// Everything else, as text: language, world, pins, versions.
     pub(crate) recipe: &'a str,
 }
@@ -65,11 +67,14 @@ impl Inputs<'_> {
     pub(crate) fn digest(&self, also: &[PathBuf]) -> Result<Digest, (PathBuf, io::Error)> {
         let mut listing = format!("{FORMAT}\n{}\n", self.recipe);
         let none = |_: &Path| false;
-        add_folder(&mut listing, "source", self.source, self.source, self.generated)?;
+        let skipped = |path: &Path| {
+            (self.generated)(path) || self.without.is_some_and(|without| path == Path::new(without))
+        };
+        add_folder(&mut listing, "source", self.source, self.source, &skipped)?;
         if self.wit.is_file() {
             add_file(&mut listing, "wit", Path::new(""), self.wit)?;
         } else if !self.wit.starts_with(self.source) {
-            add_folder(&mut listing, "wit", self.wit, self.wit, none)?;
+            add_folder(&mut listing, "wit", self.wit, self.wit, &none)?;
         }
         for path in also {
             add_file(&mut listing, "also", path, path)?;
@@ -83,7 +88,7 @@ fn add_folder(
     kind: &str,
     root: &Path,
     folder: &Path,
-    generated: fn(&Path) -> bool,
+    generated: &dyn Fn(&Path) -> bool,
 ) -> Result<(), (PathBuf, io::Error)> {
     let failed = |error| (folder.to_owned(), error);
     let mut entries = fs::read_dir(folder)
@@ -133,7 +138,7 @@ mod tests {
 
     fn digest(root: &Path, recipe: &str) -> Digest {
         let generated = |path: &Path| path == Path::new("internal/wit");
-        Inputs { source: &root.join("source"), wit: &root.join("wit"), generated, recipe }
+        Inputs { source: &root.join("source"), wit: &root.join("wit"), generated, without: None, recipe }
             .digest(&[root.join("shared.rs")])
             .unwrap()
     }

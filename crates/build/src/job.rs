@@ -106,7 +106,7 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
     if let Some(record) = &before
         && let Ok(bytes) = fs::read(&job.output)
         && Digest::of(&bytes) == record.output
-        && job.inputs(language, toolchain, &record.also)? == record.inputs
+        && job.inputs(language, toolchain, &record.also, None)? == record.inputs
     {
         return Ok(made(&bytes, record.output, true));
     }
@@ -117,7 +117,9 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
     }
     let contract = Contract::load(&job.wit, job.world.as_deref())?;
     // Taken before the toolchain runs: what is saved meanwhile makes the next build build again.
-    let inputs_before = job.inputs(language, toolchain, &[])?;
+    // A lock file that the tool is about to write is none of that.
+    let without = toolchain.writes_once().filter(|file| !job.source.join(file).exists());
+    let inputs_before = job.inputs(language, toolchain, &[], without)?;
     let product = toolchain.build(&Site {
         component: &job.name,
         language,
@@ -139,8 +141,8 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
     let bytes = tenon_wit::with_docs(&product.bytes, &contract.resolve);
     let digest = Digest::of(&bytes);
     write_whole(&job.output, &bytes)?;
-    if job.inputs(language, toolchain, &[])? == inputs_before {
-        let inputs = job.inputs(language, toolchain, &product.also)?;
+    if job.inputs(language, toolchain, &[], without)? == inputs_before {
+        let inputs = job.inputs(language, toolchain, &product.also, None)?;
         let record = Record { inputs, output: digest, also: product.also };
         write_whole(&job.record_path(), record.text().as_bytes())?;
     }
@@ -190,6 +192,7 @@ impl Job {
         language: Language,
         toolchain: &dyn Toolchain,
         also: &[PathBuf],
+        without: Option<&str>,
     ) -> Result<Digest, BuildError> {
         let recipe = format!(
             "tenon-build {}\n{}\n{}\nworld {}",
@@ -202,6 +205,7 @@ impl Job {
             source: &self.source,
             wit: &self.wit,
             generated: toolchain.generates(),
+            without,
             recipe: &recipe,
         };
         match inputs.digest(also) {

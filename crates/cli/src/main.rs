@@ -42,6 +42,7 @@ fn run() -> ExitCode {
     let terminal = Terminal::new(cli.json, cli.quiet);
     let settings = Settings::from_environment();
     let done = match cli.command {
+        Command::New(args) => commands::new::run(&args, &terminal),
         Command::Build(args) => commands::build::run(&args, &settings, &terminal),
         Command::Compose(args) => commands::compose::run(&args, &terminal),
         Command::Graph(args) => commands::graph::run(&args, &terminal),

@@ -37,6 +37,9 @@ const FLAGS: [&str; 8] = [
 ];
 const CPP_FLAGS: [&str; 3] = ["-std=c++23", "-fno-exceptions", "-fno-rtti"];
 
+/// What the linker's commonest complaint means.
+const UNDEFINED: &str = "an undefined symbol that begins with `exports` is a function of the world that nobody wrote: its declaration is in the header in `bindings`";
+
 fn recipe(language: &str) -> String {
     format!("{language} 1 {} wit-bindgen 0.63.0 {FLAGS:?} {CPP_FLAGS:?}", Kit::Zig.pins())
 }
@@ -57,7 +60,7 @@ impl Toolchain for C {
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
         Lacks { language: "C", exported_resources: false, resources: false }.refuse(site.contract)?;
         let generator = wit_bindgen_c::Opts { no_object_file: true, ..Default::default() }.build();
-        generate(site, generator)?;
+        generate(site, generator, "c")?;
         let sources = [c_sources(site.source, &["c"]), generated(site, &["c"])].concat();
         let core = link(site, "cc", &[], &sources)?;
         Ok(Product {
@@ -78,7 +81,7 @@ impl Toolchain for Cpp {
 
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
         Lacks { language: "C++", exported_resources: false, resources: false }.refuse(site.contract)?;
-        generate(site, wit_bindgen_cpp::Opts::default().build(None))?;
+        generate(site, wit_bindgen_cpp::Opts::default().build(None), "cpp")?;
         let mut inputs = [c_sources(site.source, &CPP_EXTENSIONS), generated(site, &CPP_EXTENSIONS)].concat();
         for source in c_sources(site.source, &["c"]) {
             inputs.push(compile(site, &source)?);
@@ -94,6 +97,7 @@ impl Toolchain for Cpp {
 fn generate(
     site: &Site<'_>,
     mut generator: Box<dyn wit_bindgen_core::WorldGenerator>,
+    extension: &str,
 ) -> Result<(), BuildError> {
     site.progress.step(site.component, "bindings from the contract");
     let mut files = Files::default();
@@ -104,12 +108,16 @@ fn generate(
                 .note("found", format!("{error:#}"))
         },
     )?;
-    // Objects hold the world, which is embedded after linking; templates are empty functions to begin with.
-    write_generated(
-        site,
-        GENERATED_FOLDER,
-        files.iter().filter(|(name, _)| !name.ends_with(".o") && !name.ends_with(".template")),
-    )
+    // The generated code asks for an object with the world in it, so that no linker leaves that out. Here the world is
+    // embedded after linking.
+    let symbol = wit_bindgen_c::component_type_object::linking_symbol(site.contract.world_name());
+    let anchor = format!(
+        "// Written by `tenon build`.\n#ifdef __cplusplus\nextern \"C\"\n#endif\nvoid {symbol}(void);\nvoid {symbol}(void) {{}}\n"
+    );
+    // Objects hold the world; templates are empty functions to begin with.
+    let files = files.iter().filter(|(name, _)| !name.ends_with(".o") && !name.ends_with(".template"));
+    let name = format!("tenon_world.{extension}");
+    write_generated(site, GENERATED_FOLDER, files.chain([(name.as_str(), anchor.as_bytes())]))
 }
 
 fn generated(site: &Site<'_>, extensions: &[&str]) -> Vec<PathBuf> {
@@ -170,7 +178,7 @@ fn link(site: &Site<'_>, driver: &str, flags: &[&str], inputs: &[PathBuf]) -> Re
         .arg("-o")
         .arg(&core)
         .run(site.component, site.progress)
-        .map_err(site.compile_error(None))?;
+        .map_err(site.compile_error(Some(UNDEFINED.to_owned())))?;
     let bytes = std::fs::read(&core).map_err(BuildError::io("read", &core))?;
     std::fs::remove_file(&core).map_err(BuildError::io("remove", &core))?;
     Ok(bytes)

@@ -57,6 +57,12 @@ pub trait Toolchain: Sync {
     /// Whether the toolchain itself writes `path`, relative to the source folder; such files are no input.
     fn generates(&self) -> fn(&Path) -> bool;
 
+    /// A file of the source folder that the toolchain writes when it is not there, and that is an input from then on: a
+    /// lock file.
+    fn writes_once(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What the result depends on beside the source and the contract: pinned versions, and a number that changes
     /// when this module does something differently.
     fn recipe(&self) -> String;

@@ -36,6 +36,9 @@ impl Toolchain for Python {
         let mut program = Program::new(python, site.source, site.host, |name| name.starts_with("PYTHON"))
             .env("PYTHONPATH", site.toolbox.python())
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            // Without it, packages that happen to be installed on the machine would be found.
+            .env("VIRTUAL_ENV", site.toolbox.python())
+            .env("RUST_BACKTRACE", "0")
             .args(["-c", "import sys; from componentize_py import script; sys.exit(script())"])
             .arg("--wit-path")
             .arg(site.wit)

@@ -16,6 +16,10 @@ impl Toolchain for Rust {
         |_| false
     }
 
+    fn writes_once(&self) -> Option<&'static str> {
+        Some("Cargo.lock")
+    }
+
     fn recipe(&self) -> String {
         format!("rust 1 {RUST_TARGET} release")
     }

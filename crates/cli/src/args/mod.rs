@@ -28,6 +28,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Begin a component: a folder with a contract, source that answers requests, and a manifest.
+    New(NewArgs),
     /// Build components from source, each with its own language's toolchain; what has not changed is skipped.
     Build(BuildArgs),
     /// Join components by their contracts into one component.
@@ -66,6 +68,47 @@ pub(crate) struct BuildArgs {
     /// A folder with a `tenon.toml` or `composition.toml`, or with the source of one component.
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// The folder to make; its name is the component's.
+    #[arg(value_name = "NAME")]
+    pub(crate) folder: PathBuf,
+    /// The language to write it in.
+    #[arg(long, value_name = "LANG", value_enum)]
+    pub(crate) lang: LanguageName,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LanguageName {
+    Rust,
+    Go,
+    #[value(name = "typescript", alias = "ts")]
+    TypeScript,
+    #[value(name = "javascript", alias = "js")]
+    JavaScript,
+    Python,
+    C,
+    #[value(alias = "c++")]
+    Cpp,
+    #[value(name = "assemblyscript")]
+    AssemblyScript,
+}
+
+impl From<LanguageName> for tenon_build::Language {
+    fn from(name: LanguageName) -> Self {
+        match name {
+            LanguageName::Rust => Self::Rust,
+            LanguageName::Go => Self::Go,
+            LanguageName::TypeScript => Self::TypeScript,
+            LanguageName::JavaScript => Self::JavaScript,
+            LanguageName::Python => Self::Python,
+            LanguageName::C => Self::C,
+            LanguageName::Cpp => Self::Cpp,
+            LanguageName::AssemblyScript => Self::AssemblyScript,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod graph;
 pub(crate) mod inspect;
+pub(crate) mod new;
 pub(crate) mod reference;
 pub(crate) mod serve;
 pub(crate) mod test;

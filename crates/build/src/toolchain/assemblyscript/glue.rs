@@ -319,6 +319,13 @@ impl Generator<'_> {
         let name = pascal(def.name.as_deref()?);
         let mut text = String::new();
         match &def.kind {
+            // Not an alias, which would name the type without its constructor.
+            TypeDefKind::Type(Type::Id(target)) if self.resolve.types[*target].name.is_some() => {
+                let target = &self.resolve.types[*target];
+                let module = self.module_of(target.owner);
+                let original = target.name.as_deref().map(pascal).unwrap_or_default();
+                let _ = writeln!(text, "export {{ {original} as {name} }} from \"./{module}\";");
+            }
             TypeDefKind::Record(record) => {
                 let fields: Vec<String> = record
                     .fields
@@ -662,6 +669,11 @@ impl Generator<'_> {
 
     /// The name of the functions for a type that is more than a word, which are written when first asked for.
     fn helper(&mut self, ty: &Type) -> String {
+        if let Type::Id(id) = ty
+            && let TypeDefKind::Type(target) = &self.resolve.types[*id].kind
+        {
+            return self.helper(target);
+        }
         let name = self.name(ty);
         let key: String = name
             .chars()
