@@ -139,6 +139,13 @@ fn size_of(file: &Path) -> String {
     file.metadata().map_or_else(|error| error.to_string(), |metadata| format!("{} bytes", metadata.len()))
 }
 
+/// Installs the toolchains of all languages, which the tests build guests with.
+pub(crate) fn complete_all_toolchains(workspace: &Workspace) -> Result<Outcome> {
+    tools::complete_rust(workspace)?;
+    // What is there already is left alone, which takes a second to tell.
+    workspace.run_tenon("release", ["doctor", "--fix", "--quiet"]).run().map(|()| Outcome::Done)
+}
+
 /// Installs what `tenon doctor` finds missing for the example, unless it was complete before.
 pub(crate) fn complete_toolchains(workspace: &Workspace, profile: &str) -> Result<Outcome> {
     // What the doctor looks at: the manifest, and which toolchains are there. Not their thousands of files.

@@ -76,7 +76,7 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
         steps.run("build", || {
             workspace.cargo(["test", "--release", "--workspace", "--no-run"]).run().map(|()| Outcome::Done)
         }),
-        steps.run("set up toolchains", || demo::complete_toolchains(workspace, "release")),
+        steps.run("set up toolchains", || demo::complete_all_toolchains(workspace)),
         steps.run("set up Redis", || Ok(tools::complete_redis(workspace))),
         steps.run("lint", || {
             let lint = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];

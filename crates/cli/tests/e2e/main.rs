@@ -19,6 +19,7 @@ mod granted;
 mod http;
 mod input;
 mod kinds;
+mod languages;
 mod limits;
 mod messages;
 mod reach;

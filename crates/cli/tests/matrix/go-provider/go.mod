@@ -1,0 +1,3 @@
+module matrix-provider
+
+go 1.27

@@ -1,0 +1,23 @@
+import wit_world.exports
+from wit_world.imports import echo
+
+
+class Relay(wit_world.exports.Relay):
+    def scalars_of(self, v): return echo.scalars_of(v)
+    def truth(self, v): return echo.truth(v)
+    def unsigned(self, v): return echo.unsigned(v)
+    def signed(self, v): return echo.signed(v)
+    def single(self, v): return echo.single(v)
+    def double(self, v): return echo.double(v)
+    def letter(self, v): return echo.letter(v)
+    def text(self, v): return echo.text(v)
+    def bytes(self, v): return echo.bytes(v)
+    def nested(self, v): return echo.nested(v)
+    def pair(self, v): return echo.pair(v)
+    def people(self, v): return echo.people(v)
+    def shape_of(self, v): return echo.shape_of(v)
+    def colour_of(self, v): return echo.colour_of(v)
+    def perms_of(self, v): return echo.perms_of(v)
+    def maybe(self, v): return echo.maybe(v)
+    # An error is an exception, which passes through.
+    def outcome(self, fails, number, reason): return echo.outcome(fails, number, reason)

@@ -1,0 +1,64 @@
+//! Asks another component and hands on what it says.
+
+wit_bindgen::generate!({ path: "../wit", world: "caller", generate_all });
+
+use exports::test::matrix::relay::{Colour, Guest, Perms, Person, Scalars, Shape};
+use test::matrix::echo;
+
+struct Caller;
+
+impl Guest for Caller {
+    fn scalars_of(v: Scalars) -> Scalars {
+        echo::scalars_of(v)
+    }
+    fn truth(v: bool) -> bool {
+        echo::truth(v)
+    }
+    fn unsigned(v: u64) -> u64 {
+        echo::unsigned(v)
+    }
+    fn signed(v: i64) -> i64 {
+        echo::signed(v)
+    }
+    fn single(v: f32) -> f32 {
+        echo::single(v)
+    }
+    fn double(v: f64) -> f64 {
+        echo::double(v)
+    }
+    fn letter(v: char) -> char {
+        echo::letter(v)
+    }
+    fn text(v: String) -> String {
+        echo::text(&v)
+    }
+    fn bytes(v: Vec<u8>) -> Vec<u8> {
+        echo::bytes(&v)
+    }
+    fn nested(v: Vec<Vec<String>>) -> Vec<Vec<String>> {
+        echo::nested(&v)
+    }
+    fn pair(v: (u32, String)) -> (u32, String) {
+        echo::pair((v.0, &v.1))
+    }
+    fn people(v: Vec<Person>) -> Vec<Person> {
+        echo::people(&v)
+    }
+    fn shape_of(v: Shape) -> Shape {
+        echo::shape_of(&v)
+    }
+    fn colour_of(v: Colour) -> Colour {
+        echo::colour_of(v)
+    }
+    fn perms_of(v: Perms) -> Perms {
+        echo::perms_of(v)
+    }
+    fn maybe(v: Option<String>) -> Option<String> {
+        echo::maybe(v.as_deref())
+    }
+    fn outcome(fails: bool, number: u32, reason: String) -> Result<u32, String> {
+        echo::outcome(fails, number, &reason)
+    }
+}
+
+export!(Caller);
