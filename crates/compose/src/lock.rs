@@ -116,7 +116,7 @@ impl Lock {
             (text("name"), text("digest"), list("imports"), text("tenon"), text("composed"), list("exports"))
         };
         let (_, _, _, tenon, composed, exports) = read(table);
-        let components = match table.get("component").map(|it| it.get_ref()) {
+        let components = match table.get("component").map(toml::Spanned::get_ref) {
             None => Some(Vec::new()),
             Some(DeValue::Array(components)) => components
                 .iter()

@@ -111,11 +111,11 @@ pub fn to_svg(drawing: &Drawing) -> String {
         let own_width = pill(name);
         let x = MARGIN + pills_width - own_width;
         curve(&mut svg, "out", (MARGIN + pills_width, y + PILL_HEIGHT / 2.0), (target.x, end));
-        let _ = write!(
+        let _ = writeln!(
             svg,
             "<g><title>{0} is exported, from {1}</title>\
              <rect class=\"pill\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{own_width:.1}\" height=\"{PILL_HEIGHT}\" rx=\"13\"/>\
-             <text class=\"mono pill-text\" x=\"{2:.1}\" y=\"{3:.1}\">{0}</text></g>\n",
+             <text class=\"mono pill-text\" x=\"{2:.1}\" y=\"{3:.1}\">{0}</text></g>",
             escaped(name),
             escaped(&source.component),
             x + PADDING,

@@ -185,9 +185,10 @@ impl Bench<'_> {
             manifest.push_str(&format!("[component.mock-{index}]\npath = \"mock-{index}.wasm\"\n"));
         }
         let names: Vec<String> = (0..providers.len()).map(|index| format!("mock-{index}")).collect();
-        let mut inputs = vec![Input { component: "subject", file: &found.file, bytes: &found.bytes }];
+        let mut inputs =
+            vec![Input { component: "subject", file: &found.file, bytes: &found.bytes, wit: &[] }];
         for ((_, provider), name) in providers.iter().zip(&names) {
-            inputs.push(Input { component: name, file: &provider.file, bytes: &provider.bytes });
+            inputs.push(Input { component: name, file: &provider.file, bytes: &provider.bytes, wit: &[] });
         }
         let manifest = Manifest::parse("mocks", &manifest)?;
         let composed =
