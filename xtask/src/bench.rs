@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Tenon and its peer on the same component, the same core, in turns.
 
 mod figures;
+mod guards;
 mod guests;
 mod held;
 mod load;
@@ -77,6 +78,7 @@ struct Results {
     settings: usage::Bench,
     measured: Vec<Measured>,
     held: Vec<held::Held>,
+    guards: guards::Guards,
     neighbours: neighbours::Neighbours,
     sizes: Vec<(&'static str, Option<u64>)>,
     peer: String,
@@ -85,14 +87,18 @@ struct Results {
 
 /// Prepares, measures and reports.
 pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitCode> {
-    let mut steps = Steps::new(11);
+    let mut steps = Steps::new(12);
     for (name, tool) in [("peer", &tools::WASMTIME), ("load generator", &tools::OHA)] {
         steps.run(name, || {
             let installed = tool.install(workspace)?;
             Ok(if installed { Outcome::Done } else { Outcome::Skipped(format!("{} is there", tool.name())) })
         })?;
     }
-    demo::build_tenon(workspace, &mut steps)?;
+    steps.run("build tenon", || {
+        // Together with the host whose guards can be switched off, so that both are of one build of the engine.
+        let packages = ["--package", "tenon-cli", "--package", "bench-guarded"];
+        workspace.cargo(["build", "--release"].into_iter().chain(packages)).run().map(|()| Outcome::Done)
+    })?;
     let mut guests = None;
     steps.run("guests and the floor", || {
         guests = Some(Guests::build(workspace)?);
@@ -119,6 +125,11 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitC
         held = held::measure(&run, &guests, HELD)?;
         Ok(Outcome::Done)
     })?;
+    let mut guards = guards::Guards::default();
+    steps.run("what guarding costs", || {
+        guards = guards::measure(&run, &guests)?;
+        Ok(Outcome::Done)
+    })?;
     let mut neighbours = neighbours::Neighbours::default();
     steps.run("neighbours of a guest that loops", || {
         neighbours = neighbours::measure(&run, &guests)?;
@@ -139,6 +150,7 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitC
         settings: options.clone(),
         measured,
         held,
+        guards,
         neighbours,
         sizes,
         peer: tools::WASMTIME.name(),

@@ -108,7 +108,9 @@ fn fuzz_targets(workspace: &Workspace) -> Result<Outcome> {
         .cargo(["check", "--locked", "--manifest-path"])
         .arg(workspace.root.join("fuzz/Cargo.toml"))
         .arg("--target-dir")
-        .arg(workspace.target.join("fuzz"));
+        .arg(workspace.target.join("fuzz"))
+        // Its build script would compile the fuzzer, in C++, which nothing that is checked links.
+        .env("CUSTOM_LIBFUZZER_PATH", "/unused/libFuzzer.a");
     check.run().map(|()| Outcome::Done)
 }
 

@@ -1,5 +1,6 @@
 //! A folder or manifest on disk, and the files it names.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -48,21 +49,60 @@ impl std::str::FromStr for DependencyFile {
     }
 }
 
-/// The path of a package's component, relative to `folder`: as it was named, else in the folder `deps`.
-fn locate(folder: &Path, wanted: &Dependency, named: &[DependencyFile]) -> Option<String> {
-    let exactly = wanted.to_string();
-    let named = named.iter().find(|it| it.package == exactly || it.package == wanted.name);
-    if let Some(named) = named {
-        // A file on the command line is named from where the person stands.
-        return Some(show(&std::path::absolute(&named.file).unwrap_or_else(|_| named.file.clone())));
-    }
-    deps_paths(wanted).into_iter().find(|path| folder.join(path).is_file())
+/// Finds the components of a WAC file's packages, and keeps what was asked for.
+struct Locator<'a> {
+    folder: &'a Path,
+    named: &'a [DependencyFile],
+    /// Which of `named` were used.
+    used: BTreeSet<usize>,
+    /// The packages of the file.
+    wanted: BTreeSet<String>,
 }
 
-/// `tenon.lock` for a folder's own manifest; beside another one, a lock of its own name.
+impl Locator<'_> {
+    /// The path of a package's component, relative to the folder: as it was named, else in the folder `deps`.
+    fn locate(&mut self, wanted: &Dependency) -> Option<String> {
+        let exactly = wanted.to_string();
+        let mut named = self.named.iter().enumerate();
+        let named = named.find(|(_, it)| it.package == exactly || it.package == wanted.name);
+        self.wanted.insert(exactly);
+        if let Some((index, named)) = named {
+            self.used.insert(index);
+            // A file on the command line is named from where the person stands.
+            return Some(show(&std::path::absolute(&named.file).unwrap_or_else(|_| named.file.clone())));
+        }
+        deps_paths(wanted).into_iter().find(|path| self.folder.join(path).is_file())
+    }
+
+    /// Files that were named for nothing.
+    fn unused(&self, file: &Path) -> Vec<Diagnostic> {
+        let unused = self.named.iter().enumerate().filter(|(index, _)| !self.used.contains(index));
+        let wanted = self.wanted.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+        unused
+            .map(|(_, named)| {
+                let what = format!("`--dep {}` is for no package that needs a file", named.package);
+                Diagnostic::new("unused-dependency", what)
+                    .at(Location::file(show(file)))
+                    .note("packages of the file", &wanted)
+                    .mend("Name one of these, each once, or leave it out.")
+            })
+            .collect()
+    }
+}
+
+/// `tenon.lock` for a folder's own manifest; beside another one, a lock of its own name, which is not that of a WAC file
+/// called alike.
 fn lock_file(manifest: &Path) -> PathBuf {
     let is_own = manifest.file_name().is_some_and(|name| MANIFESTS.iter().any(|own| name == *own));
-    if is_own { manifest.with_file_name("tenon.lock") } else { manifest.with_extension("lock") }
+    match is_own {
+        true => manifest.with_file_name("tenon.lock"),
+        false if is_wac(manifest) => manifest.with_extension("wac.lock"),
+        false => manifest.with_extension("lock"),
+    }
+}
+
+fn is_wac(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "wac")
 }
 
 /// Whether a path names a manifest: a folder that has one, or a file in one of the two forms.
@@ -87,7 +127,7 @@ impl Project {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let is_wac = file.extension().is_some_and(|extension| extension == "wac");
+        let is_wac = is_wac(&file);
         if !is_wac && let Some(first) = dependencies.first() {
             return Err(Diagnostic::new(
                 "unused-dependency",
@@ -99,7 +139,16 @@ impl Project {
         }
         let manifest = match is_wac {
             true => {
-                Manifest::parse_wac(&show(&file), &text, &mut |wanted| locate(&folder, wanted, dependencies))?
+                let mut locator = Locator {
+                    folder: &folder,
+                    named: dependencies,
+                    used: BTreeSet::new(),
+                    wanted: BTreeSet::new(),
+                };
+                let manifest =
+                    Manifest::parse_wac(&show(&file), &text, &mut |wanted| locator.locate(wanted))?;
+                Diagnostics::check(locator.unused(&file))?;
+                manifest
             }
             false => Manifest::parse(&show(&file), &text)?,
         };
@@ -296,26 +345,67 @@ pub(crate) fn read(file: &Path, bytes_max: u64) -> Result<Vec<u8>, Diagnostic> {
     fs::read(file).map_err(unreadable)
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file whole or not at all. A link stays one, and a file that was there keeps its permissions.
 pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unwritable = |error: std::io::Error| {
         Diagnostic::new("cannot-write", format!("`{}` cannot be written: {error}", show(file)))
             .at(Location::file(show(file)))
-            .mend("choose another place with `-o`, or make the folder writable")
+            .mend("make its folder writable, or choose another place")
     };
+    let there = fs::metadata(file).ok();
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
+        // A pipe or a device, which nothing can take the place of.
+        return fs::write(file, bytes).map_err(unwritable);
+    }
+    let target = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(unwritable)?;
     let partial = folder.join(format!(
         ".{}.{}.partial",
-        file.file_name().unwrap_or_default().to_string_lossy(),
+        target.file_name().unwrap_or_default().to_string_lossy(),
         std::process::id()
     ));
-    fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, file)).map_err(|error| {
-        let _ = fs::remove_file(&partial);
-        unwritable(error)
-    })
+    fs::write(&partial, bytes)
+        .and_then(|()| there.map_or(Ok(()), |there| fs::set_permissions(&partial, there.permissions())))
+        .and_then(|()| fs::rename(&partial, &target))
+        .map_err(|error| {
+            let _ = fs::remove_file(&partial);
+            unwritable(error)
+        })
 }
 
 fn show(file: &Path) -> String {
     file.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one_and_permissions_stay() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let root = tempfile::tempdir().unwrap();
+        let (file, link) = (root.path().join("file"), root.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("file", &link).unwrap();
+        write(&link, b"new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2, "nothing is left beside them");
+        assert_eq!(write(root.path(), b"").unwrap_err().code, "cannot-write");
+    }
+
+    #[test]
+    fn each_form_has_a_lock_of_its_own() {
+        let name = |manifest: &str| show(&lock_file(Path::new(manifest)));
+        assert_eq!(name("a/tenon.toml"), "a/tenon.lock");
+        assert_eq!(
+            (name("a/shop.toml"), name("a/shop.wac")),
+            ("a/shop.lock".into(), "a/shop.wac.lock".into())
+        );
+    }
 }

@@ -45,17 +45,22 @@ impl Gate {
     /// # Errors
     /// When as many run as may and as many wait as may, or when no turn came in time.
     pub async fn admit(&self) -> Result<Admitted, Refusal> {
-        let admitted = |permit| Admitted { _turn: Arc::new(permit) };
-        if let Ok(permit) = Arc::clone(&self.turns).try_acquire_owned() {
-            return Ok(admitted(permit));
+        if let Some(admitted) = self.try_admit() {
+            return Ok(admitted);
         }
         let _place = self.wait()?;
         let turn = Arc::clone(&self.turns).acquire_owned();
         match tokio::time::timeout(self.queue_wait, turn).await {
-            Ok(Ok(permit)) => Ok(admitted(permit)),
+            Ok(Ok(permit)) => Ok(Admitted { _turn: Arc::new(permit) }),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(Refusal::Waited { limit: self.queue_wait }),
         }
+    }
+
+    /// Admits at once or not at all.
+    pub(crate) fn try_admit(&self) -> Option<Admitted> {
+        let permit = Arc::clone(&self.turns).try_acquire_owned().ok()?;
+        Some(Admitted { _turn: Arc::new(permit) })
     }
 
     /// A place among those who wait.

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tenon_engine::{Failure, Post, Record, Service};
+use tenon_model::Limits;
 use tenon_model::store::{Collection, Delivery, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -116,6 +117,14 @@ impl Deliveries {
     }
 }
 
+/// Messages that an app may handle at once: no more than can each use up their processor time within their time on the
+/// wall, for then all of them would run out of it together; and at most half of what may run, so that clients have turns.
+fn places_max(limits: &Limits) -> usize {
+    let in_time = limits.wall.as_micros() / limits.cpu.as_micros().max(1) / 2;
+    let turns = limits.concurrency as usize / 2;
+    usize::try_from(in_time).unwrap_or(usize::MAX).min(turns).clamp(1, DELIVERIES_MAX)
+}
+
 /// All that a delivery needs.
 struct Office {
     service: Arc<Service>,
@@ -129,7 +138,8 @@ struct Office {
 impl Office {
     /// Delivers until it is told to stop, then waits for what is running.
     async fn deliver_all(self: Arc<Self>, mut stopped: watch::Receiver<bool>, longest: Duration) {
-        let places = Arc::new(Semaphore::new(DELIVERIES_MAX));
+        let places_max = places_max(self.service.limits());
+        let places = Arc::new(Semaphore::new(places_max));
         let mut last: Option<String> = None;
         {
             let mut stopped = pin!(stopped.wait_for(|stopped| *stopped));
@@ -157,7 +167,7 @@ impl Office {
             }
         }
         // All places are free once nothing is handled any more.
-        let all = places.acquire_many(u32::try_from(DELIVERIES_MAX).unwrap_or(u32::MAX));
+        let all = places.acquire_many(u32::try_from(places_max).unwrap_or(u32::MAX));
         if tokio::time::timeout(longest, all).await.is_err() {
             tracing::warn!(target: "tenon::message", "messages were still being handled when the drain's time was over");
         }
@@ -183,14 +193,14 @@ impl Office {
         }
     }
 
-    /// Waits until the app may run one more.
+    /// Waits until the app may run one more. Clients do not wait longer because messages wait: those take no place in the
+    /// queue.
     async fn admit(&self) -> Admitted {
         loop {
-            match self.gate.admit().await {
-                Ok(admitted) => return admitted,
-                // Clients do not wait longer because messages wait.
-                Err(_) => tokio::time::sleep(PAUSE).await,
+            if let Some(admitted) = self.gate.try_admit() {
+                return admitted;
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

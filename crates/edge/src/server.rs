@@ -170,9 +170,6 @@ async fn work(
     };
     let connections = Arc::new(Semaphore::new(CONNECTIONS_PER_WORKER_MAX));
     let graceful = GracefulShutdown::new();
-    let http = protocol(site.header_bytes());
-    // A request may be waited for without a byte moving as long as it may last.
-    let idle = site.longest() + HEAD_TIMEOUT;
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
@@ -191,6 +188,10 @@ async fn work(
             }
         };
         failing = false;
+        // What is served may have been replaced since the last connection.
+        let http = protocol(site.header_bytes());
+        // A request may be waited for without a byte moving as long as it may last.
+        let idle = site.longest() + HEAD_TIMEOUT;
         let (site, worker, wire) = (Arc::clone(&site), Arc::clone(&worker), Arc::new(Wire::default()));
         let stream = TokioIo::new(Watched::new(stream, Arc::clone(&wire)));
         let stalled = Arc::clone(&wire).stalled(idle);

@@ -72,16 +72,17 @@ impl Site {
     /// Serves this from now on. Requests that have begun end on what they began with. A notice is taken down.
     pub fn replace(&self, service: Service) {
         let next = View { revision: Some(Revision::new(service)), notice: None };
-        let before = self.view.swap(Arc::new(next));
+        // Held while the view is swapped: whoever counts what runs sees a gate on one side or the other.
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.view.swap(Arc::new(next));
         retired.retain(|gate| gate.running() > 0);
         retired.extend(before.revision.as_ref().map(|revision| Arc::clone(&revision.gate)));
     }
 
     /// Puts up a notice, or takes it down. What is served stays what it is.
     pub fn announce(&self, notice: Option<Notice>) {
-        let revision = self.view.load().revision.clone();
-        self.view.store(Arc::new(View { revision, notice: notice.map(Arc::new) }));
+        let notice = notice.map(Arc::new);
+        self.view.rcu(|view| View { revision: view.revision.clone(), notice: notice.clone() });
     }
 
     /// What is served now.
@@ -91,8 +92,8 @@ impl Site {
 
     /// Requests running now, those on revisions that were replaced too.
     pub fn running(&self) -> u32 {
-        let current = self.view.load().revision.as_ref().map_or(0, |revision| revision.gate.running());
         let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.view.load().revision.as_ref().map_or(0, |revision| revision.gate.running());
         retired.iter().map(|gate| gate.running()).fold(current, u32::saturating_add)
     }
 

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// How much lower: such a thread gets about a tenth of a busy processor, and all of an idle one.
-const NICE: i32 = 10;
+/// How much lower: such a thread gets about a quarter of a busy processor, and all of an idle one.
+const NICE: i32 = 5;
 
 /// The threads, started when the first guest has run long.
 #[derive(Debug, Default)]

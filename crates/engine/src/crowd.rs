@@ -2,13 +2,14 @@
 //!
 //! It runs as a task of its own, which owns the store; requests enter it, wait for what becomes of them, and leave. What
 //! cannot be told apart inside of one sandbox is shared: processor time is billed in equal parts to the requests that
-//! are in it, log lines carry the ids of all of them, and a failure of the guest ends all of them. A request that runs
+//! are in it, log lines carry the ids of the first of them, and a failure of the guest ends all of them. A request that runs
 //! out of time, or whose client goes away, closes the sandbox: nobody enters any more, the others may finish.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::{ThreadId, current};
 use std::time::Duration;
 
 use tenon_model::Reuse;
@@ -25,6 +26,9 @@ use crate::meter::Meter;
 use crate::received::{Counted, Lent};
 use crate::reuse::REST;
 use crate::service::Answer;
+
+/// Requests whose ids a log line carries; of further ones it says how many.
+const IDS_MAX: usize = 4;
 
 /// What a request brings into a sandbox.
 pub(crate) struct Job {
@@ -69,6 +73,8 @@ impl Seat {
 /// One sandbox and the requests in it.
 pub(crate) struct Crowd {
     reuse: Reuse,
+    /// The thread that runs it. Requests of other threads have sandboxes of their own, or all would share one processor.
+    home: ThreadId,
     /// Counts for all of them: processor time goes to each in equal parts.
     pub(crate) meter: Arc<Meter>,
     state: Mutex<State>,
@@ -102,7 +108,7 @@ impl Crowd {
             wakers: [None, None],
         };
         // Its budget is those of the requests in it.
-        Arc::new(Self { reuse, meter: Meter::shared(guard), state: Mutex::new(state) })
+        Arc::new(Self { reuse, home: current().id(), meter: Meter::shared(guard), state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -171,6 +177,10 @@ impl Crowd {
                 lines: Vec::new(),
             });
             seat.meter.memory_used(self.meter.memory_bytes());
+            // There is one copy of the guest's memory, for one report.
+            if let Some(dump) = self.meter.trail.take_core_dump() {
+                seat.meter.trail.keep_core_dump(dump);
+            }
             seat.ended(end);
         }
     }
@@ -215,7 +225,11 @@ impl Crowd {
         state.wakers[1] = Some(waker.clone());
         let entering = std::mem::take(&mut state.entering);
         if std::mem::take(&mut state.changed) && !state.inside.is_empty() {
-            let ids: Vec<&str> = state.inside.iter().map(|seat| &*seat.id).collect();
+            let mut ids: Vec<&str> = state.inside.iter().take(IDS_MAX).map(|seat| &*seat.id).collect();
+            let more = format!("+{}", state.inside.len().saturating_sub(IDS_MAX));
+            if state.inside.len() > IDS_MAX {
+                ids.push(&more);
+            }
             let ids: Arc<str> = ids.join(",").into();
             let (anew, alone) = (!entering.is_empty(), state.inside.len() == entering.len());
             accessor.with(|mut access| access.data_mut().renew_among(&ids, anew, alone));
@@ -296,7 +310,8 @@ impl Crowds {
     ) -> Result<(Inside, Option<Arc<Crowd>>), Failure> {
         let mut crowds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         crowds.retain(|crowd| !crowd.state().closed);
-        for crowd in crowds.iter() {
+        let here = current().id();
+        for crowd in crowds.iter().filter(|crowd| crowd.home == here) {
             match crowd.enter(job) {
                 Ok(inside) => return Ok((inside, None)),
                 Err(back) => job = *back,

@@ -43,18 +43,20 @@ impl Sandbox {
     }
 
     /// Whether it can answer another request after one that went well.
-    fn is_fit(&mut self, reuse: Reuse) -> bool {
+    fn is_fit(&mut self, reuse: Reuse, concurrent: bool) -> bool {
         let host = self.store.data_mut();
         self.answered < reuse.requests
             && !host.holds_unfinished_message()
             // What becomes of a socket of 0.3 cannot be told from outside, so it could not be counted on.
-            && !(matches!(self.made, Made::Http03(_)) && host.opened_sockets())
+            && !(concurrent && host.opened_sockets())
     }
 }
 
 /// The sandboxes of one service that wait for a request.
 pub(crate) struct Resting {
     reuse: Reuse,
+    /// Whether they are of the engine that has WASI 0.3.
+    concurrent: bool,
     /// As many as may wait: never more than half of the pool.
     most: usize,
     place: Mutex<Place>,
@@ -69,9 +71,9 @@ struct Place {
 }
 
 impl Resting {
-    pub(crate) fn new(reuse: Reuse, pool: u32) -> Arc<Self> {
+    pub(crate) fn new(reuse: Reuse, pool: u32, concurrent: bool) -> Arc<Self> {
         let most = RESTING_MAX.min(pool as usize / 2).max(1);
-        Arc::new(Self { reuse, most, place: Mutex::default() })
+        Arc::new(Self { reuse, concurrent, most, place: Mutex::default() })
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -86,7 +88,7 @@ impl Resting {
     /// Takes back a sandbox whose request went well. Must be called inside a tokio runtime.
     pub(crate) fn put(self: &Arc<Self>, mut sandbox: Sandbox) {
         sandbox.answered += 1;
-        if !sandbox.is_fit(self.reuse) {
+        if !sandbox.is_fit(self.reuse, self.concurrent) {
             return;
         }
         let mut place = self.place();

@@ -29,7 +29,7 @@ use crate::capability::messaging::HANDLER_UNVERSIONED;
 use crate::crash::{Boundary, CrashFrame, Crashes, Wreck, core_dump, is_reported, stack};
 use crate::crowd::{Crowd, Crowds, End, Handler, Inside, Job, Seat, unset_sleep};
 use crate::deliver::{Candidate, Post, Subscriber};
-use crate::engine::{Engine, Guard, Part};
+use crate::engine::{Engine, Guard, Lane, Part};
 use crate::failure::{Failure, Limit, Place};
 use crate::gateway::{Description, Gateway, Problem, Rejected, Route, Streamed, Taken};
 use crate::host::Host;
@@ -57,6 +57,8 @@ pub struct Service {
     limits: Limits,
     principals: Arc<Principals>,
     pool: u32,
+    /// Whether the guest can go on after what was called has returned.
+    concurrent: bool,
     guard: Guard,
     aside: Arc<Aside>,
     crashes: Option<Arc<Crashes>>,
@@ -125,6 +127,7 @@ impl Service {
             }
             Shape::Messages => Entry::Nothing,
         };
+        let concurrent = stored.lane == Lane::Concurrent;
         let Stored { digest, parts, .. } = stored;
         let pool = engine.pool().pool.instances;
         Ok(Self {
@@ -137,6 +140,7 @@ impl Service {
             limits,
             principals,
             pool,
+            concurrent,
             guard: engine.guard(),
             aside: engine.aside(),
             crashes: None,
@@ -164,7 +168,7 @@ impl Service {
         if crowded {
             self.crowds = Some(Crowds::default());
         } else if reuse.is_on() {
-            self.resting = Some(Resting::new(reuse, self.pool));
+            self.resting = Some(Resting::new(reuse, self.pool, self.concurrent));
         }
         Ok(self)
     }
@@ -460,7 +464,7 @@ impl Service {
         answer: Answer,
     ) -> Result<Option<Sandbox>, Stop> {
         let Incoming { request, id, secure } = incoming;
-        let sandbox = match &self.entry {
+        let mut sandbox = match &self.entry {
             Entry::Http02(_) | Entry::Http03(_) => {
                 let request = self.counted(request, &answer).await?;
                 let mut sandbox = self.sandbox(meter, id).await?;
@@ -505,8 +509,18 @@ impl Service {
                 return Ok(None);
             }
         };
-        // Else it is taken down here, within what the request is billed for.
-        Ok(self.resting.is_some().then_some(sandbox))
+        if self.resting.is_none() {
+            // Taken down here, within what the request is billed for.
+            return Ok(None);
+        }
+        if self.concurrent {
+            // What the guest goes on with after its result is this request's, not the next one's.
+            let over = async |accessor: &Accessor<Host>| {
+                std::future::poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+            };
+            sandbox.store.run_concurrent(over).await?;
+        }
+        Ok(Some(sandbox))
     }
 
     /// A sandbox for a request: one that rests, if there is one, else a fresh one.

@@ -4,7 +4,7 @@
 //! only. What comes out is compared with what went in, token by token, before it is given back.
 
 use tenon_model::{Diagnostic, Location};
-use wit_parser::UnresolvedPackageGroup;
+use wit_parser::{SourceMap, UnresolvedPackageGroup};
 
 /// A statement that is longer is broken at its commas.
 const WIDTH: usize = 100;
@@ -41,20 +41,24 @@ impl Token<'_> {
     }
 }
 
-/// Lays out the WIT `text`, which is the content of `file`.
+/// Lays out the WIT `text`, which is the content of `file`. `beside` are the names and texts of the files in its folder,
+/// itself perhaps among them: a package may have several files, of which one names it.
 ///
 /// # Errors
-/// When it is not WIT.
-pub fn format_wit(file: &str, text: &str) -> Result<String, Diagnostic> {
-    UnresolvedPackageGroup::parse(file, text).map_err(|(map, error)| {
+/// When it is not WIT, neither alone nor together with those.
+pub fn format_wit(file: &str, text: &str, beside: &[(String, String)]) -> Result<String, Diagnostic> {
+    let found = tokens(text);
+    let names_package =
+        found.iter().flatten().find(|it| !it.is_comment()).is_some_and(|it| it.text == "package");
+    is_wit(file, text, beside, names_package).map_err(|found| {
         Diagnostic::new("wit-invalid", "the file is not WIT")
             .at(Location::file(file))
-            .note("found", error.render(&map))
+            .note("found", found)
             .mend("correct the place that is shown")
     })?;
     let unchanged =
         || Diagnostic::new("internal", "laying out the file would have changed it").at(Location::file(file));
-    let tokens = tokens(text).ok_or_else(unchanged)?;
+    let tokens = found.ok_or_else(unchanged)?;
     let laid_out = Layout::new(text, &tokens).run();
     let again = self::tokens(&laid_out).ok_or_else(unchanged)?;
     let same = |one: &Token<'_>, other: &Token<'_>| {
@@ -65,6 +69,26 @@ pub fn format_wit(file: &str, text: &str) -> Result<String, Diagnostic> {
         return Err(unchanged());
     }
     Ok(laid_out)
+}
+
+/// Whether a file can be read, alone or with the others of its package; else the place where it cannot.
+fn is_wit(file: &str, text: &str, beside: &[(String, String)], names_package: bool) -> Result<(), String> {
+    let Err((alone, error)) = UnresolvedPackageGroup::parse(file, text) else { return Ok(()) };
+    let error = error.render(&alone);
+    if beside.iter().all(|(name, _)| name == file) {
+        return Err(error);
+    }
+    let mut map = SourceMap::default();
+    map.push_str(file, text);
+    for (name, text) in beside.iter().filter(|(name, _)| name != file) {
+        map.push_str(name, text.as_str());
+    }
+    match map.parse() {
+        Ok(_) => Ok(()),
+        // What lies beside a file that names its package may be another package.
+        Err(_) if names_package => Err(error),
+        Err((map, error)) => Err(error.render(&map)),
+    }
 }
 
 /// The lines of a comment without their indentation.
@@ -408,8 +432,8 @@ mod tests {
     use super::*;
 
     fn format(text: &str) -> String {
-        let once = format_wit("t.wit", text).unwrap();
-        assert_eq!(format_wit("t.wit", &once).unwrap(), once, "it is laid out already");
+        let once = format_wit("t.wit", text, &[]).unwrap();
+        assert_eq!(format_wit("t.wit", &once, &[]).unwrap(), once, "it is laid out already");
         once
     }
 
@@ -490,6 +514,27 @@ interface none {}
 
     #[test]
     fn what_is_not_wit_is_refused() {
-        assert_eq!(format_wit("t.wit", "package a:b;\ninterface {").unwrap_err().code, "wit-invalid");
+        let refused = format_wit("t.wit", "package a:b;\ninterface {", &[]).unwrap_err();
+        assert_eq!(refused.code, "wit-invalid");
+    }
+
+    #[test]
+    fn a_file_of_a_package_is_read_with_the_others() {
+        let types = ("types.wit".to_owned(), "package a:b;\ninterface types{type id=u32;}\n".to_owned());
+        let world = "// no header\nworld w{use types.{id};import f:func(id:id);}\n";
+        let laid_out = "// no header\nworld w {\n    use types.{id};\n    import f: func(id: id);\n}\n";
+        let itself = ("world.wit".to_owned(), world.to_owned());
+        assert_eq!(format_wit("world.wit", world, &[types.clone(), itself.clone()]).unwrap(), laid_out);
+        assert!(format_wit("types.wit", &types.1, &[itself]).unwrap().contains("type id = u32;"));
+
+        let found = |text: &str, beside: &[(String, String)]| {
+            format_wit("world.wit", text, beside).unwrap_err().notes[0].text.clone()
+        };
+        assert!(found(world, &[]).contains("no `package` header"), "{}", found(world, &[]));
+        let misnamed = found(&world.replace("types.", "tipes."), std::slice::from_ref(&types));
+        assert!(misnamed.contains("world.wit:2"), "{misnamed}");
+        // Another package lies beside it: what is wrong is its own.
+        let own = found("package c:d;\ninterface {", &[types]);
+        assert!(own.contains("world.wit:2:11"), "{own}");
     }
 }

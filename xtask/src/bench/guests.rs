@@ -44,10 +44,6 @@ impl Guests {
         }
         let target = workspace.target.join("bench/hyper-hello");
         cargo_build(workspace, "benches/hyper-hello").arg("--target-dir").arg(&target).run()?;
-        // Together with the program, so that both are linked to the same build of the engine.
-        workspace
-            .cargo(["build", "--release", "--package", "tenon-cli", "--package", "bench-guarded"])
-            .run()?;
         Ok(Self {
             http_peer: peer_artifact(workspace, &http)?,
             service_peer: peer_artifact(workspace, &service)?,

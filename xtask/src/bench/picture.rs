@@ -42,7 +42,7 @@ pub(super) fn svg(results: &Results) -> String {
         let middle = y + BAR / 2.0;
         let class = match one.subject.side {
             Side::Floor => "floor",
-            Side::Tenon | Side::Unguarded => "tenon",
+            Side::Tenon => "tenon",
             Side::Peer => "peer",
         };
         let (left, right) = (LABELS + spread.min * scale, LABELS + spread.max * scale);

@@ -20,14 +20,6 @@ pub(super) const PAIRS: [(&str, &str, Option<f64>); 5] = [
     ("tenon-service", "peer-service-reused", None),
 ];
 
-/// What each guard costs: the server with it, the one without it, and what it may cost at most.
-const GUARDS: [(&str, &str, &str, Option<f64>); 4] = [
-    ("limits", "guard-limits", "guard-off", None),
-    ("bill", "guard-bill", "guard-limits", None),
-    ("grants", "guard-grants", "guard-bill", None),
-    ("all three", "guard-grants", "guard-off", Some(1.1)),
-];
-
 /// A figure of a round: its name in JSON, its heading in the table, how to get it, and decimals to show.
 type Column = (&'static str, &'static str, fn(&Round) -> f64, usize);
 
@@ -149,16 +141,10 @@ pub(super) fn text(results: &Results) -> String {
         &table(&rows),
     );
 
-    let mut rows = vec![["", "CPU, on over off", "at most"].map(str::to_owned).to_vec()];
-    for (guard, on, off, target) in GUARDS {
-        let spread = ratio(results, off, on, RATIOS[0].1);
-        rows.push(vec![
-            guard.to_owned(),
-            spread.map_or("-".to_owned(), |spread| with_range(&spread, 3)),
-            target.map_or(String::new(), |target| format!("{target}")),
-        ]);
-    }
-    add("What guarding a request costs, round by round: median (least–most)", &table(&rows));
+    add(
+        "What guarding a request costs: median, and where half of the turns lie",
+        &table(&results.guards.rows()),
+    );
 
     add("Beside a guest that loops", &results.neighbours.text());
 
@@ -259,13 +245,6 @@ pub(super) fn json(results: &Results) -> String {
             ratios.push(json!({ "of": other, "to": one, "what": what, "ratio": spread, "at_least": target }));
         }
     }
-    let guards: Vec<Value> = GUARDS
-        .iter()
-        .map(|(guard, on, off, target)| {
-            let spread = ratio(results, off, on, RATIOS[0].1).map(|spread| spread.json());
-            json!({ "guard": guard, "on": on, "off": off, "cpu_ratio": spread, "at_most": target })
-        })
-        .collect();
     let held: Vec<Value> = results
         .held
         .iter()
@@ -293,7 +272,7 @@ pub(super) fn json(results: &Results) -> String {
         },
         "subjects": subjects,
         "ratios": ratios,
-        "guards": guards,
+        "guards": results.guards.json(),
         "neighbours": results.neighbours.json(),
         "held": held,
         "sizes": sizes,
@@ -306,7 +285,6 @@ fn subject(measured: &Measured) -> Value {
     let side = match measured.subject.side {
         Side::Floor => "floor",
         Side::Tenon => "tenon",
-        Side::Unguarded => "tenon-unguarded",
         Side::Peer => "peer",
     };
     let mut value = json!({ "id": measured.subject.id, "name": measured.subject.name, "side": side });

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Run;
 use super::guests::Guests;
 use super::machine::on_core;
 use crate::command::{Cmd, Server};
@@ -27,8 +28,6 @@ pub(super) enum Side {
     Floor,
     /// This project.
     Tenon,
-    /// This project with some of its guards off.
-    Unguarded,
     /// The peer.
     Peer,
 }
@@ -105,22 +104,6 @@ pub(super) fn all(workspace: &Workspace, guests: &Guests, composed: Option<&Path
             Some("--addr"),
         ),
     ];
-    let guarded = |component: &Path, on: &[&str]| {
-        Cmd::new(&guests.guarded).arg(component).arg(&guests.artifacts).args(on.iter().copied())
-    };
-    for (id, name, component, on) in [
-        ("guard-off", "Tenon, 0.2, no limits, no bill", &guests.http, [].as_slice()),
-        ("guard-limits", "Tenon, 0.2, limits", &guests.http, &["limits"]),
-        ("guard-bill", "Tenon, 0.2, limits and bill", &guests.http, &["limits", "billing"]),
-        (
-            "guard-grants",
-            "Tenon, 0.2, limits, bill and grants",
-            &guests.reach,
-            &["limits", "billing", "grants"],
-        ),
-    ] {
-        all.push(subject(id, name, Side::Unguarded, guarded(component, on), None));
-    }
     if let Some(composed) = composed {
         let command = tenon(composed);
         let name = "Tenon, storefront: Rust, Go, TypeScript, fresh";
@@ -139,14 +122,24 @@ impl Subject {
     /// Starts it on a core and waits for its first answer, which must be a 200. Returns how long the first byte of
     /// that took, from before the process existed.
     pub(super) fn start(&self, core: usize, logs: &Path) -> Result<(Server, SocketAddr, Duration)> {
-        let address = free_address()?;
         let log = logs.join(format!("{}.log", self.id));
-        let command = self.command.clone().args(self.listen).arg(address.to_string()).log_to(&log);
-        let mut server = on_core(core, || command.start())?;
-        let first_byte =
-            first_byte(&mut server, address, self.path).map_err(|failure| said(&failure, &log))?;
-        Ok((server, address, first_byte))
+        start(self.command.clone().args(self.listen), self.path, core, &log)
     }
+}
+
+fn start(command: Cmd, path: &str, core: usize, log: &Path) -> Result<(Server, SocketAddr, Duration)> {
+    let address = free_address()?;
+    let command = command.arg(address.to_string()).log_to(log);
+    let mut server = on_core(core, || command.start())?;
+    let first_byte = first_byte(&mut server, address, path).map_err(|failure| said(&failure, log))?;
+    Ok((server, address, first_byte))
+}
+
+/// Starts any server that takes its address as the last argument.
+pub(super) fn serve(command: Cmd, run: &Run<'_>, name: &str) -> Result<(Server, SocketAddr)> {
+    let log = run.logs.join(format!("{name}.log"));
+    let (server, address, _) = start(command, "/", run.cores.server, &log)?;
+    Ok((server, address))
 }
 
 /// The failure of a server, with the last thing it said.

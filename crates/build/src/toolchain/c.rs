@@ -154,9 +154,10 @@ fn own_flags(site: &Site<'_>) -> Result<Vec<String>, BuildError> {
 
 /// A C file of a C++ component, which has flags of its own, to an object file.
 fn compile(site: &Site<'_>, source: &Path) -> Result<PathBuf, BuildError> {
-    let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let object = site.work.join(format!("{}.{name}.o", site.component));
-    site.progress.step(site.component, &format!("zig cc {name}.c"));
+    let shown = source.strip_prefix(site.source).unwrap_or(source).display().to_string();
+    // Files of different folders may have one name.
+    let object = site.work.join(format!("{}.{}.o", site.component, shown.replace('/', ".")));
+    site.progress.step(site.component, &format!("zig cc {shown}"));
     zig(site, "cc")
         .args(own_flags(site)?.iter().filter(|flag| !flag.starts_with("-std=")))
         .arg("-c")

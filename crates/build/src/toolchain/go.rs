@@ -18,7 +18,7 @@ use crate::contract::Contract;
 use crate::error::BuildError;
 use crate::process::Program;
 use crate::toolbox::Kit;
-use crate::toolchain::{Product, Site, Toolchain, write_if_changed};
+use crate::toolchain::{Product, Site, Toolchain, clear_generated, write_if_changed};
 use bindings::{Bindings, GENERATED_FILE, GENERATED_FOLDER};
 
 pub(super) struct Go;
@@ -117,19 +117,7 @@ fn implemented(site: &Site<'_>, bindings: &Bindings, module: &str) -> Result<(),
 }
 
 fn write_bindings(site: &Site<'_>, bindings: &Bindings) -> Result<(), BuildError> {
-    let folder = site.source.join(GENERATED_FOLDER);
-    let mark = folder.join(".gitignore");
-    if folder.exists() && !mark.is_file() {
-        let what = format!("`{GENERATED_FOLDER}` is where the bindings go, and something else is there");
-        return Err(Diagnostic::new("go-folder-taken", what)
-            .at(Location::file(folder.display().to_string()))
-            .mend("move what is there to another folder")
-            .into());
-    }
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(BuildError::io("remove", &folder))?;
-    }
-    write_if_changed(&mark, b"# Written by `tenon build`.\n*\n")?;
+    clear_generated(site.source, GENERATED_FOLDER, "go-folder-taken")?;
     for (path, text) in &bindings.files {
         write_if_changed(&site.source.join(path), text.as_bytes())?;
     }

@@ -109,25 +109,35 @@ pub(crate) fn write_if_changed(path: &Path, text: &[u8]) -> Result<(), BuildErro
     std::fs::write(path, text).map_err(BuildError::io("write", path))
 }
 
-/// Writes generated files into `folder` of the component's source, which is ours when it has our mark in it.
+/// The first line of the `.gitignore` in a folder that is ours; no other folder is emptied.
+const MARK: &str = "# Written by `tenon build`.\n";
+
+/// Empties `folder` of the component's `source` for what is generated. A folder without our mark is somebody's: it stays
+/// as it is, and `taken` is the code of the refusal.
+pub(crate) fn clear_generated(source: &Path, folder: &str, taken: &'static str) -> Result<(), BuildError> {
+    let place = source.join(folder);
+    let mark = place.join(".gitignore");
+    if place.exists() {
+        if !std::fs::read(&mark).is_ok_and(|text| text.starts_with(MARK.as_bytes())) {
+            let what = format!("`{folder}` is where the bindings go, and something else is there");
+            return Err(Diagnostic::new(taken, what)
+                .at(Location::file(place.display().to_string()))
+                .mend("move what is there to another folder")
+                .into());
+        }
+        std::fs::remove_dir_all(&place).map_err(BuildError::io("remove", &place))?;
+    }
+    write_if_changed(&mark, format!("{MARK}*\n").as_bytes())
+}
+
+/// Writes generated files into `folder` of the component's source.
 pub(crate) fn write_generated<'a>(
     site: &Site<'_>,
     folder: &str,
     files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
 ) -> Result<(), BuildError> {
+    clear_generated(site.source, folder, "bindings-folder-taken")?;
     let place = site.source.join(folder);
-    let mark = place.join(".gitignore");
-    if place.exists() && !mark.is_file() {
-        let what = format!("`{folder}` is where the bindings go, and something else is there");
-        return Err(Diagnostic::new("bindings-folder-taken", what)
-            .at(Location::file(place.display().to_string()))
-            .mend("move what is there to another folder")
-            .into());
-    }
-    if place.exists() {
-        std::fs::remove_dir_all(&place).map_err(BuildError::io("remove", &place))?;
-    }
-    write_if_changed(&mark, b"# Written by `tenon build`.\n*\n")?;
     for (path, text) in files {
         write_if_changed(&place.join(path), text)?;
     }
@@ -187,5 +197,34 @@ impl Lacks {
             "a component in {} cannot have them: write this one in Rust, or change the contract",
             self.language
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_emptied_only_when_it_is_ours() {
+        let root = tempfile::tempdir().unwrap();
+        let place = root.path().join("internal/wit");
+        let clear = |taken| clear_generated(root.path(), "internal/wit", taken);
+        clear("go-folder-taken").unwrap();
+        assert_eq!(std::fs::read_to_string(place.join(".gitignore")).unwrap(), format!("{MARK}*\n"));
+        std::fs::write(place.join("old.go"), "old").unwrap();
+        clear("go-folder-taken").unwrap();
+        assert!(!place.join("old.go").exists(), "what was generated goes");
+
+        std::fs::write(place.join("mine.go"), "mine").unwrap();
+        for foreign in ["*.o\n", "", "*\n# Written by `tenon build`.\n"] {
+            std::fs::write(place.join(".gitignore"), foreign).unwrap();
+            for code in ["bindings-folder-taken", "go-folder-taken"] {
+                match clear(code) {
+                    Err(BuildError::Refused(found)) => assert_eq!(found.iter().next().unwrap().code, code),
+                    other => panic!("{foreign:?}: {other:?}"),
+                }
+            }
+        }
+        assert_eq!(std::fs::read_to_string(place.join("mine.go")).unwrap(), "mine", "the author's stays");
     }
 }

@@ -337,7 +337,7 @@ pub(crate) struct TestArgs {
     pub(crate) target: PathBuf,
     /// Also call every function with N generated values: none may trap, and those named in `[generate]` give back what
     /// they are given.
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) generate: Option<u32>,
     /// Where the generated values begin: the same seed makes the same values.
     #[arg(long, value_name = "N", default_value_t = 0)]

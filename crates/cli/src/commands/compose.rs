@@ -26,9 +26,7 @@ pub(crate) fn run(args: &ComposeArgs, terminal: &Terminal) -> Result<(), Command
             format_args!("{} ({}, {})", part.name, format_bytes(part.size as u64), part.digest),
         );
     }
-    if !args.locked {
-        write_lock(&project, &lock, terminal);
-    }
+    let locked = args.locked || write_lock(&project, &lock, terminal);
     let digest = Digest::of(&composed.bytes);
     terminal.result(
         format_args!("{}: {}, {digest}", args.output.display(), format_bytes(composed.bytes.len() as u64)),
@@ -40,7 +38,7 @@ pub(crate) fn run(args: &ComposeArgs, terminal: &Terminal) -> Result<(), Command
                 "components": composed.parts.iter().map(|part| json!({
                     "name": part.name, "bytes": part.size, "digest": part.digest.to_string(),
                 })).collect::<Vec<_>>(),
-                "lock": project.lock.display().to_string(),
+                "lock": locked.then(|| project.lock.display().to_string()),
                 "imports": composed.imports,
                 "exports": composed.exports,
             })
@@ -64,14 +62,22 @@ fn check_lock(project: &Project, now: &Lock) -> Result<(), CommandError> {
     Ok(locked.check(&file, now)?)
 }
 
-/// Keeps the lock beside the manifest. Where that cannot be written to, the composition is good all the same.
-fn write_lock(project: &Project, lock: &Lock, terminal: &Terminal) {
+/// Keeps the lock beside the manifest, and says whether it is there. Where it cannot be written, or something else has
+/// its name, the composition is good all the same.
+fn write_lock(project: &Project, lock: &Lock, terminal: &Terminal) -> bool {
     let text = lock.render();
-    if read(&project.lock, LOCK_BYTES_MAX).is_ok_and(|old| old == text.as_bytes()) {
-        return;
-    }
-    match project::write(&project.lock, text.as_bytes()) {
+    let heading = text.lines().next().unwrap_or_default();
+    let written = match read(&project.lock, LOCK_BYTES_MAX) {
+        Ok(old) if old == text.as_bytes() => return true,
+        Ok(old) if !old.starts_with(heading.as_bytes()) => {
+            Err(format!("`{}` is there, and is no lock of a composition", project.lock.display()))
+        }
+        Err(found) if found.code != "file-missing" => Err(found.message),
+        _ => project::write(&project.lock, text.as_bytes()).map_err(|found| found.message),
+    };
+    match &written {
         Ok(()) => terminal.step("locked", project.lock.display()),
-        Err(found) => terminal.step("not locked", found.message),
+        Err(why) => terminal.step("not locked", why),
     }
+    written.is_ok()
 }

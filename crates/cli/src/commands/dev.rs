@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use tenon_build::Built;
 use tenon_edge::{Server, Site};
 use tenon_engine::{Artifacts, Backends, CrashPolicy, Crashes, Engine, Pool, Service, Stored, Terms};
-use tenon_model::{Authorities, Diagnostic, Digest, Limits, format_duration};
+use tenon_model::{Authorities, Diagnostic, Digest, Limits, Reuse, format_duration};
 use tenon_wit::ErrorStatuses;
 use tracing_subscriber::EnvFilter;
 
@@ -87,7 +87,8 @@ pub(crate) fn run(args: &DevArgs, settings: &Settings, terminal: &Terminal) -> R
 
     signals.forever().next();
     terminal.step("ending", "running requests may finish");
-    let _ = stop.send(Woken::Stop);
+    // Nobody takes it while a compiler runs, and the channel may hold a notice: then sending waits.
+    std::thread::spawn(move || stop.send(Woken::Stop));
     listening.drain();
     let since = Instant::now();
     // A compiler that is still at work ends with the terminal's own signal, or by itself.
@@ -136,6 +137,7 @@ struct Maker {
 struct Identity {
     component: Digest,
     limits: Limits,
+    reuse: Reuse,
     authorities: Authorities,
     errors: ErrorStatuses,
 }
@@ -144,6 +146,7 @@ struct Identity {
 struct Source {
     name: String,
     limits: Limits,
+    reuse: Reuse,
     authorities: Authorities,
     errors: ErrorStatuses,
     component: Vec<u8>,
@@ -246,6 +249,7 @@ impl Maker {
         let identity = Identity {
             component: Digest::of(&source.component),
             limits,
+            reuse: source.reuse,
             authorities: source.authorities.clone(),
             errors: source.errors.clone(),
         };
@@ -283,6 +287,7 @@ impl Maker {
             return Ok(Source {
                 name: job.name,
                 limits: Limits::default(),
+                reuse: Reuse::default(),
                 authorities: Authorities::default(),
                 errors: ErrorStatuses::new(),
                 component,
@@ -299,6 +304,7 @@ impl Maker {
         Ok(Source {
             name: project.name(),
             limits: project.manifest.limits,
+            reuse: project.manifest.reuse,
             authorities: project.authorities()?,
             files: project.manifest.components.iter().map(|component| project.path(component)).collect(),
             errors: project.manifest.errors,
@@ -335,7 +341,11 @@ impl Maker {
             engine,
             stored,
             &Terms { name, file: &file, limits, authorities, backends: &backends },
-        )?;
+        )?
+        .reusing(source.reuse)?;
+        if service.post().is_some() && !self.announced {
+            self.terminal.step("messages", "are not delivered here; `tenon serve` does that");
+        }
         if let Some(crashes) = self.crashes(files, component) {
             service = service.reporting_to(crashes);
         }

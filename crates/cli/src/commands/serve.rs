@@ -85,10 +85,12 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
             let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
         }
     });
-    if let Some(deliveries) = deliveries {
-        deliveries.drain();
-    }
+    // Both at once: neither takes anything new while the other's requests finish.
+    let messages = deliveries.map(|deliveries| std::thread::spawn(move || deliveries.drain()));
     let drained = listening.drain();
+    if let Some(messages) = messages {
+        let _ = messages.join();
+    }
     handle.close();
     let _ = impatient.join();
     if let Some(crashes) = crashes {

@@ -30,7 +30,7 @@ use crate::terminal::Terminal;
 use generate::Random;
 use report::Outcome;
 use subject::{Asked, Bench, Subject};
-use suite::{Act, Expect, Suite, Test, Text};
+use suite::{Act, Expect, Implementation, Suite, Test, Text};
 
 /// A test file larger than this is not one.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -63,30 +63,21 @@ pub(crate) fn run(args: &TestArgs, settings: &Settings, terminal: &Terminal) -> 
         build::build_project(project, settings, terminal)?;
     }
     let data = args.data.data.as_deref().unwrap_or(&settings.data);
-    let mut bench = Bench {
-        args,
-        project,
-        artifacts: compile::open_store(data)?,
-        data,
-        shelf: Shelf::default(),
-        terminal,
-    };
+    let artifacts = compile::open_store(data)?;
+    let mut bench = Bench { args, project, artifacts, shelf: Shelf::default(), terminal };
     let mut outcomes = Vec::new();
     for suite in &suites {
         for implementation in &suite.subjects {
-            let subject = bench.subject(suite, implementation)?;
-            let mut run = Run {
-                bench: &bench,
-                suite,
-                subject: &subject,
-                name: implementation.name.clone(),
-                callable: None,
-                asked: None,
-                outcomes: &mut outcomes,
-            };
-            run.tests()?;
-            if let Some(cases) = args.generate {
-                run.generated(cases, args.seed)?;
+            let began = Instant::now();
+            // What one of them lacks is told beside the results of the others.
+            if let Err(error) = implemented(&mut bench, suite, implementation, &mut outcomes) {
+                outcomes.extend(error.diagnostics().into_iter().map(|failure| Outcome {
+                    file: suite.file.clone(),
+                    subject: implementation.name.clone(),
+                    name: "it can be tested".into(),
+                    took: began.elapsed(),
+                    failure: Some(failure.clone()),
+                }));
             }
         }
     }
@@ -96,11 +87,37 @@ pub(crate) fn run(args: &TestArgs, settings: &Settings, terminal: &Terminal) -> 
             .mend("[[test]]\ncall = 'add(1, 2)'\nexpect = '3'")
             .into());
     }
-    if let Some(file) = &args.junit {
-        project::write(file, report::junit(&outcomes).as_bytes())?;
-    }
     terminal.result(report::text(&outcomes), || report::value(&outcomes));
-    Ok(Diagnostics::check(outcomes.into_iter().filter_map(|outcome| outcome.failure).collect())?)
+    let unwritten = match &args.junit {
+        Some(file) => project::write(file, report::junit(&outcomes).as_bytes()).err(),
+        None => None,
+    };
+    let failures = outcomes.into_iter().filter_map(|outcome| outcome.failure);
+    Ok(Diagnostics::check(failures.chain(unwritten).collect())?)
+}
+
+/// The tests of one file against one of its implementations.
+fn implemented(
+    bench: &mut Bench<'_>,
+    suite: &Suite,
+    implementation: &Implementation,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), CommandError> {
+    let subject = bench.subject(suite, implementation)?;
+    let mut run = Run {
+        bench,
+        suite,
+        subject: &subject,
+        name: implementation.name.clone(),
+        callable: None,
+        asked: None,
+        outcomes,
+    };
+    run.tests()?;
+    match bench.args.generate {
+        Some(cases) => run.generated(cases, bench.args.seed),
+        None => Ok(()),
+    }
 }
 
 /// What guests print is shown when somebody looks for why a test fails; it is not part of the results.
@@ -221,6 +238,10 @@ impl Run<'_> {
         }
         let called = caller.value(&call.text);
         match (called, expect) {
+            (Ok(Some((found @ Val::Result(Err(_)), _))), Expect::Success) => {
+                let what = "it returned an error";
+                Err(mismatch(what, "that it ends well", &to_wave(&found), None).at(call.at.clone()))
+            }
             (Ok(_), Expect::Success) => Ok(()),
             (Ok(Some((found, ty))), Expect::Value(expected)) => {
                 let wanted =

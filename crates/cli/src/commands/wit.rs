@@ -1,5 +1,6 @@
 //! `tenon wit`: contracts as files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -16,6 +17,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const FILES_MAX: usize = 10_000;
 /// Folders within folders.
 const DEPTH_MAX: usize = 16;
+/// On top of each page of documentation, in both forms; a page without it is somebody's.
+const PAGE_MARK: &str = "<!-- Written by `tenon wit docs`. -->\n";
 
 pub(crate) fn run(args: &WitArgs, terminal: &Terminal) -> Result<(), CommandError> {
     match &args.command {
@@ -35,9 +38,12 @@ fn fmt(args: &WitFmtArgs, terminal: &Terminal) -> Result<(), CommandError> {
     }
     let mut wrong = Vec::new();
     let mut changed = Vec::new();
+    let mut folders = BTreeMap::new();
     for file in &files {
         let shown = file.display().to_string();
-        let laid_out = text(file).and_then(|text| Ok((tenon_wit::format_wit(&shown, &text)?, text)));
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let beside = folders.entry(folder).or_insert_with(|| texts(folder));
+        let laid_out = text(file).and_then(|text| Ok((tenon_wit::format_wit(&shown, &text, beside)?, text)));
         match laid_out {
             Ok((laid_out, text)) if laid_out != text => changed.push((file, shown, laid_out)),
             Ok(_) => {}
@@ -78,14 +84,43 @@ fn contracts(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()
         if kind.is_dir() {
             let left_out =
                 name == "deps" || tenon_build::PRODUCT_FOLDERS.iter().any(|product| name == *product);
-            if !left_out && depth < DEPTH_MAX {
-                contracts(&path, depth + 1, files)?;
+            if left_out {
+                continue;
             }
-        } else if path.extension().is_some_and(|extension| extension == "wit") && files.len() < FILES_MAX {
+            if depth == DEPTH_MAX {
+                return Err(too_large(&path, format!("folders are nested deeper than {DEPTH_MAX}")));
+            }
+            contracts(&path, depth + 1, files)?;
+        } else if is_wit(&path) {
+            if files.len() == FILES_MAX {
+                return Err(too_large(&path, format!("there are more than {FILES_MAX} WIT files")));
+            }
             files.push(path);
         }
     }
     Ok(())
+}
+
+fn is_wit(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "wit")
+}
+
+fn too_large(at: &Path, what: String) -> Diagnostic {
+    Diagnostic::new("folder-too-large", what)
+        .at(Location::file(at.display().to_string()))
+        .mend("name the folders of the contracts one by one")
+}
+
+/// The names and texts of the WIT files in a folder; what cannot be read is told of where it is meant itself.
+fn texts(folder: &Path) -> Vec<(String, String)> {
+    let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let names = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names
+        .map(|name| folder.join(name))
+        .filter(|path| is_wit(path))
+        .take(FILES_MAX)
+        .filter_map(|path| Some((path.display().to_string(), text(&path).ok()?)))
+        .collect()
 }
 
 fn text(file: &Path) -> Result<String, Diagnostic> {
@@ -98,8 +133,21 @@ fn text(file: &Path) -> Result<String, Diagnostic> {
 fn docs(args: &WitDocsArgs, terminal: &Terminal) -> Result<(), CommandError> {
     let resolve = tenon_build::load_wit(&args.dir)?;
     let pages = tenon_wit::document(&resolve);
+    let taken = pages.iter().map(|page| args.output.join(&page.file)).filter(|file| is_anothers(file));
+    Diagnostics::check(
+        taken
+            .map(|file| {
+                Diagnostic::new(
+                    "docs-page-taken",
+                    "a page would go where a file is that `tenon wit docs` did not write",
+                )
+                .at(Location::file(file.display().to_string()))
+                .mend("choose another folder with `-o`, or move the file")
+            })
+            .collect(),
+    )?;
     for page in &pages {
-        project::write(&args.output.join(&page.file), page.text.as_bytes())?;
+        project::write(&args.output.join(&page.file), format!("{PAGE_MARK}{}", page.text).as_bytes())?;
     }
     let names: Vec<_> = pages.iter().map(|page| page.file.clone()).collect();
     terminal.result(
@@ -107,4 +155,12 @@ fn docs(args: &WitDocsArgs, terminal: &Terminal) -> Result<(), CommandError> {
         || json!({ "folder": args.output.display().to_string(), "pages": names }),
     );
     Ok(())
+}
+
+/// Whether there is a file that is no page of ours.
+fn is_anothers(file: &Path) -> bool {
+    match std::fs::read(file) {
+        Ok(there) => !there.starts_with(PAGE_MARK.as_bytes()),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
 }

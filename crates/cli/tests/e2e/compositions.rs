@@ -97,7 +97,9 @@ fn a_wac_file_is_served_and_composed() {
     let dep = "acme:numbers=numbers.wasm";
     let compose = ["compose", "--config", "shop.wac", "--dep", dep, "-o", "wac.wasm"];
     tenon.run(&folder, compose).expect_code(0);
-    assert!(folder.join("shop.lock").is_file());
+    assert!(folder.join("shop.wac.lock").is_file());
+    let args = ["graph", "shop.wac", "--dep", dep, "--dep", "acme:number=numbers.wasm"];
+    tenon.run(&folder, args).expect_code(1).expect_stderr(&["unused-dependency", "acme:number`"]);
     let server = tenon.serve("shop.wac").args(["--dep", dep]).start();
     assert_eq!(call(server.address(), get("/")).expect(200), "B");
     server.stop();
@@ -133,6 +135,14 @@ fn a_lock_holds_the_composition_to_its_components() {
     assert_eq!(fs::read_to_string(folder.join("tenon.lock")).unwrap(), lock);
     tenon.run(&folder, ["compose", "-o", "third.wasm"]).expect_code(0);
     locked("third.wasm").expect_code(0);
+
+    // A lock of somebody else's stays.
+    fs::write(folder.join("yarn.lock"), "# yarn lockfile v1\n").unwrap();
+    fs::write(folder.join("yarn.toml"), MANIFEST).unwrap();
+    let args = ["--json", "compose", "--config", "yarn.toml", "-o", "fourth.wasm"];
+    let done = tenon.run(&folder, args).expect_code(0).json();
+    assert_eq!(done["lock"], Value::Null);
+    assert_eq!(fs::read_to_string(folder.join("yarn.lock")).unwrap(), "# yarn lockfile v1\n");
 }
 
 #[test]

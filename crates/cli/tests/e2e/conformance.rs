@@ -45,7 +45,7 @@ fn all_hold(path: &str, least: usize) {
 
 #[test]
 fn clocks() {
-    all_hold("/clocks", 16);
+    all_hold("/clocks", 15);
 }
 
 #[test]

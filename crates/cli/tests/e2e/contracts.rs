@@ -28,6 +28,23 @@ fn contracts_are_laid_out_and_checked() {
 }
 
 #[test]
+fn a_package_of_several_files_is_laid_out() {
+    let tenon = tenon();
+    let write = |name: &str, text: &str| std::fs::write(tenon.data().join(name), text).unwrap();
+    write("types.wit", "package a:b;\ninterface types{type id=u32;}\n");
+    write("world.wit", "world w{use types.{id};import f:func(id:id);}\n");
+    tenon.run(tenon.data(), ["wit", "fmt", "world.wit"]).expect_code(0);
+    let laid_out = std::fs::read_to_string(tenon.data().join("world.wit")).unwrap();
+    assert_eq!(laid_out, "world w {\n    use types.{id};\n    import f: func(id: id);\n}\n");
+    tenon.run(tenon.data(), ["wit", "fmt", "."]).expect_code(0);
+    tenon.run(tenon.data(), ["wit", "fmt", "--check"]).expect_code(0);
+
+    let deep = tenon.data().join(["folder"; 17].join("/"));
+    std::fs::create_dir_all(deep).unwrap();
+    tenon.run(tenon.data(), ["wit", "fmt", "--check"]).expect_code(1).expect_stderr(&["folder-too-large"]);
+}
+
+#[test]
 fn the_examples_are_laid_out_like_this() {
     let tenon = tenon();
     let examples = repository().join("examples");
@@ -47,4 +64,14 @@ fn every_package_has_a_page() {
     assert!(page("demo-auth-1.0.0.html").contains("<a href=\"#types.claims\">claims</a>"));
     assert!(page("demo-storefront-1.0.0.html").contains("href=\"demo-auth-1.0.0.html#verify\""));
     assert!(page("demo-auth-1.0.0.md").contains("[`claims`](#types.claims)"));
+
+    // Again over its own, but not over another's.
+    tenon.run(tenon.data(), args).expect_code(0);
+    let written = page("index.html");
+    std::fs::write(tenon.data().join("out/index.md"), "# Mine\n").unwrap();
+    std::fs::remove_file(tenon.data().join("out/index.html")).unwrap();
+    tenon.run(tenon.data(), args).expect_code(1).expect_stderr(&["docs-page-taken", "out/index.md"]);
+    assert_eq!(page("index.md"), "# Mine\n");
+    assert!(!tenon.data().join("out/index.html").exists(), "nothing is written");
+    assert!(written.starts_with("<!-- Written by `tenon wit docs`. -->\n<!doctype html>"));
 }

@@ -273,6 +273,12 @@ fn values_pass_from_assemblyscript_to_c() {
     values_pass("assemblyscript-caller", "c-provider", &[EXACT, WIDE]);
 }
 
+/// Strings change their encoding on the way, for which Go has to move them.
+#[test]
+fn values_pass_from_assemblyscript_to_go() {
+    values_pass("assemblyscript-caller", "go-provider", &[EXACT, WIDE]);
+}
+
 #[test]
 fn values_pass_from_python_to_cpp() {
     values_pass("python-caller", "cpp-provider", &[EXACT, WIDE]);

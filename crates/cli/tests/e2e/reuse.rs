@@ -110,7 +110,7 @@ fn limits_are_each_requests_own() {
             call(server.address(), get("/spin?ms=350")).expect(200);
         }
         assert_eq!(count(&server), "2", "{guest}: all in one sandbox");
-        fails(&server, "/spin?ms=5000", 504, "cpu-deadline", &[guest, "cpu 600ms"]);
+        fails(&server, "/loop", 504, "cpu-deadline", &[guest, "cpu 600ms"]);
         server.stop();
     }
     // Handles are counted while they are held, log lines go to the request that writes them.

@@ -111,13 +111,16 @@ name = "no value of the type"
 call = 'u8-of(1)'
 expect = '256'
 [[test]]
+name = "an error is no success"
+call = 'fail("no")'
+[[test]]
 name = "another body"
 request = { method = "POST", path = "/echo/point-of", json = { value = { x = 1, y = 2 } } }
 expect = { json = { x = 1, y = 3 } }
 "#;
     let folder = folder(&tenon, "typed", tests);
     let done = test(&tenon, &folder, &["--junit", "junit.xml"]).expect_code(1);
-    assert!(done.stdout.trim_end().ends_with("0 passed, 6 failed"), "{}", done.stdout);
+    assert!(done.stdout.trim_end().ends_with("0 passed, 7 failed"), "{}", done.stdout);
     let done = done.expect_stderr(&[
         "error[test-failed]: a record: the value is another one",
         "tenon.test.toml:5:10",
@@ -125,11 +128,12 @@ expect = { json = { x = 1, y = 3 } }
         "another error: the error is another one",
         "no error: it ended well",
         "tenon.test.toml:21:10",
+        "an error is no success: it returned an error",
         "at /y",
     ]);
     assert!(done.stderr.contains("[no-such-function]"), "{}", done.stderr);
     let xml = std::fs::read_to_string(folder.join("junit.xml")).unwrap();
-    assert!(xml.contains("tests=\"6\" failures=\"6\""), "{xml}");
+    assert!(xml.contains("tests=\"7\" failures=\"7\""), "{xml}");
 }
 
 #[test]
@@ -153,7 +157,7 @@ fn a_file_that_is_wrong_runs_nothing() {
 fn generated_values_come_back_and_seeds_repeat() {
     let tenon = tenon();
     let generated = |suite: &Path, code: i32| {
-        let done = test(&tenon, suite, &["--json", "--generate", "40", "--seed", "7"]).expect_code(code);
+        let done = test(&tenon, suite, &["--json", "--generate=40", "--seed", "7"]).expect_code(code);
         let first = done.stdout.lines().next().unwrap().to_owned();
         serde_json::from_str::<serde_json::Value>(&first).unwrap()["tests"].as_array().unwrap().clone()
     };
@@ -184,6 +188,14 @@ fn generated_values_come_back_and_seeds_repeat() {
     };
     assert!(call(&wrong).as_str().unwrap().starts_with("greet("), "{wrong}");
     assert_eq!(call(&wrong), call(&of(&generated(&suite, 1), "greet gives back")));
+
+    // A pattern that nothing is called by is a failure of its own; a path behind `--generate` is a path.
+    let suite = folder(&tenon, "typed", "path = \"typed.wasm\"\n[generate]\necho = [\"grete\"]\n");
+    let tests = generated(&suite, 1);
+    assert_eq!(of(&tests, "greet takes any")["passed"], true);
+    assert_eq!(of(&tests, "it can be tested")["failure"]["code"], "no-such-function");
+    let done = tenon.run(&suite, ["test", "--generate", "."]).expect_code(1);
+    assert!(done.stdout.contains("(100 generated)"), "{}", done.stdout);
 }
 
 /// A component that asks an interface it imports, as text: no compiler is needed.
@@ -236,9 +248,12 @@ fn imports_are_mocked_by_values_and_by_components() {
     assert!(done.stdout.contains("values.toml (two)"), "{}", done.stdout);
     assert!(done.stdout.trim_end().ends_with("5 passed, 0 failed"), "{}", done.stdout);
 
-    // Without the mock it is refused; with a wrong one its place is shown.
+    // Without the mock it is refused, and the other file is tested all the same; with a wrong one its place is shown.
     write("values.toml", "path = \"../asker.wasm\"\n[[test]]\ncall = 'ask(20)'\n");
-    test(&tenon, &folder, &[]).expect_code(1).expect_stderr(&["demo:dep/numbers"]);
+    let done = test(&tenon, &folder, &["--junit", "."]).expect_code(1);
+    assert!(done.stdout.contains("FAILED  it can be tested"), "{}", done.stdout);
+    assert!(done.stdout.contains("1 passed, "), "{}", done.stdout);
+    done.expect_stderr(&["demo:dep/numbers", "cannot-write"]);
     write(
         "values.toml",
         "path = \"../asker.wasm\"\n[mock.\"demo:dep/numbers\"]\ndouble = { result = '\"a\"' }\nduoble = { result = '1' }\n[[test]]\ncall = 'ask(20)'\n",

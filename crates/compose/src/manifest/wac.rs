@@ -3,7 +3,7 @@
 //! It becomes the same [`Manifest`] that TOML does, so that both are checked and encoded alike. A statement that has no
 //! counterpart is refused by name; nothing is passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tenon_model::{Authorities, Authority, Diagnostic, Diagnostics, InterfaceName, Limits, Location, Reuse};
 use tenon_wit::{ErrorStatuses, most_similar};
@@ -56,6 +56,7 @@ pub(super) fn read(
         found: Vec::new(),
         components: Vec::new(),
         names: BTreeMap::new(),
+        reserved: BTreeSet::new(),
         open: Vec::new(),
         reexports: Vec::new(),
     };
@@ -109,6 +110,8 @@ struct Reader<'r> {
     components: Vec<Component>,
     /// What each name stands for; `None` where that was reported.
     names: BTreeMap<String, Option<Value>>,
+    /// The names that the file gives anywhere: an instance without one takes none of them.
+    reserved: BTreeSet<String>,
     open: Vec<OpenPattern>,
     reexports: Vec<Wire>,
 }
@@ -123,6 +126,10 @@ impl Reader<'_> {
                 "Leave `targets` out: what the result imports and exports is said in the file.",
             );
         }
+        self.reserved.extend(document.statements.iter().filter_map(|statement| match statement {
+            Statement::Let(binding) => Some(binding.id.string.to_owned()),
+            _ => None,
+        }));
         for statement in &document.statements {
             match statement {
                 Statement::Import(import) => {
@@ -244,7 +251,10 @@ impl Reader<'_> {
                 .mend("Lower-case words joined by hyphens, the first starting with a letter: `order-store`."),
             );
         }
-        let mut component = Component {
+        // It has its name before its arguments are read: instances among them need others. A name that is given twice is
+        // reported where it is bound.
+        let index = self.components.len();
+        self.components.push(Component {
             name: own.clone(),
             at,
             path: path.clone().unwrap_or_default(),
@@ -258,25 +268,21 @@ impl Reader<'_> {
             spreads: Vec::new(),
             open: false,
             memory_at: None,
-        };
+        });
         for argument in &new.arguments {
-            self.argument(argument, &mut component);
+            self.argument(argument, index);
         }
-        if self.components.iter().any(|it| it.name == own) {
-            // Reported where the name is bound.
-            return None;
-        }
-        self.components.push(component);
         path.map(|_| own)
     }
 
-    fn argument(&mut self, argument: &InstantiationArgument<'_>, component: &mut Component) {
+    /// An argument of the component at `index`.
+    fn argument(&mut self, argument: &InstantiationArgument<'_>, index: usize) {
         match argument {
-            InstantiationArgument::Fill(_) => component.open = true,
+            InstantiationArgument::Fill(_) => self.components[index].open = true,
             InstantiationArgument::Spread(id) => match self.named(id) {
                 Some(Value::Instance(name)) => {
                     let at = self.ident_at(id);
-                    component.spreads.push(Named { name, at });
+                    self.components[index].spreads.push(Named { name, at });
                 }
                 Some(_) => {
                     let at = self.ident_at(id);
@@ -298,7 +304,7 @@ impl Reader<'_> {
                     Some(Value::Import(name)) => name.clone(),
                     Some(Value::Instance(_)) | None => id.string.to_owned(),
                 };
-                self.satisfy(component, Named { name: key, at }, value);
+                self.satisfy(index, Named { name: key, at }, value);
             }
             InstantiationArgument::Named(named) => {
                 let value = self.expression(&named.expr, None);
@@ -306,12 +312,12 @@ impl Reader<'_> {
                 let at = self.at(span.offset(), span.len());
                 let (InstantiationArgumentName::Ident(_) | InstantiationArgumentName::String(_)) =
                     &named.name;
-                self.satisfy(component, Named { name: named.name.as_str().to_owned(), at }, value);
+                self.satisfy(index, Named { name: named.name.as_str().to_owned(), at }, value);
             }
         }
     }
 
-    fn satisfy(&mut self, component: &mut Component, import: Named, value: Option<Value>) {
+    fn satisfy(&mut self, index: usize, import: Named, value: Option<Value>) {
         match value {
             Some(Value::Export { component: exporter, export, function }) => {
                 let at = import.at.clone();
@@ -319,7 +325,7 @@ impl Reader<'_> {
                     Some(function) => format!("{export}.{function}"),
                     None => export,
                 };
-                component.wires.push(Wire {
+                self.components[index].wires.push(Wire {
                     import,
                     component: Named { name: exporter, at: at.clone() },
                     export: Some(Named { name, at }),
@@ -430,7 +436,9 @@ impl Reader<'_> {
 
     fn unused_name(&self, wanted: &str) -> String {
         let taken = |name: &str| {
-            self.names.contains_key(name) || self.components.iter().any(|component| component.name == name)
+            self.names.contains_key(name)
+                || self.reserved.contains(name)
+                || self.components.iter().any(|component| component.name == name)
         };
         (1..=COMPONENTS_MAX + 1)
             .map(|number| if number == 1 { wanted.to_owned() } else { format!("{wanted}-{number}") })
@@ -568,6 +576,26 @@ mod tests {
             .map(|it| (it.import.name.as_str(), it.export.as_ref().unwrap().name.as_str()))
             .collect();
         assert_eq!(exports, [("acme:login/tokens", "demo:auth/verify"), ("check", "health.check")]);
+    }
+
+    #[test]
+    fn instances_without_names_take_none_that_is_given() {
+        let wac = parse(
+            "package a:b;\nexport (new demo:auth {}).early;\n\
+             let auth = new x:wrap { a: (new demo:auth {}).a };\nexport auth...;\n\
+             export (new demo:c { b: (new demo:c {}).b }).late;",
+        )
+        .unwrap();
+        let names: Vec<_> = wac.components.iter().map(|it| (it.name.as_str(), it.path.as_str())).collect();
+        let auth = "deps/demo/auth.wasm";
+        let c = "deps/demo/c.wasm";
+        assert_eq!(
+            names,
+            [("auth", "deps/x/wrap.wasm"), ("auth-2", auth), ("auth-3", auth), ("c", c), ("c-2", c)]
+        );
+        let from = |name: &str| wac.component(name).unwrap().wires[0].component.name.clone();
+        assert_eq!((from("auth"), from("c")), ("auth-3".into(), "c-2".into()));
+        assert_eq!(wac.component("auth").unwrap().exports, Exports::All);
     }
 
     #[test]

@@ -113,10 +113,16 @@ func adapterMonotonicClockSetPaused(paused bool)
 //nolint:unused
 //go:wasmexport cabi_realloc
 func cabiRealloc(oldPointer unsafe.Pointer, oldSize, align, newSize uintptr) unsafe.Pointer {
-	if oldPointer != nil || oldSize != 0 {
-		panic("todo")
+	// Changed by Tenon: the original panics here. A string that comes as UTF-16 is given room for the shortest form it
+	// can have, and more once it turns out to be longer.
+	pointer := cabiAllocate(align, newSize)
+	if oldSize != 0 {
+		copy(unsafe.Slice((*byte)(pointer), newSize), unsafe.Slice((*byte)(oldPointer), min(oldSize, newSize)))
 	}
+	return pointer
+}
 
+func cabiAllocate(align, newSize uintptr) unsafe.Pointer {
 	if useGCAllocations {
 		// Here we call `adapter_monotonic_clock_set_paused` before and
 		// after allocating since the Go garbage collector calls

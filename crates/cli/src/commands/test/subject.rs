@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tenon_compose::{Input, Manifest};
 use tenon_edge::{Listening, Server, Site};
 use tenon_engine::call::{Callable, ImportedFunction};
 use tenon_engine::value::{Val, from_wave, to_wave};
-use tenon_engine::{Artifacts, Backends, Engine, HostFunctions, Pool, Service, Terms};
+use tenon_engine::{Artifacts, Backends, Engine, HostFunctions, Pool, Service, Stores, Terms};
 use tenon_model::{Authorities, Diagnostic, Diagnostics, Limits, Location};
 use tenon_wit::ErrorStatuses;
 
@@ -21,7 +22,7 @@ use crate::commands::serve::refused;
 use crate::describe::{Known, describe};
 use crate::error::CommandError;
 use crate::project::{COMPONENT_BYTES_MAX, Project, read};
-use crate::stores::Shelf;
+use crate::stores::{self, Shelf};
 use crate::terminal::Terminal;
 
 /// Sandboxes of one subject: tests run one after the other.
@@ -34,7 +35,7 @@ pub(super) struct Bench<'a> {
     pub(super) args: &'a TestArgs,
     pub(super) project: Option<Project>,
     pub(super) artifacts: Artifacts,
-    pub(super) data: &'a Path,
+    /// The stores of the data directory that was named, if one was.
     pub(super) shelf: Shelf,
     pub(super) terminal: &'a Terminal,
 }
@@ -49,6 +50,8 @@ pub(super) struct Subject {
     errors: ErrorStatuses,
     engine: Engine,
     backends: Backends,
+    /// Where its stores are; goes after them.
+    _scratch: Option<TempDir>,
 }
 
 /// A component's bytes, and what is known of it.
@@ -76,10 +79,20 @@ impl Bench<'_> {
         let quiet = Terminal::new(self.terminal.json, true);
         let stored = compile::compiled(&engine, &self.artifacts, &found.name, &found.bytes, &quiet)?;
         let functions = stand_ins(&stored.imports(&engine)?, &suite.mocks)?;
-        let stores = self.shelf.open(&found.authorities, self.data)?;
+        let (stores, scratch) = self.stores(&found.authorities)?;
         let backends = Backends { stores, functions, ..Backends::default() };
         let Found { name, file, bytes, authorities, errors, .. } = found;
-        Ok(Subject { name, file, bytes, limits, authorities, errors, engine, backends })
+        Ok(Subject { name, file, bytes, limits, authorities, errors, engine, backends, _scratch: scratch })
+    }
+
+    /// Stores of its own, empty ones: what a person keeps is nothing to test with, unless they say so.
+    fn stores(&mut self, authorities: &Authorities) -> Result<(Stores, Option<TempDir>), CommandError> {
+        if let Some(data) = &self.args.data.data {
+            return Ok((self.shelf.open(authorities, data)?, None));
+        }
+        let scratch = tempfile::tempdir()
+            .map_err(|error| CommandError::ours("there is no folder for the stores of a test", &error))?;
+        Ok((stores::open(authorities, scratch.path())?, Some(scratch)))
     }
 
     fn find(&self, folder: &Path, target: &Target, suite: &str) -> Result<Found, CommandError> {
@@ -384,7 +397,7 @@ impl Subject {
     /// Ready to be asked, on a port of this machine.
     pub(super) fn listen(&self, bench: &Bench<'_>) -> Result<Asked, CommandError> {
         let stored = self.stored(bench)?;
-        let Self { name, file, limits, authorities, engine, backends, errors, bytes } = self;
+        let Self { name, file, limits, authorities, engine, backends, errors, bytes, .. } = self;
         let service =
             Service::new(engine, stored, &Terms { name, file, limits: *limits, authorities, backends })?;
         let site = Arc::new(Site::new(describe(service, &Known::Component(bytes), errors)?));
