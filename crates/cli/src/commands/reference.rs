@@ -58,6 +58,7 @@ fn options<'a>(page: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
                 .map(ToString::to_string)
                 .unwrap_or_default();
             let name = match argument.get_long() {
+                Some(long) if argument.is_require_equals_set() => format!("--{long}[={value}]"),
                 Some(long) if argument.get_action().takes_values() => format!("--{long} {value}"),
                 Some(long) => format!("--{long}"),
                 None => format!("[{value}]"),

@@ -41,7 +41,8 @@ pub const TABLES: [Table; 17] = [
             ("world", "the world it targets; needed when the contracts have several"),
             (
                 "language",
-                "`rust`, `go`, `typescript` or `javascript`; default: told from the files in `source`",
+                "`rust`, `go`, `typescript`, `javascript`, `python`, `c`, `cpp` or `assemblyscript`; default: told from the files in \
+                 `source`",
             ),
             (
                 "export",
