@@ -107,8 +107,9 @@ fn fuzz_targets(workspace: &Workspace) -> Result<Outcome> {
     let check = workspace
         .cargo(["check", "--locked", "--manifest-path"])
         .arg(workspace.root.join("fuzz/Cargo.toml"))
+        // Shares what `lint` has checked of the dependencies.
         .arg("--target-dir")
-        .arg(workspace.target.join("fuzz"))
+        .arg(&workspace.target)
         // Its build script would compile the fuzzer, in C++, which nothing that is checked links.
         .env("CUSTOM_LIBFUZZER_PATH", "/unused/libFuzzer.a");
     check.run().map(|()| Outcome::Done)
