@@ -18,7 +18,7 @@ const TAKE_GRACE: Duration = Duration::from_secs(5);
 /// What every response has while there is a [`Notice`]: its code.
 pub const NOTICE: HeaderName = HeaderName::from_static("x-tenon-notice");
 
-/// What requests are served from, shared by all workers. It is replaced as a whole: a request sees one [`View`] from
+/// What requests are served from, shared by all workers. It is replaced as a whole: a request sees one state of it from
 /// its beginning to its end.
 pub struct Site {
     view: ArcSwap<View>,

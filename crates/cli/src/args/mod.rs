@@ -133,7 +133,7 @@ pub(crate) struct ComposeArgs {
 pub(crate) struct DependencyArgs {
     /// Where the component of a package is that a WAC file instantiates; default: in the folder `deps` beside the file.
     /// May be given several times.
-    #[arg(long = "dep", value_name = "NAMESPACE:NAME=FILE")]
+    #[arg(id = "dep", long, value_name = "NAMESPACE:NAME=FILE")]
     pub(crate) files: Vec<DependencyFile>,
 }
 

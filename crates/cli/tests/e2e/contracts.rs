@@ -13,14 +13,14 @@ fn contracts_are_laid_out_and_checked() {
     for file in ["a.wit", "deps/other/b.wit"] {
         std::fs::write(wit.join(file), untidy).unwrap();
     }
-    let refused = tenon.run(tenon.data(), ["wit", "fmt", "--check"]).expect_code(1);
+    let refused = tenon.run(tenon.data(), ["wit", "fmt", ".", "--check"]).expect_code(1);
     refused.expect_stderr(&["not-formatted", "wit/a.wit"]);
     assert_eq!(std::fs::read_to_string(wit.join("a.wit")).unwrap(), untidy);
     tenon.run(tenon.data(), ["wit", "fmt"]).expect_code(0);
     let tidy = "package a:b; // mine\ninterface i {\n    f: func();\n}\n";
     assert_eq!(std::fs::read_to_string(wit.join("a.wit")).unwrap(), tidy);
     assert_eq!(std::fs::read_to_string(wit.join("deps/other/b.wit")).unwrap(), untidy, "it is another's");
-    tenon.run(tenon.data(), ["wit", "fmt", "--check"]).expect_code(0);
+    tenon.run(tenon.data(), ["wit", "fmt", ".", "--check"]).expect_code(0);
 
     std::fs::write(wit.join("a.wit"), "package a:b;\ninterface {").unwrap();
     let refused = tenon.run(tenon.data(), ["wit", "fmt"]).expect_code(1);
@@ -37,11 +37,11 @@ fn a_package_of_several_files_is_laid_out() {
     let laid_out = std::fs::read_to_string(tenon.data().join("world.wit")).unwrap();
     assert_eq!(laid_out, "world w {\n    use types.{id};\n    import f: func(id: id);\n}\n");
     tenon.run(tenon.data(), ["wit", "fmt", "."]).expect_code(0);
-    tenon.run(tenon.data(), ["wit", "fmt", "--check"]).expect_code(0);
+    tenon.run(tenon.data(), ["wit", "fmt", ".", "--check"]).expect_code(0);
 
     let deep = tenon.data().join(["folder"; 17].join("/"));
     std::fs::create_dir_all(deep).unwrap();
-    tenon.run(tenon.data(), ["wit", "fmt", "--check"]).expect_code(1).expect_stderr(&["folder-too-large"]);
+    tenon.run(tenon.data(), ["wit", "fmt", ".", "--check"]).expect_code(1).expect_stderr(&["folder-too-large"]);
 }
 
 #[test]
