@@ -41,7 +41,10 @@ fn a_package_of_several_files_is_laid_out() {
 
     let deep = tenon.data().join(["folder"; 17].join("/"));
     std::fs::create_dir_all(deep).unwrap();
-    tenon.run(tenon.data(), ["wit", "fmt", ".", "--check"]).expect_code(1).expect_stderr(&["folder-too-large"]);
+    tenon
+        .run(tenon.data(), ["wit", "fmt", ".", "--check"])
+        .expect_code(1)
+        .expect_stderr(&["folder-too-large"]);
 }
 
 #[test]

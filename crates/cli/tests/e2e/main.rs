@@ -19,7 +19,6 @@ mod granted;
 mod http;
 mod input;
 mod kinds;
-mod languages;
 mod limits;
 mod messages;
 mod reach;

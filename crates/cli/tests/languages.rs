@@ -1,4 +1,12 @@
 //! Every language: from `tenon new` to a served response, and values of every type through components of two languages.
+//!
+//! A test program of its own: its compilers use all of the machine, beside which nothing is in time.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+#[path = "e2e/support.rs"]
+mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +15,7 @@ use std::time::Duration;
 
 use tenon_testkit::client::{call, get};
 
-use crate::support::{composition, tenon};
+use support::{composition, tenon};
 
 /// A first build compiles the language's libraries, and other tests run beside it.
 const BUILD: Duration = Duration::from_secs(420);
