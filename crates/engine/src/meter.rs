@@ -176,12 +176,13 @@ impl Meter {
         // time its thread was off the processor.
         let in_poll = if self.exact.load(Relaxed) { in_poll } else { in_poll.min(2 * nanos(TICK)) };
         let used_up = self.spend(in_poll);
-        self.exact.store(true, Relaxed);
+        // Timed by the wall, it may have been off the processor: that alone makes nobody long.
+        let exact = self.exact.swap(true, Relaxed);
         self.poll_began_ns.store(self.now_ns(), Relaxed);
         if used_up {
             return Err(CpuSpent);
         }
-        let long = self.spent_ns.load(Relaxed) >= nanos(TICK);
+        let long = exact && self.spent_ns.load(Relaxed) >= nanos(TICK);
         self.long.store(long, Relaxed);
         Ok(if long { Turn::Over } else { Turn::GoesOn })
     }

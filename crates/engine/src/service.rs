@@ -469,11 +469,14 @@ impl Service {
                 let request = self.counted(request, &answer).await?;
                 let mut sandbox = self.sandbox(meter, id).await?;
                 let Sandbox { store, made, .. } = &mut sandbox;
-                match made {
-                    Made::Http02(proxy) => self.run_http02(proxy, request, secure, store, answer).await?,
-                    Made::Http03(service) => self.run_http03(service, request, secure, store, answer).await?,
+                let watch = Arc::clone(&answer.watch);
+                let called = match made {
+                    Made::Http02(proxy) => self.run_http02(proxy, request, secure, store, answer).await,
+                    Made::Http03(service) => self.run_http03(service, request, secure, store, answer).await,
                     Made::Plain(_) | Made::Typed(_) => return Err(another_entry()),
-                }
+                };
+                // Before the store is gone, and with it the body: another thread may be looking at that.
+                called.inspect_err(|_| watch.failed.store(true, Relaxed))?;
                 sandbox
             }
             Entry::Plain { handler, export, .. } => {
@@ -629,6 +632,10 @@ impl Service {
             let called = export.call_async(&mut *store, &arguments, &mut results).await;
             called.map(|()| Returned::Whole(Ok(())))
         };
+        if called.is_err() && answer.was_given() {
+            // Before the store is gone, and with it the body: another thread may be looking at that.
+            answer.watch.failed.store(true, Relaxed);
+        }
         let response = match called {
             Ok(Returned::Streamed) => return Ok(Some(sandbox)),
             Ok(Returned::Whole(collected)) => {
@@ -849,7 +856,11 @@ where
             Poll::Ready(ended) => Poll::Ready(Step::Ended(ended)),
             Poll::Pending if waits == Waits::ForAnswer && answer.is_given() => Poll::Ready(Step::Answered),
             Poll::Pending
-                if may_leave == MayLeave::Yes && ending.meter.is_long() && ending.service.aside.is_open() =>
+                if may_leave == MayLeave::Yes
+                    && ending.meter.is_long()
+                    // A sandbox that is used again is back before the next request comes.
+                    && ending.service.resting.is_none()
+                    && ending.service.aside.is_open() =>
             {
                 Poll::Ready(Step::Long)
             }
@@ -876,6 +887,7 @@ where
                 return given;
             }
         };
+        ending.foretell(&ended);
         drop(run);
         let outcome = ending.judge(ended).and_then(|sandbox| {
             let response = answer.take().unwrap_or_else(no_response)?;
@@ -903,6 +915,7 @@ where
 
     fn end(self, ended: Result<Result<Option<Sandbox>, Stop>, CutOff>) {
         let Self { run, mut ending, .. } = self;
+        ending.foretell(&ended);
         drop(run);
         let rested = ending.judge(ended).map(|sandbox| ending.rest(sandbox));
         ending.record(rested.map(|()| true));
@@ -1016,6 +1029,13 @@ struct Ending<R: Recorder> {
 }
 
 impl<R: Recorder> Ending<R> {
+    /// Says that the guest failed before its sandbox is gone, and with it the body: another thread may be looking at that.
+    fn foretell<T>(&self, ended: &Result<Result<T, Stop>, CutOff>) {
+        if !matches!(ended, Ok(Ok(_))) {
+            self.watch.failed.store(true, Relaxed);
+        }
+    }
+
     /// What a guest's end means.
     fn judge<T>(&mut self, ended: Result<Result<T, Stop>, CutOff>) -> Result<T, Failure> {
         let Service { name, limits, pool, parts, .. } = &*self.service;
