@@ -11,8 +11,11 @@ mod language;
 mod limits;
 mod quantity;
 mod reuse;
+mod rollout;
+mod route;
 mod similar;
 pub mod store;
+mod tenancy;
 mod time;
 mod wasi;
 
@@ -30,6 +33,11 @@ pub use language::Language;
 pub use limits::{Authorities, Authority, Limits, OutsideLimits};
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
 pub use reuse::Reuse;
+pub use rollout::{Chosen, ChosenBy, RolloutPlan, STEPS_MAX, Seen, Step, Sticky, Tolerance, Verdict, Worse};
+pub use route::{
+    HOST_BYTES_MAX, InvalidRoute, PATH_BYTES_MAX, ROUTES_MAX, Route, RouteHost, RoutePath, Segment,
+};
 pub use similar::{most_similar, nearest};
+pub use tenancy::{AppId, AppName, InvalidLabel, LABEL_BYTES_MAX, Quota, RevisionNumber, TenantId};
 pub use time::{InvalidTime, format_time, parse_time};
 pub use wasi::{Capability, InterfaceName, PartImport, Standing, standing};
