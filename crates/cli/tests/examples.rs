@@ -140,6 +140,44 @@ fn the_image_processor_reaches_nothing_and_exports_resize() {
 const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAMAAAACCAIAAAASFvFNAAAAEElEQVR42mP4z8AAQQxwFgBB0gX7b/EWxwAAAABJRU5ErkJggg==";
 
+/// A PNG of so many pixels, none of them compressed (RFC 2083; RFC 1950; RFC 1951, section 3.2.4).
+fn png_of(width: u32, height: u32) -> Vec<u8> {
+    let crc = |bytes: &[u8]| {
+        !bytes.iter().fold(u32::MAX, |crc, byte| {
+            (0..8)
+                .fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+        })
+    };
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8], data: &[u8]| {
+        png.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
+        let body = [kind, data].concat();
+        png.extend(&body);
+        png.extend(crc(&body).to_be_bytes());
+    };
+    let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    chunk(b"IHDR", &[&size[..], &[8, 2, 0, 0, 0]].concat());
+    let row = |y: u32| std::iter::once(0).chain((0..width * 3).map(move |x| (x ^ y) as u8));
+    let pixels: Vec<u8> = (0..height).flat_map(row).collect();
+    let mut stored = vec![0x78, 0x01];
+    let blocks = pixels.chunks(u16::MAX.into());
+    let last = blocks.len() - 1;
+    for (index, block) in blocks.enumerate() {
+        let length = u16::try_from(block.len()).unwrap();
+        stored.push(u8::from(index == last));
+        stored.extend(length.to_le_bytes().into_iter().chain((!length).to_le_bytes()));
+        stored.extend(block);
+    }
+    let (a, b) = pixels.iter().fold((1_u32, 0_u32), |(a, b), byte| {
+        let a = (a + u32::from(*byte)) % 65_521;
+        (a, (b + a) % 65_521)
+    });
+    stored.extend((b << 16 | a).to_be_bytes());
+    chunk(b"IDAT", &stored);
+    chunk(b"IEND", b"");
+    png
+}
+
 #[test]
 fn the_image_processor_resizes_over_http() {
     let example = Example::build("image-processor", "tenon.toml");
@@ -159,6 +197,13 @@ fn the_image_processor_resizes_over_http() {
         let answer: Value = serde_json::from_str(&resize(PNG, 3, format).expect(200)).unwrap();
         assert!(STANDARD.decode(answer.as_str().unwrap()).unwrap().starts_with(magic), "{format}");
     }
+    // Several megabytes, as no sender would have them.
+    let large = STANDARD.encode(png_of(1_500, 1_000));
+    assert!(large.len() > 4 << 20, "{}", large.len());
+    let answer: Value = serde_json::from_str(&resize(&large, 30, "png").expect(200)).unwrap();
+    let picture = STANDARD.decode(answer.as_str().unwrap()).unwrap();
+    assert_eq!((&picture[16..20], &picture[20..24]), (&[0, 0, 0, 30][..], &[0, 0, 0, 20][..]));
+
     let refused = resize(PNG, 6, "gif").expect(422);
     assert!(refused.contains("there is no format"), "{refused}");
     let refused = resize("bm8gcGljdHVyZQ==", 6, "png").expect(422);

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use wasmtime::Error;
-use wasmtime::component::{Linker, Val};
+use wasmtime::component::Linker;
 
 use crate::host::Host;
+use crate::value::Val;
 
 /// What a host function does: it is given the arguments and gives back the results, or says why it cannot.
 ///
@@ -57,14 +58,18 @@ impl HostFunctions {
         let mut instance = linker.instance(interface)?;
         for (name, body) in functions {
             let body = Arc::clone(body);
-            instance.func_new(name, move |_, _, arguments, results| {
-                let given = body(arguments).map_err(Error::msg)?;
+            instance.func_new(name, move |_, ty, arguments, results| {
+                let arguments = arguments.iter().zip(ty.params());
+                let arguments = arguments.map(|(value, (_, ty))| Val::from_engine(value.clone(), &ty));
+                let arguments: Option<Vec<Val>> = arguments.collect();
+                let arguments = arguments.ok_or_else(|| Error::msg("an argument cannot be passed on"))?;
+                let given = body(&arguments).map_err(Error::msg)?;
                 if given.len() != results.len() {
                     let what = format!("a host function gave {} results for {}", given.len(), results.len());
                     return Err(Error::msg(what));
                 }
                 for (result, given) in results.iter_mut().zip(given) {
-                    *result = given;
+                    *result = given.into_engine();
                 }
                 Ok(())
             })?;

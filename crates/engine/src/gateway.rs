@@ -20,15 +20,18 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use tenon_model::{ErrorStatus, ExportedFunction, Limits, http_paths, nearest};
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Accessor, Component, ComponentExportIndex, InstancePre, Type, Val};
+use wasmtime::component::{Accessor, Component, ComponentExportIndex, Instance, InstancePre, Type};
 use wasmtime::{AsContextMut, Error};
 use wasmtime_wasi_http::WasiBody;
 
+use crate::canonical::Callee;
 use crate::host::Host;
 use crate::received::{Counted, Lent};
 use crate::respond::Body;
 use crate::transmit::{collect, give_all};
+use crate::value::Val;
 
+pub(crate) use answer::Unsent;
 pub(crate) use arguments::Taken;
 pub(crate) use incoming::Rejected;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -71,6 +74,8 @@ pub(crate) struct Callable {
     export: ComponentExportIndex,
     parameters: Vec<(String, Type)>,
     result: Option<Type>,
+    /// How many core values the result is.
+    flat: usize,
     takes: Form,
     gives: Gives,
     /// Whether there are streams or futures in its types.
@@ -97,6 +102,7 @@ pub(crate) fn callable(engine: &wasmtime::Engine, component: &Component) -> usiz
 struct Signature {
     parameters: Vec<(String, Type)>,
     result: Option<Type>,
+    flat: usize,
     takes: Form,
     gives: Gives,
     transmits: bool,
@@ -145,7 +151,7 @@ impl Gateway {
             let target = match signature {
                 Err(reason) => Err(reason),
                 Ok(signature) => {
-                    let Signature { parameters, result, takes, gives, transmits } = signature;
+                    let Signature { parameters, result, flat, takes, gives, transmits } = signature;
                     let gone = || Error::msg(format!("the export `{name}` cannot be found again"));
                     let interface = match &name.interface {
                         Some(interface) => {
@@ -162,6 +168,7 @@ impl Gateway {
                         export,
                         parameters,
                         result,
+                        flat,
                         takes,
                         gives,
                         transmits,
@@ -340,17 +347,15 @@ impl Callable {
         }
     }
 
-    /// Where the function is in an instance.
-    pub(crate) fn export(&self) -> &ComponentExportIndex {
-        &self.export
-    }
-
-    /// Room for the result.
-    pub(crate) fn results(&self) -> Vec<Val> {
-        match self.gives {
-            Gives::Nothing => Vec::new(),
-            _ => vec![Val::Bool(false)],
-        }
+    /// The function in an instance.
+    pub(crate) fn callee(
+        &self,
+        store: impl AsContextMut<Data = Host>,
+        instance: &Instance,
+    ) -> Result<Callee, Error> {
+        let func = instance.get_func(store, self.export);
+        let func = func.ok_or_else(|| Error::msg("the export cannot be found again"))?;
+        Ok(Callee { func, flat: self.flat })
     }
 
     /// Whether there are streams or futures, which are written or read while the function runs.
@@ -362,12 +367,11 @@ impl Callable {
     pub(crate) fn answer(
         &self,
         headers: &http::HeaderMap,
-        results: Vec<Val>,
+        result: Option<Val>,
         bytes_max: u64,
-    ) -> Result<Response<Body>, String> {
+    ) -> Result<Response<Body>, Unsent> {
         let wants = answer::wanted(headers, self.gives.form());
-        answer::answer(&self.gives, self.status.as_ref(), wants, results.into_iter().next(), bytes_max)
-            .map(protected)
+        answer::answer(&self.gives, self.status.as_ref(), wants, result, bytes_max).map(protected)
     }
 
     /// The response for a stream that the function returned; `None` when it returned something else, or the client wants
@@ -376,10 +380,10 @@ impl Callable {
         &self,
         accessor: &Accessor<Host>,
         headers: &http::HeaderMap,
-        results: &[Val],
+        result: Option<&Val>,
         bytes_max: u64,
     ) -> Result<Option<Streamed>, Error> {
-        let (Some(ty), Some(value)) = (self.gives.good(), stream::of(results)) else { return Ok(None) };
+        let (Some(ty), Some(value)) = (self.gives.good(), stream::of(result)) else { return Ok(None) };
         let form = self.gives.form();
         Ok(match (answer::wanted(headers, form), form) {
             (Media::Lines, _) => {
@@ -406,11 +410,11 @@ impl Callable {
     pub(crate) async fn collect(
         &self,
         accessor: &Accessor<Host>,
-        results: &mut [Val],
+        result: Option<&mut Val>,
         limits: &Limits,
     ) -> Result<(), String> {
-        match (results, &self.result) {
-            ([result], Some(ty)) => collect(accessor, result, ty, limits).await,
+        match (result, &self.result) {
+            (Some(result), Some(ty)) => collect(accessor, result, ty, limits).await,
             _ => Ok(()),
         }
     }
@@ -421,5 +425,5 @@ pub(crate) enum Streamed {
     /// As it is written, until it ends.
     Raw(Response<WasiBody>, Ended),
     /// All of it, or why not.
-    Whole(Result<Response<Body>, String>),
+    Whole(Result<Response<Body>, Unsent>),
 }

@@ -31,7 +31,7 @@ use crate::crowd::{Crowd, Crowds, End, Handler, Inside, Job, Seat, unset_sleep};
 use crate::deliver::{Candidate, Post, Subscriber};
 use crate::engine::{Engine, Guard, Lane, Part};
 use crate::failure::{Failure, Limit, Place};
-use crate::gateway::{Description, Gateway, Problem, Rejected, Route, Streamed, Taken};
+use crate::gateway::{Description, Gateway, Problem, Rejected, Route, Streamed, Taken, Unsent};
 use crate::host::Host;
 use crate::link::{Terms, link};
 use crate::meter::{CutOff, Meter, Metered};
@@ -42,6 +42,7 @@ use crate::reuse::{Made, Resting, Sandbox};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
 use crate::stop::{self, Stop, is_lift_error};
 use crate::store;
+use crate::value::Val;
 
 /// Bytes past the limit on request bodies that are read and thrown away, so that the client can read its refusal.
 const LINGER_BYTES: u64 = 16 << 20;
@@ -593,13 +594,11 @@ impl Service {
         let Sandbox { store, made: Made::Typed(instance), .. } = &mut sandbox else {
             return Err(another_entry());
         };
-        let export = instance.get_func(&mut *store, function.export());
-        let export = export.ok_or_else(|| Error::msg("the export cannot be found again"))?;
-        let mut results = function.results();
+        let callee = function.callee(&mut *store, instance)?;
         let rejected = Rejected::default();
         let bytes_max = self.limits.response_body_bytes;
         let called = if function.transmits() {
-            let (results, answer, rejected) = (&mut results, answer.clone(), &rejected);
+            let (answer, rejected) = (answer.clone(), &rejected);
             let headers = &parts.headers;
             store
                 .run_concurrent(async move |accessor| -> Result<Returned, Error> {
@@ -610,11 +609,11 @@ impl Service {
                         }
                         None => function.give(access.as_context_mut(), &mut arguments),
                     })?;
-                    export.call_concurrent(accessor, &arguments, results).await?;
-                    match function.stream(accessor, headers, results, bytes_max).await? {
+                    let mut result = callee.call_concurrent(accessor, arguments).await?;
+                    match function.stream(accessor, headers, result.as_ref(), bytes_max).await? {
                         None => {
-                            let collected = function.collect(accessor, results, &self.limits).await;
-                            return Ok(Returned::Whole(collected));
+                            let collected = function.collect(accessor, result.as_mut(), &self.limits).await;
+                            return Ok(Returned::Whole(collected.map(|()| result)));
                         }
                         Some(Streamed::Whole(response)) => answer.give(self.typed(response)),
                         Some(Streamed::Raw(response, ended)) => {
@@ -629,8 +628,7 @@ impl Service {
                 .await
                 .flatten()
         } else {
-            let called = export.call_async(&mut *store, &arguments, &mut results).await;
-            called.map(|()| Returned::Whole(Ok(())))
+            callee.call(store, arguments).await.map(|result| Returned::Whole(Ok(result)))
         };
         if called.is_err() && answer.was_given() {
             // Before the store is gone, and with it the body: another thread may be looking at that.
@@ -639,7 +637,8 @@ impl Service {
         let response = match called {
             Ok(Returned::Streamed) => return Ok(Some(sandbox)),
             Ok(Returned::Whole(collected)) => {
-                collected.and_then(|()| function.answer(&parts.headers, results, bytes_max))
+                let answered = |result| function.answer(&parts.headers, result, bytes_max);
+                collected.map_err(Unsent::from).and_then(answered)
             }
             Err(error) => match rejected.take() {
                 // Too late for a response: the one that was begun ends early.
@@ -649,7 +648,7 @@ impl Service {
                 }
                 Some(problem) => return refused(problem),
                 // The guest ended well, and what it returned cannot be taken over.
-                None if is_lift_error(&error) => Err(format!("it cannot be read: {error:#}")),
+                None if is_lift_error(&error) => Err(format!("it cannot be read: {error:#}").into()),
                 None => return Err(error.into()),
             },
         };
@@ -658,9 +657,16 @@ impl Service {
     }
 
     /// A response that was made of what a function returned, or why it cannot be.
-    fn typed(&self, response: Result<Response<Body>, String>) -> Given {
-        let response = response.map_err(|cause| Failure::InvalidResponse { cause })?;
-        self.within_limits(response)
+    fn typed(&self, response: Result<Response<Body>, Unsent>) -> Given {
+        match response {
+            Ok(response) => self.within_limits(response),
+            Err(Unsent::Invalid(cause)) => Err(Failure::InvalidResponse { cause }),
+            Err(Unsent::TooLong) => Err(Failure::Exceeded {
+                limit: Limit::ResponseBody(self.limits.response_body_bytes),
+                cause: "the result is longer than a response's body may be".into(),
+                place: Place::default(),
+            }),
+        }
     }
 
     async fn run_http02(
@@ -944,7 +950,7 @@ type Given = Result<Response<Body>, Failure>;
 /// How a typed function returned.
 enum Returned {
     /// With a result that is all there, or why it cannot be taken over.
-    Whole(Result<(), String>),
+    Whole(Result<Option<Val>, String>),
     /// With a stream, of which the response was made.
     Streamed,
 }

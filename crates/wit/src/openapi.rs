@@ -19,7 +19,7 @@ use wit_parser::{Resolve, Type, TypeDefKind, WorldId};
 
 use crate::contract::decode;
 use crate::render::function_text;
-use functions::{Exported, Form, exported, form, kind, ok_and_err};
+use functions::{Exported, Form, awaited, exported, form, kind, ok_and_err};
 use schema::{Schemas, text};
 
 pub use docs::with_docs;
@@ -132,7 +132,8 @@ pub fn page(name: &str, bytes: &[u8]) -> Result<Page, Diagnostics> {
 fn schemas_of<'a>(resolve: &'a Resolve, functions: &[Exported<'_>]) -> Schemas<'a> {
     let callable = functions.iter().filter(|exported| exported.skipped.is_none());
     let types = callable.flat_map(|exported| {
-        exported.function.params.iter().map(|parameter| parameter.ty).chain(exported.function.result)
+        let result = exported.function.result.map(|ty| awaited(resolve, &ty));
+        exported.function.params.iter().map(|parameter| parameter.ty).chain(result)
     });
     // A result on top becomes two responses: its name, if it has one, is not needed, and its sides are.
     let roots: Vec<Type> = types

@@ -108,13 +108,25 @@ fn streams_futures_and_async_functions_are_read_out() {
 }
 
 #[test]
+fn values_are_passed_in_registers_and_in_memory() {
+    // What an async function gives back is passed like parameters: up to sixteen core values by themselves.
+    assert_eq!(answer("typed-async", "bytes-of([0, 1, 255])"), "ok([0, 1, 255])");
+    assert_eq!(answer("typed-async", "bytes-of([])"), "err(\"there are none\")");
+    let one = "{id: 1, name: \"a\", at: some(0.5), level: high, tags: [\"t\"], marks: {last}, shape: named((\"n\", 7))}";
+    let other = "{id: 18446744073709551615, name: \"\", level: low, tags: [], marks: {}, shape: circle(0.1)}";
+    assert_eq!(answer("typed-async", &format!("one({one})")), one);
+    assert_eq!(answer("typed-async", &format!("one({other})")), other);
+    assert_eq!(answer("typed-async", &format!("two({one}, {other})")), format!("({other}, {one})"));
+}
+
+#[test]
 fn a_stream_that_never_ends_well_is_a_failure() {
     call_with("typed-async", "abandon()", &[]).expect_code(1).expect_stderr(&["guest-trap"]);
     call_with("typed-async", "never()", &["--wall", "300ms"]).expect_code(1);
-    // More values than are taken over.
-    call_with("typed-async", "bytes(3000000)", &[])
+    // More than is taken over.
+    call_with("typed-async", "bytes(3000000)", &["--response-body", "2MiB"])
         .expect_code(1)
-        .expect_stderr(&["invalid-response", "2097152"]);
+        .expect_stderr(&["invalid-response", "more than 2MiB"]);
 }
 
 #[test]

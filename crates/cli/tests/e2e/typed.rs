@@ -1,10 +1,13 @@
 //! Typed exports over HTTP, as a client with JSON sees them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tenon_testkit::client::{Connection, Reply, call, empty, fed, get, request};
-use tenon_testkit::{DEADLINE, Guests, Serving, until};
+use tenon_testkit::{DEADLINE, Guests, Serving, Tenon, until};
 
 use crate::support::{serve, tenon};
 
@@ -204,6 +207,43 @@ fn bytes_may_go_and_come_raw() {
     server.stop();
 }
 
+/// A folder with a manifest that serves the guest `name` under these limits.
+fn app(tenon: &Tenon, name: &str, limits: &str) -> PathBuf {
+    let folder = tenon.data().join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::copy(Guests::get(name), folder.join("app.wasm")).unwrap();
+    let text = format!("[component.app]\npath = \"app.wasm\"\n\n[limits]\n{limits}\n");
+    std::fs::write(folder.join("tenon.toml"), text).unwrap();
+    folder
+}
+
+#[test]
+fn bytes_are_bounded_by_the_limits_and_nothing_else() {
+    let octets = "application/octet-stream";
+    let bytes: Vec<u8> = (0..16 << 20).map(|number: u32| (number >> 8) as u8 ^ number as u8).collect();
+    let tenon = tenon();
+    for (guest, path) in [("typed", "/echo/bytes-of"), ("typed-async", "/api/bytes-of")] {
+        let server = tenon.serve(app(&tenon, guest, "request-body = \"24MiB\"")).start();
+        let raw = send(&server, path, octets, octets, &bytes);
+        assert_eq!((raw.status.as_u16(), raw.body.len()), (200, bytes.len()), "{guest}");
+        assert!(raw.body == bytes, "{guest}");
+        let text = json!({ "value": STANDARD.encode(&bytes) }).to_string();
+        let answer: Value = serde_json::from_str(&post(&server, path, &text).expect(200)).unwrap();
+        assert!(STANDARD.decode(answer.as_str().unwrap()).unwrap() == bytes, "{guest}");
+        server.stop();
+
+        for (limits, status, code) in [
+            ("request-body = \"15MiB\"", 413, "request-too-large"),
+            ("request-body = \"16MiB\"\nresponse-body = \"15MiB\"", 500, "response-body-limit"),
+            ("request-body = \"16MiB\"\nhost-call-bytes = \"15MiB\"", 500, "host-call-limit"),
+        ] {
+            let server = tenon.serve(app(&tenon, guest, limits)).start();
+            send(&server, path, octets, octets, &bytes).expect_failure(status, code);
+            server.stop();
+        }
+    }
+}
+
 #[test]
 fn a_body_is_bounded() {
     let server = serve("typed").args(["--request-body", "1KiB"]).start();
@@ -337,12 +377,41 @@ fn streams_and_futures_within_values_are_read_out() {
     let server = serve("typed-async").start();
     let words = post(&server, "/api/words", "{\"text\": \"a b c\"}");
     assert_eq!(words.expect(200), "[[\"a\",\"b\",\"c\"],3]\n");
-    assert_eq!(post(&server, "/api/later", "{\"value\": \"x\"}").expect(200), "{\"ok\":\"x\"}\n");
+    assert_eq!(post(&server, "/api/later", "{\"value\": \"x\"}").expect(200), "\"x\"\n");
     let report = post(&server, "/api/reported", "{\"number\": 3}").expect(200);
     assert_eq!(
         serde_json::from_str::<Value>(&report).unwrap(),
         json!({ "title": "the title", "lines": [[], ["line 1"], ["line 2", "line 2"]] })
     );
+    server.stop();
+}
+
+#[test]
+fn the_error_of_a_future_is_a_typed_error() {
+    let tenon = tenon();
+    let folder = tenon.data().join("app");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(Guests::get("typed-async"), folder.join("streams.wasm")).unwrap();
+    let text = "[component.streams]\npath = \"streams.wasm\"\n\n\
+                [errors]\n\"fixture:streams/api.level\" = { high = 409 }\n";
+    std::fs::write(folder.join("tenon.toml"), text).unwrap();
+    let server = tenon.serve(&folder).start();
+    let judged = |number: u32, accept: &str| {
+        let body = format!("{{\"number\": {number}}}");
+        send(&server, "/api/judged", "application/json", accept, body.as_bytes())
+    };
+    let failed = judged(0, "");
+    assert_eq!(failed.header("x-error-code"), "", "it is the app's own answer");
+    assert_eq!(failed.expect(422), "\"low\"\n");
+    assert_eq!(judged(200, "").expect(409), "\"high\"\n");
+    assert_eq!(judged(3, "").expect(200), "\"AAEC\"\n");
+    assert_eq!(judged(3, "application/octet-stream").expect(200), "\u{0}\u{1}\u{2}");
+
+    let document = call(server.address(), get("/openapi.json")).expect(200);
+    let document: Value = serde_json::from_str(&document).unwrap();
+    let responses = &document["paths"]["/api/judged"]["post"]["responses"];
+    assert!(responses["409"].is_object() && responses["422"].is_object(), "{responses}");
+    assert!(responses["200"]["content"]["application/octet-stream"].is_object(), "{responses}");
     server.stop();
 }
 

@@ -3,6 +3,8 @@
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{ComponentExportIndex, Type};
 
+use crate::canonical::flat_count;
+
 /// An exported function.
 #[derive(Clone, Debug)]
 pub struct Function {
@@ -10,6 +12,8 @@ pub struct Function {
     name: String,
     pub(crate) ty: ComponentFunc,
     pub(crate) index: ComponentExportIndex,
+    /// How many core values its result is.
+    pub(crate) flat: usize,
 }
 
 /// A name that does not lead to one function.
@@ -30,7 +34,8 @@ impl Function {
         ty: ComponentFunc,
         index: ComponentExportIndex,
     ) -> Self {
-        Self { interface: interface.map(str::to_owned), name: name.to_owned(), ty, index }
+        let flat = flat_count(&ty);
+        Self { interface: interface.map(str::to_owned), name: name.to_owned(), ty, index, flat }
     }
 
     /// The interface that exports it, as the component names it; `None` at the root.

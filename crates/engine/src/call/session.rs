@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use wasmtime::Store;
-use wasmtime::component::{
-    ComponentNamedList, Func, Instance, Lift, Lower, ResourceAny, ResourceType, Type, Val,
-};
+use wasmtime::component::{ComponentNamedList, Func, Instance, Lift, Lower, ResourceAny, ResourceType, Type};
 
 use super::{Callable, Function, transmit};
+use crate::canonical::Callee;
 use crate::crash::{Boundary, Wreck, is_reported, stack};
 use crate::failure::Failure;
 use crate::host::Host;
@@ -17,7 +16,7 @@ use crate::meter::{Meter, Metered};
 use crate::respond::Bill;
 use crate::stop::{Stop, is_lift_error, judge};
 use crate::store;
-use crate::value::{Handles, to_wave};
+use crate::value::{Handles, Val, to_wave};
 
 /// Resources that a session holds for the person; one more is an error.
 const HANDLES_MAX: usize = 10_000;
@@ -110,13 +109,11 @@ impl Session {
         }
         let result = self
             .run(&called, async |sandbox, limits| {
-                let func = func(sandbox, function)?;
+                let callee = Callee { func: func(sandbox, function)?, flat: function.flat };
                 let called = if concurrent {
-                    transmit::call(&mut sandbox.store, func, arguments, limits).await
+                    transmit::call(&mut sandbox.store, callee, arguments, limits).await
                 } else {
-                    let mut results = vec![Val::Bool(false); func.ty(&sandbox.store).results().len()];
-                    let called = func.call_async(&mut sandbox.store, &arguments, &mut results).await;
-                    called.map(|()| results.pop()).map_err(Stop::from)
+                    callee.call(&mut sandbox.store, arguments).await.map_err(Stop::from)
                 };
                 match called {
                     // The guest ended well, and what it returned cannot be taken over.

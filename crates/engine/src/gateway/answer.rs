@@ -4,16 +4,31 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
-use tenon_model::{ErrorStatus, TYPED_ERROR_STATUS, format_bytes};
-use wasmtime::component::Val;
+use tenon_model::{ErrorStatus, TYPED_ERROR_STATUS};
 
 use super::types::{Form, Gives};
 use super::{Media, NDJSON, OCTETS};
 use crate::respond::Body;
-use crate::value::to_json;
+use crate::value::{Val, to_json};
+
+/// Why a result cannot be sent.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// It is not what it should be.
+    Invalid(String),
+    /// It is longer than a response's body may be.
+    TooLong,
+}
+
+impl From<String> for Unsent {
+    fn from(cause: String) -> Self {
+        Self::Invalid(cause)
+    }
+}
 
 /// How a client wants a result. Bytes are sent raw to those who name `application/octet-stream` and do not want JSON
 /// more; a stream is sent as it comes to all who do not want one JSON value more.
@@ -48,7 +63,7 @@ pub(super) fn answer(
     wants: Media,
     result: Option<Val>,
     bytes_max: u64,
-) -> Result<Response<Body>, String> {
+) -> Result<Response<Body>, Unsent> {
     let (returned, ty) = match (result, gives) {
         (None, _) | (_, Gives::Nothing) => return Ok(nothing()),
         (Some(value), Gives::Value(ty)) => (value, ty),
@@ -65,18 +80,19 @@ pub(super) fn answer(
             };
             return json(status, &error, bytes_max);
         }
-        (Some(_), Gives::Result(..)) => return Err("it is not the `result` it should be".into()),
+        (Some(_), Gives::Result(..)) => return Err("it is not the `result` it should be".to_owned().into()),
     };
     if wants == Media::Octets
-        && let Val::List(bytes) = &returned
+        && let Val::Bytes(bytes) = returned
     {
-        return octets(bytes, bytes_max);
+        // Whether it is too long is seen with every response that is there whole.
+        return Ok(super::octets(Body::whole(bytes)));
     }
     json(200, &to_json(&returned, ty), bytes_max)
 }
 
 fn nothing() -> Response<Body> {
-    let mut response = Response::new(Body::whole(bytes::Bytes::new()));
+    let mut response = Response::new(Body::whole(Bytes::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
@@ -89,18 +105,9 @@ fn case(error: &Val) -> Option<&str> {
     }
 }
 
-fn octets(values: &[Val], bytes_max: u64) -> Result<Response<Body>, String> {
-    if values.len() as u64 > bytes_max {
-        return Err(too_long(bytes_max));
-    }
-    let byte = |value: &Val| if let Val::U8(byte) = value { Some(*byte) } else { None };
-    let bytes: Vec<u8> = values.iter().filter_map(byte).collect();
-    Ok(super::octets(Body::whole(bytes)))
-}
-
-fn json(status: u16, value: &Value, bytes_max: u64) -> Result<Response<Body>, String> {
+fn json(status: u16, value: &Value, bytes_max: u64) -> Result<Response<Body>, Unsent> {
     let mut text = Bounded { bytes: Vec::new(), bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) };
-    serde_json::to_writer(&mut text, value).map_err(|_| too_long(bytes_max))?;
+    serde_json::to_writer(&mut text, value).map_err(|_| Unsent::TooLong)?;
     text.bytes.push(b'\n');
     let mut response = Response::new(Body::whole(text.bytes));
     *response.status_mut() = StatusCode::from_u16(status).map_err(|error| error.to_string())?;
@@ -109,13 +116,8 @@ fn json(status: u16, value: &Value, bytes_max: u64) -> Result<Response<Body>, St
 }
 
 /// Bytes as JSON.
-pub(super) fn base64(bytes: &[u8], bytes_max: u64) -> Result<Response<Body>, String> {
+pub(super) fn base64(bytes: &[u8], bytes_max: u64) -> Result<Response<Body>, Unsent> {
     json(200, &Value::from(STANDARD.encode(bytes)), bytes_max)
-}
-
-/// What is said of a result that is too long.
-pub(super) fn too_long(bytes_max: u64) -> String {
-    format!("it is longer than a response's body may be, which is {}", format_bytes(bytes_max))
 }
 
 /// Text that may only become so long.
@@ -187,8 +189,7 @@ mod tests {
     #[test]
     fn a_response_is_bounded() {
         assert!(json(200, &Value::from("12345678"), 10).is_ok());
-        assert!(json(200, &Value::from("123456789"), 10).err().unwrap().contains("longer than"));
-        assert!(octets(&[Val::U8(1), Val::U8(2)], 1).is_err());
+        assert!(matches!(json(200, &Value::from("123456789"), 10), Err(Unsent::TooLong)));
     }
 
     #[test]

@@ -5,13 +5,13 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
 use tenon_model::most_similar;
-use wasmtime::component::{Type, Val};
+use wasmtime::component::Type;
 
 use super::problem::Problem;
 use super::spot;
 use super::types::Form;
 use super::{NDJSON, OCTETS};
-use crate::value::{VALUES_MAX, ValueError, from_json};
+use crate::value::{VALUES_MAX, Val, ValueError, from_json};
 
 /// What a request sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub(super) fn read(
 ) -> Result<Vec<Val>, Problem> {
     let body = body.unwrap_or_default();
     if taken == Taken::Octets {
-        return octets(body);
+        return Ok(vec![Val::Bytes(body)]);
     }
     // A function without parameters, or only with ones that may be left out, needs no body.
     let members = if body.iter().all(u8::is_ascii_whitespace) {
@@ -123,20 +123,6 @@ pub(super) fn read(
         values.push(value);
     }
     Ok(values)
-}
-
-/// The only parameter, as it came.
-fn octets(body: Bytes) -> Result<Vec<Val>, Problem> {
-    // Each byte of a list takes some forty here.
-    if body.len() > VALUES_MAX {
-        return Err(Problem::invalid_arguments(ValueError {
-            pointer: String::new(),
-            expected: format!("at most {VALUES_MAX} bytes for a `list<u8>`"),
-            found: format!("{} bytes", body.len()),
-            mend: Some("a function that takes more has a `stream<u8>`".into()),
-        }));
-    }
-    Ok(vec![Val::List(body.iter().copied().map(Val::U8).collect())])
 }
 
 /// The names of the parameters, for a message.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::Body as _;
-use wasmtime::component::{Type, Val};
+use wasmtime::component::Type;
 use wasmtime::{AsContextMut, Error};
 
 use super::arguments::parse;
@@ -15,11 +15,11 @@ use super::types::Form;
 use crate::host::Host;
 use crate::received::{Counted, Lent};
 use crate::transmit::{Feed, give_feed};
-use crate::value::{ValueError, from_json};
+use crate::value::{Val, ValueError, from_json};
 
 /// Elements that are read in one go.
 const ELEMENTS_MAX: usize = 1_024;
-/// Bytes that are read in one go: as values they take some forty times as much.
+/// Bytes that are read in one go.
 const BYTES_MAX: usize = 64 << 10;
 
 /// Why a body is not what the function takes, if it is not: found out while the function runs, so that the function is
@@ -87,7 +87,7 @@ struct Octets {
 }
 
 impl Feed for Octets {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<Val>, Error>>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Val, Error>>> {
         if self.piece.is_empty() {
             match ready!(next(&mut self.body, context)) {
                 None => return Poll::Ready(None),
@@ -96,7 +96,7 @@ impl Feed for Octets {
             }
         }
         let piece = self.piece.split_to(self.piece.len().min(BYTES_MAX));
-        Poll::Ready(Some(Ok(piece.iter().copied().map(Val::U8).collect())))
+        Poll::Ready(Some(Ok(Val::Bytes(piece))))
     }
 }
 
@@ -108,10 +108,10 @@ struct Lines {
 }
 
 impl Feed for Lines {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<Val>, Error>>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Val, Error>>> {
         loop {
             match self.elements.take() {
-                Ok(Some(elements)) => return Poll::Ready(Some(Ok(elements))),
+                Ok(Some(elements)) => return Poll::Ready(Some(Ok(Val::List(elements)))),
                 Ok(None) => return Poll::Ready(None),
                 Err(Unread::Problem(problem)) => return Poll::Ready(Some(Err(self.rejected.set(*problem)))),
                 Err(Unread::More) => {}

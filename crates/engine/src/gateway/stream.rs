@@ -9,12 +9,13 @@ use serde_json::Value;
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::mpsc::{OwnedPermit, Receiver, Sender, channel};
 use tokio::sync::oneshot;
-use wasmtime::component::{Accessor, Source, StreamConsumer, StreamReader, StreamResult, Type, Val};
+use wasmtime::component::{Accessor, Source, StreamConsumer, StreamReader, StreamResult, Type};
 use wasmtime::{AsContextMut, Error, StoreContextMut};
 
+use super::answer::Unsent;
 use crate::host::Host;
 use crate::transmit::{Sink, pipe};
-use crate::value::to_json;
+use crate::value::{Val, to_json};
 
 /// Pieces that wait for the client; the guest waits when there are as many.
 const PIECES_MAX: usize = 2;
@@ -22,10 +23,10 @@ const PIECES_MAX: usize = 2;
 const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// The stream that a function returned, alone or as the good side of a `result`; `None` when there is none.
-pub(super) fn of(results: &[Val]) -> Option<Val> {
-    match results {
-        [stream @ Val::Stream(_)] => Some(stream.clone()),
-        [Val::Result(Ok(Some(payload)))] if matches!(**payload, Val::Stream(_)) => Some((**payload).clone()),
+pub(super) fn of(result: Option<&Val>) -> Option<Val> {
+    match result? {
+        stream @ Val::Stream(_) => Some(stream.clone()),
+        Val::Result(Ok(Some(payload))) if matches!(**payload, Val::Stream(_)) => Some((**payload).clone()),
         _ => None,
     }
 }
@@ -69,11 +70,11 @@ impl Ended {
 }
 
 /// The whole stream, if it has at most `bytes_max`.
-pub(super) async fn whole(mut chunks: Chunks, bytes_max: u64) -> Result<Bytes, String> {
+pub(super) async fn whole(mut chunks: Chunks, bytes_max: u64) -> Result<Bytes, Unsent> {
     let mut whole = BytesMut::new();
     while let Some(piece) = chunks.0.recv().await {
         if (whole.len() + piece.len()) as u64 > bytes_max {
-            return Err(super::answer::too_long(bytes_max));
+            return Err(Unsent::TooLong);
         }
         whole.extend_from_slice(&piece);
     }
@@ -162,8 +163,8 @@ impl Sink for Lines {
         Poll::Ready(self.permit.is_some())
     }
 
-    fn take(&mut self, elements: Vec<Val>) -> bool {
-        let Some(permit) = self.permit.take() else { return false };
+    fn take(&mut self, elements: Val) -> bool {
+        let (Some(permit), Val::List(elements)) = (self.permit.take(), elements) else { return false };
         let mut lines = String::new();
         for element in elements {
             let value = self.element.as_ref().map_or(Value::Null, |ty| to_json(&element, ty));

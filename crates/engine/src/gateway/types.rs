@@ -5,6 +5,7 @@ use wasmtime::component::Type;
 use wasmtime::component::types::ComponentFunc;
 
 use super::Signature;
+use crate::canonical::flat_count;
 use crate::transmit::{carried, is_payload};
 
 /// Types within one function that are looked at: types share parts, so a small component can have one that is large.
@@ -30,7 +31,7 @@ impl Form {
     }
 }
 
-/// What a function returns.
+/// What a function returns; of a future, what that gives.
 #[derive(Clone, Debug)]
 pub(crate) enum Gives {
     /// Nothing.
@@ -72,12 +73,21 @@ pub(super) fn signature(name: &ExportedFunction, function: &ComponentFunc) -> Re
         [(_, ty)] => form(ty),
         _ => Form::Json,
     };
-    let gives = match function.results().next() {
+    let gives = match function.results().next().map(awaited) {
         None => Gives::Nothing,
         Some(Type::Result(result)) => Gives::Result(result.ok(), result.err()),
         Some(ty) => Gives::Value(ty),
     };
-    Ok(Signature { parameters, result: function.results().next(), takes, gives, transmits: looked.transmits })
+    let (result, flat) = (function.results().next(), flat_count(function));
+    Ok(Signature { parameters, result, flat, takes, gives, transmits: looked.transmits })
+}
+
+/// What there is once a future has given it. One without a payload gives nothing else.
+fn awaited(ty: Type) -> Type {
+    match &ty {
+        Type::Future(future) => future.ty().unwrap_or(ty),
+        _ => ty,
+    }
 }
 
 /// What a value of this type may be sent as.

@@ -7,15 +7,22 @@ use std::task::{Context, Poll};
 use tenon_model::{Limits, format_bytes};
 use tokio::sync::oneshot;
 use wasmtime::AsContextMut;
-use wasmtime::component::{Accessor, Type, Val};
+use wasmtime::component::{Accessor, Type};
 
 use super::sink::{Sink, pipe};
 use super::walk::each_transmit;
 use crate::host::Host;
-use crate::value::VALUES_MAX;
+use crate::value::{VALUES_MAX, Val};
 
 /// What a stream or future gave, or why it cannot be taken over.
-type Collected = Result<Vec<Val>, String>;
+type Collected = Result<Gathered, String>;
+
+/// The elements of a stream: bytes in one piece.
+#[derive(Default)]
+struct Gathered {
+    values: Vec<Val>,
+    bytes: Vec<u8>,
+}
 
 /// Reads out every stream and future in a value, as the guest runs on: a stream becomes the list of its elements, a
 /// future its value.
@@ -35,7 +42,8 @@ pub(crate) async fn collect(
         each_transmit(value, ty, &mut |value, ty| {
             let given = std::mem::replace(value, Val::Bool(false));
             let (sender, receiver) = oneshot::channel();
-            let collector = Collector { items: Ok(Vec::new()), sender: Some(sender), bound: bound.clone() };
+            let collector =
+                Collector { items: Ok(Gathered::default()), sender: Some(sender), bound: bound.clone() };
             pipe(access.as_context_mut(), given, ty, collector)?;
             pending.push(receiver);
             Ok(())
@@ -47,10 +55,11 @@ pub(crate) async fn collect(
     }
     let mut collected = collected.into_iter();
     each_transmit(value, ty, &mut |value, ty| {
-        let mut items = collected.next().unwrap_or_default();
+        let Gathered { mut values, bytes } = collected.next().unwrap_or_default();
         *value = match ty {
-            Type::Stream(_) => Val::List(items),
-            _ => items.pop().ok_or("the guest dropped a future without its value")?,
+            Type::Stream(stream) if matches!(stream.ty(), Some(Type::U8)) => Val::from(bytes),
+            Type::Stream(_) => Val::List(values),
+            _ => values.pop().ok_or("the guest dropped a future without its value")?,
         };
         Ok(())
     })
@@ -76,6 +85,10 @@ impl Bound {
 
     fn take(&self, value: &Val) -> Result<(), String> {
         let (values, bytes) = weight(value);
+        self.take_weight(values, bytes)
+    }
+
+    fn take_weight(&self, values: usize, bytes: usize) -> Result<(), String> {
         let take = |left: &AtomicUsize, amount: usize| {
             left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(amount)).is_ok()
         };
@@ -89,13 +102,14 @@ impl Bound {
     }
 }
 
-/// How many values there are in a value, and how many bytes of text.
+/// How many values there are in a value, and how many bytes.
 fn weight(value: &Val) -> (usize, usize) {
     let sum = |parts: &mut dyn Iterator<Item = &Val>| {
         parts.map(weight).fold((1, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
     };
     match value {
         Val::String(text) => (1, text.len()),
+        Val::Bytes(bytes) => (1, bytes.len()),
         Val::List(items) | Val::Tuple(items) | Val::FixedLengthList(items) => sum(&mut items.iter()),
         Val::Record(fields) => sum(&mut fields.iter().map(|(_, value)| value)),
         Val::Map(entries) => sum(&mut entries.iter().flat_map(|(key, value)| [key, value])),
@@ -119,14 +133,18 @@ impl Sink for Collector {
         Poll::Ready(self.items.is_ok())
     }
 
-    fn take(&mut self, elements: Vec<Val>) -> bool {
+    fn take(&mut self, elements: Val) -> bool {
         let Ok(items) = &mut self.items else { return false };
-        for element in elements {
-            if let Err(cause) = self.bound.take(&element) {
-                self.items = Err(cause);
-                return false;
-            }
-            items.push(element);
+        let taken = match elements {
+            Val::Bytes(bytes) => self.bound.take_weight(0, bytes.len()).map(|()| items.bytes.extend(bytes)),
+            Val::List(elements) => elements
+                .into_iter()
+                .try_for_each(|element| self.bound.take(&element).map(|()| items.values.push(element))),
+            _ => Ok(()),
+        };
+        if let Err(cause) = taken {
+            self.items = Err(cause);
+            return false;
         }
         true
     }
@@ -136,7 +154,7 @@ impl Drop for Collector {
     fn drop(&mut self) {
         if let Some(sender) = self.sender.take() {
             // Nobody is there to receive it when the call was given up.
-            let _ = sender.send(std::mem::replace(&mut self.items, Ok(Vec::new())));
+            let _ = sender.send(std::mem::replace(&mut self.items, Ok(Gathered::default())));
         }
     }
 }

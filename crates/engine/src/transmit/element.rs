@@ -9,38 +9,37 @@ use tenon_model::is_element_size;
 use wasmtime::component::__internal::{
     CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext, LowerContext,
 };
-use wasmtime::component::{ComponentType, Lift, Lower, Type, Val};
+use wasmtime::component::{ComponentType, Lift, Lower, Type};
 use wasmtime::{Error, Result, ValRaw};
 
 use crate::canonical;
+use crate::value::Val;
 
 /// A type that the engine can carry in a stream or a future.
 pub(crate) trait Carried: ComponentType + Lift + Lower + Send + Sync + Unpin + 'static {
-    fn into_val(self) -> Val;
-    /// `None` when the value is of another type.
-    fn from_val(value: Val) -> Option<Self>;
+    /// The list of these elements.
+    fn into_list(elements: Vec<Self>) -> Val;
+    /// The elements of a list; `None` when they are of another type.
+    fn from_list(list: Val) -> Option<Vec<Self>>;
 }
 
 impl Carried for () {
-    fn into_val(self) -> Val {
-        Val::Tuple(Vec::new())
+    fn into_list(elements: Vec<Self>) -> Val {
+        Val::List(elements.iter().map(|()| Val::Tuple(Vec::new())).collect())
     }
 
-    fn from_val(_: Val) -> Option<Self> {
-        Some(())
+    fn from_list(list: Val) -> Option<Vec<Self>> {
+        list.list_len().map(|length| vec![(); length])
     }
 }
 
 impl Carried for u8 {
-    fn into_val(self) -> Val {
-        Val::U8(self)
+    fn into_list(elements: Vec<Self>) -> Val {
+        elements.into()
     }
 
-    fn from_val(value: Val) -> Option<Self> {
-        match value {
-            Val::U8(byte) => Some(byte),
-            _ => None,
-        }
+    fn from_list(list: Val) -> Option<Vec<Self>> {
+        list.into_bytes().map(Into::into)
     }
 }
 
@@ -51,13 +50,16 @@ pub(crate) struct Element<const SIZE: usize>(Val);
 pub(crate) const ANY_SIZE: usize = 0;
 
 impl<const SIZE: usize> Carried for Element<SIZE> {
-    fn into_val(self) -> Val {
-        self.0
+    fn into_list(elements: Vec<Self>) -> Val {
+        Val::List(elements.into_iter().map(|element| element.0).collect())
     }
 
-    fn from_val(value: Val) -> Option<Self> {
-        // Whether it fits is seen when it is written.
-        Some(Self(value))
+    fn from_list(list: Val) -> Option<Vec<Self>> {
+        // Whether they fit is seen when they are written.
+        match list {
+            Val::List(elements) => Some(elements.into_iter().map(Self).collect()),
+            _ => None,
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use wasmtime::component::{
-    Destination, FutureReader, StreamProducer, StreamReader, StreamResult, Type, Val, VecBuffer,
+    Destination, FutureReader, StreamProducer, StreamReader, StreamResult, Type, VecBuffer,
 };
 use wasmtime::{AsContextMut, Error, Result, StoreContextMut};
 
@@ -14,14 +15,16 @@ use super::element::{Carried, WithElement, with_element, with_payload};
 use super::walk::each_transmit;
 use super::{payload, unsupported};
 use crate::host::Host;
+use crate::value::Val;
 
-/// Elements that are handed to a guest in one go.
+/// Elements that are handed to a guest in one go, and bytes.
 const ELEMENTS_MAX: usize = 1_024;
+const BYTES_MAX: usize = 64 << 10;
 
 /// Where the elements of a stream come from.
 pub(crate) trait Feed: Send + 'static {
-    /// The next elements; `None` at the end. An error ends the guest.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<Val>>>>;
+    /// The list of the next elements; `None` at the end. An error ends the guest.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Val>>>;
 }
 
 /// Makes the streams and futures that arguments have in them: where a type says `stream`, the value is the list of its
@@ -38,7 +41,10 @@ pub(crate) fn give_all(
         let given = std::mem::replace(value, Val::Bool(false));
         *value = match (given, ty) {
             (Val::List(items), Type::Stream(_)) => {
-                give(store.as_context_mut(), Given::Elements(Box::new(List(items.into()))), ty)?
+                give(store.as_context_mut(), Given::Elements(Box::new(Whole::Values(items.into()))), ty)?
+            }
+            (Val::Bytes(bytes), Type::Stream(_)) => {
+                give(store.as_context_mut(), Given::Elements(Box::new(Whole::Bytes(bytes))), ty)?
             }
             (given, Type::Future(_)) => give(store.as_context_mut(), Given::Value(given), ty)?,
             _ => return Err(wrong()),
@@ -95,7 +101,8 @@ impl WithElement for Give<'_> {
                 Ok(Val::Stream(reader.try_into_stream_any(&mut store).map_err(engine)?))
             }
             Given::Value(value) => {
-                let value = T::from_val(value).ok_or_else(wrong)?;
+                let value = T::from_list(Val::List(vec![value])).and_then(|mut one| one.pop());
+                let value = value.ok_or_else(wrong)?;
                 let ready = async move { Ok::<T, Error>(value) };
                 let reader = FutureReader::new(&mut store, ready).map_err(engine)?;
                 Ok(Val::Future(reader.try_into_future_any(&mut store).map_err(engine)?))
@@ -129,28 +136,29 @@ impl<T: Carried> StreamProducer<Host> for Producer<T> {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(None) => Ok(StreamResult::Dropped),
             Poll::Ready(Some(Err(error))) => Err(error),
-            Poll::Ready(Some(Ok(elements))) => {
-                let elements: Option<Vec<T>> = elements.into_iter().map(T::from_val).collect();
-                match elements {
-                    Some(elements) => {
-                        destination.set_buffer(elements.into());
-                        Ok(StreamResult::Completed)
-                    }
-                    None => Err(Error::msg(wrong())),
+            Poll::Ready(Some(Ok(elements))) => match T::from_list(elements) {
+                Some(elements) => {
+                    destination.set_buffer(elements.into());
+                    Ok(StreamResult::Completed)
                 }
-            }
+                None => Err(Error::msg(wrong())),
+            },
         })
     }
 }
 
-/// Elements that are there already.
-struct List(VecDeque<Val>);
+/// Elements that are there already: what is left of them.
+enum Whole {
+    Values(VecDeque<Val>),
+    Bytes(Bytes),
+}
 
-impl Feed for List {
-    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Vec<Val>>>> {
-        if self.0.is_empty() {
-            return Poll::Ready(None);
-        }
-        Poll::Ready(Some(Ok(self.0.drain(..self.0.len().min(ELEMENTS_MAX)).collect())))
+impl Feed for Whole {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Val>>> {
+        let list = match self {
+            Self::Values(items) => Val::List(items.drain(..items.len().min(ELEMENTS_MAX)).collect()),
+            Self::Bytes(bytes) => Val::Bytes(bytes.split_to(bytes.len().min(BYTES_MAX))),
+        };
+        Poll::Ready(Some(list).filter(|list| list.list_len() != Some(0)).map(Ok))
     }
 }

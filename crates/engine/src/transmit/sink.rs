@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use wasmtime::component::{
-    FutureConsumer, FutureReader, Source, StreamConsumer, StreamReader, StreamResult, Type, Val,
+    FutureConsumer, FutureReader, Source, StreamConsumer, StreamReader, StreamResult, Type,
 };
 use wasmtime::{Result, StoreContextMut};
 
 use super::element::{Carried, WithElement, with_element, with_payload};
 use super::{payload, unsupported};
 use crate::host::Host;
+use crate::value::Val;
 
 /// Takes the elements of a stream, or the value of a future. It is dropped when the guest has closed it.
 pub(crate) trait Sink: Send + 'static {
@@ -21,8 +22,8 @@ pub(crate) trait Sink: Send + 'static {
     /// Whether there is room for so many elements; `false` when nobody wants them any longer.
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<bool>;
 
-    /// Takes elements, for which there was room; `false` when that was enough.
-    fn take(&mut self, elements: Vec<Val>) -> bool;
+    /// Takes a list of elements, for which there was room; `false` when that was enough.
+    fn take(&mut self, elements: Val) -> bool;
 }
 
 /// Lets `sink` take what a stream or future of the type `ty` gives.
@@ -46,7 +47,7 @@ pub(crate) fn pipe<S: Sink>(
 /// The same without its constant, so that the engine's code for streams is there once for each size of elements only.
 trait AnySink: Send {
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<bool>;
-    fn take(&mut self, elements: Vec<Val>) -> bool;
+    fn take(&mut self, elements: Val) -> bool;
 }
 
 impl<S: Sink> AnySink for S {
@@ -54,7 +55,7 @@ impl<S: Sink> AnySink for S {
         Sink::poll_ready(self, context)
     }
 
-    fn take(&mut self, elements: Vec<Val>) -> bool {
+    fn take(&mut self, elements: Val) -> bool {
         Sink::take(self, elements)
     }
 }
@@ -111,7 +112,7 @@ impl<T: Carried> StreamConsumer<Host> for Consumer<T> {
         if ready > 0 {
             source.read(&mut store, &mut given)?;
         }
-        let more = given.is_empty() || sink.take(given.into_iter().map(Carried::into_val).collect());
+        let more = given.is_empty() || sink.take(T::into_list(given));
         Poll::Ready(Ok(if more { StreamResult::Completed } else { StreamResult::Dropped }))
     }
 }
@@ -132,7 +133,7 @@ impl<T: Carried> FutureConsumer<Host> for Consumer<T> {
         }
         let mut given: Option<T> = None;
         source.read(&mut store, &mut given)?;
-        sink.take(given.into_iter().map(Carried::into_val).collect());
+        sink.take(T::into_list(given.into_iter().collect()));
         Poll::Ready(Ok(()))
     }
 }

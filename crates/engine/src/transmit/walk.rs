@@ -1,6 +1,8 @@
 //! Walks over values by their types.
 
-use wasmtime::component::{Type, Val};
+use wasmtime::component::Type;
+
+use crate::value::Val;
 
 /// The parts of a value with their types, except what is in a stream or a future.
 pub(crate) fn each_child(value: &Val, ty: &Type, f: &mut dyn FnMut(&Val, &Type)) {
@@ -40,7 +42,7 @@ pub(super) fn each_transmit(value: &mut Val, ty: &Type, f: &mut OnTransmit<'_>) 
     match (value, ty) {
         (value, Type::Stream(_) | Type::Future(_)) => f(value, ty),
         (Val::List(items), Type::List(list)) => {
-            // A list of bytes is long, and there is nothing in it.
+            // A list of numbers is long, and there is nothing in it.
             let element = list.ty();
             if !may_have_transmits(&element) {
                 return Ok(());

@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Number, Value};
-use wasmtime::component::{Type, Val};
+use wasmtime::component::Type;
 
 use super::error::ValueError;
 use super::{
-    DEPTH_MAX, Handles, NoHandles, VALUES_MAX, canonical32, canonical64, handle_number, is_bytes, listed,
-    meant, show_type,
+    DEPTH_MAX, Handles, NoHandles, VALUES_MAX, Val, canonical32, canonical64, handle_number, is_bytes,
+    listed, meant, show_type,
 };
 
 /// The standard alphabet (RFC 4648, section 4), written with padding and read with or without.
@@ -75,6 +75,7 @@ impl Writer<'_> {
             (Val::Char(value), _) => Value::from(value.to_string()),
             (Val::String(value), _) => Value::from(value.as_str()),
             (Val::Enum(value), _) => Value::from(value.as_str()),
+            (Val::Bytes(bytes), _) => Value::from(BASE64.encode(bytes)),
             (Val::List(items), Type::List(list)) => self.list(items, Some(&list.ty())),
             (Val::List(items), Type::Stream(stream)) => self.list(items, stream.ty().as_ref()),
             (Val::FixedLengthList(items), Type::FixedLengthList(list)) => self.items(items, &list.ty()),
@@ -135,14 +136,11 @@ impl Writer<'_> {
     }
 
     fn list(&mut self, items: &[Val], element: Option<&Type>) -> Value {
-        if is_bytes(element) {
-            let bytes: Vec<u8> = items
-                .iter()
-                .filter_map(|item| if let Val::U8(byte) = item { Some(*byte) } else { None })
-                .collect();
-            return Value::from(BASE64.encode(bytes));
-        }
         match element {
+            Some(Type::U8) => {
+                let byte = |item: &Val| if let Val::U8(byte) = item { Some(*byte) } else { None };
+                Value::from(BASE64.encode(items.iter().filter_map(byte).collect::<Vec<u8>>()))
+            }
             Some(element) => self.items(items, element),
             None => items.iter().map(|_| Value::Null).collect(),
         }
@@ -247,8 +245,8 @@ impl Reader<'_> {
                 }
                 Val::Enum(name.to_owned())
             }
-            Type::List(list) => Val::List(self.list(json, ty, Some(&list.ty()))?),
-            Type::Stream(stream) => Val::List(self.list(json, ty, stream.ty().as_ref())?),
+            Type::List(list) => self.list(json, ty, Some(&list.ty()))?,
+            Type::Stream(stream) => self.list(json, ty, stream.ty().as_ref())?,
             Type::Future(future) => match future.ty() {
                 Some(ty) => return self.value_at_depth(json, &ty),
                 None if json.is_null() => Val::Tuple(Vec::new()),
@@ -409,22 +407,21 @@ impl Reader<'_> {
         })
     }
 
-    fn list(&mut self, json: &Value, ty: &Type, element: Option<&Type>) -> Result<Vec<Val>, ValueError> {
+    fn list(&mut self, json: &Value, ty: &Type, element: Option<&Type>) -> Result<Val, ValueError> {
         if is_bytes(element) {
             let wrong = || ValueError::new(expected(ty), found(json));
             let text = json.as_str().ok_or_else(|| wrong().mend("bytes are one string, in base64"))?;
-            self.take(text.len() / 4 * 3)?;
             let bytes = BASE64.decode(text).map_err(|error| {
                 ValueError::new("text in base64 (RFC 4648, section 4)", format!("text that is not: {error}"))
             })?;
-            return Ok(bytes.into_iter().map(Val::U8).collect());
+            return Ok(Val::from(bytes));
         }
         let items = json.as_array().ok_or_else(|| ValueError::new(expected(ty), found(json)))?;
         match element {
-            Some(element) => self.items(items, element),
+            Some(element) => self.items(items, element).map(Val::List),
             None => {
                 self.take(items.len())?;
-                Ok(items.iter().map(|_| Val::Tuple(Vec::new())).collect())
+                Ok(Val::List(items.iter().map(|_| Val::Tuple(Vec::new())).collect()))
             }
         }
     }

@@ -12,18 +12,20 @@ mod json;
 mod show;
 #[cfg(test)]
 mod tests;
+mod val;
 mod wave;
 
 pub use error::{ValueError, WaveError};
 pub use json::{from_json, from_json_with, to_json, to_json_with};
 pub use show::{TypeNames, show_type};
-pub use wasmtime::component::{Type, Val};
+pub use val::Val;
+pub use wasmtime::component::Type;
 pub use wave::{Arguments, from_wave, to_wave, to_wave_with};
 
 use wasmtime::component::{ResourceAny, ResourceType};
 
-/// Values that one text may hold, a byte of a `list<u8>` counted as one: each takes some forty bytes of memory here,
-/// however short its text is.
+/// Values that one text may hold: each takes some forty bytes of memory here, however short its text is. A `list<u8>` in
+/// base64 counts as one.
 pub const VALUES_MAX: usize = 2 << 20;
 /// How deeply a value may be nested. The engine refuses types that are deeper, so this only bounds text.
 pub const DEPTH_MAX: usize = 100;

@@ -7,14 +7,15 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use wasmtime::component::wasm_wave::ast::{Node, NodeType};
 use wasmtime::component::wasm_wave::lex::Keyword;
 use wasmtime::component::wasm_wave::parser::{ParserError, ParserErrorKind};
 use wasmtime::component::wasm_wave::untyped::UntypedValue;
-use wasmtime::component::{Type, Val, wasm_wave};
+use wasmtime::component::{Type, wasm_wave};
 
 use super::error::WaveError;
-use super::{Handles, NoHandles, VALUES_MAX, canonical32, canonical64, listed, meant, show_type};
+use super::{Handles, NoHandles, VALUES_MAX, Val, canonical32, canonical64, listed, meant, show_type};
 
 /// Writes a value as WAVE; a resource has no text of its own and becomes `#0`, which is never a handle.
 pub fn to_wave(value: &Val) -> String {
@@ -40,6 +41,13 @@ pub fn from_wave(text: &str, ty: &Type) -> Result<Val, WaveError> {
 
 fn write(text: &mut String, value: &Val, handles: &mut dyn Handles) {
     match value {
+        Val::Bytes(bytes) => {
+            text.push('[');
+            for (index, byte) in bytes.iter().enumerate() {
+                let _ = write!(text, "{}{byte}", if index > 0 { ", " } else { "" });
+            }
+            text.push(']');
+        }
         Val::List(items) | Val::FixedLengthList(items) => sequence(text, '[', items, ']', handles),
         // A tuple has elements; what has none is the unit that a future or a stream without payload carries.
         Val::Tuple(items) => sequence(text, '(', items, ')', handles),
@@ -93,10 +101,9 @@ fn write(text: &mut String, value: &Val, handles: &mut dyn Handles) {
         // Not read out: nothing can be said about them.
         Val::Future(_) => text.push_str("future"),
         Val::Stream(_) => text.push_str("stream"),
-        Val::ErrorContext(_) => text.push_str("error-context"),
         // Numbers, characters and text are the crate's to write.
         plain => {
-            let written = wasm_wave::to_string(plain);
+            let written = wasm_wave::to_string(&plain.clone().into_engine());
             text.push_str(&written.unwrap_or_default());
         }
     }
@@ -322,9 +329,9 @@ impl Reader<'_> {
                 ),
                 _ => return Err(self.wrong(node, ty)),
             },
-            Type::List(list) => Val::List(self.items(node, ty, &list.ty())?),
+            Type::List(list) => self.list(node, ty, &list.ty())?,
             Type::Stream(stream) => match stream.ty() {
-                Some(element) => Val::List(self.items(node, ty, &element)?),
+                Some(element) => self.list(node, ty, &element)?,
                 None => return Err(error(node, "a stream without elements cannot be given")),
             },
             Type::Future(future) => match future.ty() {
@@ -463,6 +470,14 @@ impl Reader<'_> {
             }
             (None, Some(payload)) => Err(error(payload, format!("`{name}` has no value"))),
         }
+    }
+
+    fn list(&mut self, node: &Node, ty: &Type, element: &Type) -> Result<Val, WaveError> {
+        let items = self.items(node, ty, element)?;
+        Ok(match element {
+            Type::U8 => Val::List(items).into_bytes().map_or_else(|| Val::Bytes(Bytes::new()), Val::Bytes),
+            _ => Val::List(items),
+        })
     }
 
     fn items(&mut self, node: &Node, ty: &Type, element: &Type) -> Result<Vec<Val>, WaveError> {

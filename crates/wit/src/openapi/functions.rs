@@ -117,9 +117,18 @@ fn is_transmit_in(resolve: &Resolve, ty: &Type) -> bool {
 
 /// The parts of a function's result: what is returned when all is well, and the error when its type is `result`.
 pub(super) fn ok_and_err(resolve: &Resolve, result: &Type) -> (Option<Type>, Option<Option<Type>>) {
-    match kind(resolve, result) {
+    let result = awaited(resolve, result);
+    match kind(resolve, &result) {
         Some(TypeDefKind::Result(result)) => (result.ok, Some(result.err)),
-        _ => (Some(*result), None),
+        _ => (Some(result), None),
+    }
+}
+
+/// What there is once a future has given it. One without a payload gives nothing else.
+pub(super) fn awaited(resolve: &Resolve, ty: &Type) -> Type {
+    match kind(resolve, ty) {
+        Some(TypeDefKind::Future(Some(payload))) => *payload,
+        _ => *ty,
     }
 }
 

@@ -29,6 +29,15 @@ pub(super) fn values(expected: &Val, found: &Val) -> Option<Difference> {
             let first = items(one, other, |index| format!("[{index}]"));
             first.or_else(|| lengths(one.len(), other.len()))
         }
+        (Val::Bytes(one), Val::Bytes(other)) => {
+            let first = one.iter().zip(other).enumerate().find(|(_, (one, other))| one != other);
+            let first = first.map(|(index, (one, other))| Difference {
+                at: format!("[{index}]"),
+                expected: one.to_string(),
+                found: other.to_string(),
+            });
+            first.or_else(|| lengths(one.len(), other.len()))
+        }
         (Val::Tuple(one), Val::Tuple(other)) => items(one, other, |index| format!(".{index}")),
         (Val::Record(one), Val::Record(other)) => {
             one.iter().zip(other).find_map(|((name, one), (_, other))| {

@@ -10,6 +10,7 @@ wit_bindgen::generate!({
             bytes: async func(length: u32) -> stream<u8>;
             words: async func(text: string) -> tuple<stream<string>, future<u32>>;
             later: async func(value: string) -> future<result<string, string>>;
+            judged: async func(number: u32) -> future<result<list<u8>, level>>;
             shout: async func(text: stream<u8>) -> string;
             never: async func();
             abandon: async func() -> stream<u8>;
@@ -27,6 +28,10 @@ wit_bindgen::generate!({
             enum level { low, high }
             flags marks { first, last }
             variant shape { none, circle(f32), named(tuple<string, u8>) }
+
+            bytes-of: async func(value: list<u8>) -> result<list<u8>, string>;
+            one: async func(value: reading) -> reading;
+            two: async func(a: reading, b: reading) -> tuple<reading, reading>;
 
             readings: async func(number: u32) -> stream<reading>;
             checked: async func(number: u32) -> result<stream<reading>, level>;
@@ -125,6 +130,19 @@ impl Guest for Streams {
         reader
     }
 
+    async fn judged(number: u32) -> FutureReader<Result<Vec<u8>, Level>> {
+        let (writer, reader) = wit_future::new(|| Err(Level::Low));
+        spawn_local(async move {
+            let given = match number {
+                0 => Err(Level::Low),
+                101.. => Err(Level::High),
+                number => Ok((0..number).map(|byte| byte as u8).collect()),
+            };
+            let _ = writer.write(given).await;
+        });
+        reader
+    }
+
     async fn shout(text: StreamReader<u8>) -> String {
         String::from_utf8_lossy(&text.collect().await).to_uppercase()
     }
@@ -133,6 +151,18 @@ impl Guest for Streams {
         let (_writer, reader) = wit_future::new::<u32>(|| 0);
         std::mem::forget(_writer);
         reader.await;
+    }
+
+    async fn bytes_of(value: Vec<u8>) -> Result<Vec<u8>, String> {
+        if value.is_empty() { Err("there are none".to_owned()) } else { Ok(value) }
+    }
+
+    async fn one(value: Reading) -> Reading {
+        value
+    }
+
+    async fn two(a: Reading, b: Reading) -> (Reading, Reading) {
+        (b, a)
     }
 
     async fn readings(number: u32) -> StreamReader<Reading> {
