@@ -61,6 +61,14 @@ impl wasip3::exports::http::handler::Guest for Service {
             }
             "/secret-write" => Ok(text(200, &faults::secret::plant(target.number("key", 1)).to_string())),
             "/secret-read" => Ok(text(200, &faults::secret::find(target.number("key", 1)).to_string())),
+            "/fields" => {
+                let held: Vec<_> = (0..target.number("n", 1)).map(|_| Fields::new()).collect();
+                Ok(text(200, &held.len().to_string()))
+            }
+            "/field" => {
+                let value = vec![b'x'; usize::try_from(target.number("bytes", 1)).unwrap_or_default()];
+                Ok(text(200, &format!("{:?}", Fields::new().append("x-large", &value))))
+            }
             "/error" => Err(ErrorCode::InternalError(Some("the fixture fails on purpose".to_owned()))),
             _ => Ok(text(404, "")),
         }
