@@ -185,6 +185,8 @@ fn what_a_peer_sends_and_how_long_it_takes_is_bounded() {
         assert!(fetch("/never", &[("ms", "200")]).contains("ConnectionReadTimeout"), "{guest}");
         assert!(!fetch("/stall", &[("ms", "200")]).contains("whole"), "{guest}");
         assert_begins(&fetch("/", &[("method", "POST"), ("size", "40000")]), "ok: 200");
+        let early = fetch("/early", &[("method", "POST"), ("size", "40000")]);
+        assert!(early.contains("whole: early"), "{guest}: {early}");
         assert!(fetch("/", &[("method", "POST"), ("size", "200000")]).starts_with("refused"), "{guest}");
 
         let many = |n: &str, more: &[(&str, &str)]| {
@@ -273,7 +275,7 @@ fn a_directory_of_wasi03_is_the_same() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         beside.sort();
-        assert_eq!(beside, ["data", "guest.wasm", "secret", "tenon.toml"], "nothing is planted");
+        assert_eq!(beside, [".tenon", "data", "guest.wasm", "secret", "tenon.toml"], "nothing is planted");
         assert_eq!(fs::read_to_string(tenon.data().join("app/secret")).unwrap(), "SECRET");
         let held: u32 = ask(&server, "/open-many", &[("path", "/data/file"), ("n", "30")]).parse().unwrap();
         assert!((1..10).contains(&held), "{held}");
@@ -473,6 +475,50 @@ fn a_neighbours_grant_cannot_be_borrowed() {
 #[test]
 fn nor_can_a_neighbours_of_wasi03() {
     nothing_is_borrowed("-p3", "wasi:http/client");
+}
+
+#[test]
+fn a_middleware_of_wasi03_hands_on_to_whoever_is_behind_it() {
+    let (peer, stranger, tenon) = (Peer::start(), Peer::start(), tenon());
+    let relayed = |server: &Serving, path: &str, host: SocketAddr| {
+        let mut request = get(path);
+        request.headers_mut().insert("host", host.to_string().parse().unwrap());
+        call(server.address(), request)
+    };
+    // Alone, that is the host of the request, as far as it was granted.
+    let server = granted(&tenon, "relaying-p3", &[&http(peer.address(), ", private = true")], "").start();
+    let reply = relayed(&server, "/there", peer.address());
+    assert_eq!(reply.header("x-relayed"), "yes");
+    assert_eq!(reply.expect(200), "hello from /there");
+    let refused = relayed(&server, "/there", stranger.address());
+    assert!(refused.status.is_server_error(), "{refused:?}");
+    server.logged(&["not granted", "relaying-p3", &stranger.address().to_string()]);
+    assert_eq!((peer.heads().len(), stranger.heads().len()), (1, 0));
+    server.stop();
+    granted(&tenon, "relaying-p3", &[], "").refused().expect_code(1).expect_stderr(&[
+        "import-not-granted",
+        "wasi:http/handler@0.3.",
+        r#""wasi:http" = [{ host ="#,
+    ]);
+
+    // In a composition it is the component that it is joined to, and needs no grant.
+    let folder = tenon.data().join("chain");
+    fs::create_dir_all(&folder).unwrap();
+    for guest in ["relaying-p3", "service-p3"] {
+        fs::copy(Guests::get(guest), folder.join(format!("{guest}.wasm"))).unwrap();
+    }
+    let manifest = "[component.front]\npath = \"relaying-p3.wasm\"\n\
+        [component.back]\npath = \"service-p3.wasm\"\n\
+        [component.front.imports]\n\"wasi:http/handler\" = { component = \"back\" }\n";
+    fs::write(folder.join("tenon.toml"), manifest).unwrap();
+    let server = tenon.serve(&folder).start();
+    let reply = relayed(&server, "/ok", peer.address());
+    assert_eq!(reply.header("x-relayed"), "yes");
+    assert_eq!(reply.expect(200), "ok\n");
+    let large = call(server.address(), tenon_testkit::client::post("/echo", vec![b'x'; 300_000]));
+    assert_eq!(large.expect(200).len(), 300_000);
+    assert_eq!(peer.heads().len(), 1, "nobody else was asked");
+    server.stop();
 }
 
 #[test]
