@@ -46,6 +46,18 @@ fn resources_are_held_up_to_the_limit() {
 }
 
 #[test]
+fn streams_and_calls_that_are_not_over_count_as_resources() {
+    for path in ["/streams", "/waits"] {
+        let server = serve("service-p3").args(["--handles", "100"]).start();
+        assert_eq!(call(server.address(), get(&format!("{path}?n=30"))).expect(200), "30");
+        let most = format!("{path}?n=200");
+        fails(&server, &most, 500, "handle-limit", &["service-p3", "handles 100"]);
+        assert_eq!(call(server.address(), get("/ok")).expect(200), "ok\n");
+        server.stop();
+    }
+}
+
+#[test]
 fn one_call_copies_up_to_the_limit() {
     let server = serve("plain-chaos").args(["--host-call-bytes", "64KiB"]).start();
     assert_eq!(call(server.address(), get("/big?bytes=60000")).expect(200).len(), 60_000);

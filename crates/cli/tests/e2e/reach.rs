@@ -367,6 +367,23 @@ fn sockets_of_wasi03_are_the_same() {
 }
 
 #[test]
+fn a_sandbox_of_wasi03_that_opened_a_socket_is_not_used_again() {
+    let (peer, tenon) = (Peer::start(), tenon());
+    let grant = format!(
+        r#""wasi:sockets" = [{{ protocol = "tcp", direction = "connect", host = "127.0.0.1", port = {} }}]"#,
+        peer.address().port()
+    );
+    let server = granted(&tenon, "reaching-p3", &[&grant, HTTP_NOWHERE], "");
+    let server = server.args(["--workers", "1", "--reuse-requests", "100"]).start();
+    let count = || ask(&server, "/counter", &[]);
+    assert_eq!([count(), count()], ["1", "2"]);
+    let port = peer.address().port().to_string();
+    assert!(ask(&server, "/connect", &[("port", &port)]).contains("hello from /hello"));
+    assert_eq!([count(), count()], ["1", "2"], "after a socket");
+    server.stop();
+}
+
+#[test]
 fn listening_needs_its_own_direction() {
     let tenon = tenon();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

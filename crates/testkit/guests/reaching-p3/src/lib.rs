@@ -1,5 +1,7 @@
 //! The `wasi:http` service world of WASI 0.3 that reaches outside on request: the path chooses where.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use faults::Target;
 use wasip3::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
@@ -11,6 +13,8 @@ mod escape;
 wasip3::http::service::export!(Service);
 
 struct Service;
+
+static REQUESTS: AtomicU32 = AtomicU32::new(0);
 
 impl wasip3::exports::http::handler::Guest for Service {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
@@ -49,6 +53,7 @@ impl wasip3::exports::http::handler::Guest for Service {
                 wasip3::cli::environment::get_environment(),
                 wasip3::cli::environment::get_arguments()
             ),
+            "/counter" => (REQUESTS.fetch_add(1, Ordering::Relaxed) + 1).to_string(),
             "/clock" => wasip3::clocks::system_clock::now().seconds.to_string(),
             "/random" => {
                 let bytes = wasip3::random::random::get_random_bytes(16);
