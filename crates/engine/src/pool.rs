@@ -81,14 +81,19 @@ impl PageScan {
     /// Looks at this machine.
     pub fn probe() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).ok();
-        let Some(release) = read("/proc/sys/kernel/osrelease") else {
+        Self::judge(read("/proc/sys/kernel/osrelease").as_deref(), read("/sys/kernel/mm/ksm/run").as_deref())
+    }
+
+    /// What holds for this kernel, with same-page merging set so: the contents of the two files, where they are there.
+    fn judge(release: Option<&str>, merging: Option<&str>) -> Self {
+        let Some(release) = release else {
             return Self::Unsound("not Linux".into());
         };
-        if kernel_version(&release).is_none_or(|version| version < KERNEL_WITH_SCAN) {
+        if kernel_version(release).is_none_or(|version| version < KERNEL_WITH_SCAN) {
             let (major, minor) = KERNEL_WITH_SCAN;
             return Self::Unsound(format!("the kernel is {}, and {major}.{minor} has it", release.trim()));
         }
-        match read("/sys/kernel/mm/ksm/run") {
+        match merging {
             Some(run) if run.trim() != "0" => {
                 Self::Unsound("same-page merging is on (/sys/kernel/mm/ksm/run)".into())
             }
@@ -175,6 +180,23 @@ impl PoolReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_are_scanned_where_that_is_sound_and_nowhere_else() {
+        for (release, merging) in [("6.7.0", None), ("6.12.1-amd64\n", Some("0\n")), ("7.0.0", Some("0"))] {
+            assert_eq!(PageScan::judge(Some(release), merging), PageScan::Sound, "{release} {merging:?}");
+        }
+        for (release, merging, why) in [
+            (None, None, "not Linux"),
+            (Some("6.6.99\n"), Some("0"), "6.7 has it"),
+            (Some("nonsense"), Some("0"), "6.7 has it"),
+            (Some("6.12.1"), Some("1\n"), "same-page merging is on"),
+            (Some("6.12.1"), Some("2"), "same-page merging is on"),
+        ] {
+            let found = PageScan::judge(release, merging);
+            assert!(found.to_string().starts_with("off: ") && found.to_string().contains(why), "{found}");
+        }
+    }
 
     #[test]
     fn kernels_are_told_apart() {

@@ -1,8 +1,8 @@
 //! Nothing of one call is there in the next: of the same component or of another, in whatever place of the pool.
 //!
-//! Two guests write a secret over everything they have: every word of their memories, globals, tables. Each looks for
-//! the secrets of both in everything a fresh sandbox has. The pool is small, so that every place is used over and over,
-//! by both in turn.
+//! Guests write a secret over everything they have: every word of their memories, globals, tables. Each looks for the
+//! secrets of all in everything a fresh sandbox has. The pool is small, so that every place is used over and over, by
+//! different ones in turn. There are guests for both engines: the one with support for WASI 0.3, and the one without.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -17,8 +17,10 @@ use tenon_model::{
 };
 use tenon_state::{Embedded, Quota};
 
-/// Calls of each guest that look for secrets.
+/// Calls that look for secrets, or for handles, on each of the two engines.
 const LOOKS: usize = 10_000;
+/// What only a component with async functions has, though this one does nothing with it: it runs on the other engine.
+const CONCURRENT: &str = "(type (future u32))";
 /// Every so many calls a secret is planted.
 const PLANT_EVERY: usize = 8;
 /// Places in the pool.
@@ -26,10 +28,10 @@ const PLACES: u32 = 2;
 
 /// Memory of `pages` at the start and `grow` more when a secret is planted, with data of its own at the end of the
 /// first page, which an image of the initial memory holds.
-fn guest(pages: u32, grow: u32) -> Vec<u8> {
+fn guest(pages: u32, grow: u32, more: &str) -> Vec<u8> {
     let text = format!(
         r#"
-(component
+(component {more}
   (core module $m
     (memory (export "memory") {pages})
     (data (i32.const 65000) "what the component starts with")
@@ -106,7 +108,13 @@ async fn no_secret_of_any_guest_is_found_by_any_other() {
     let engine = Engine::new(Pool { instances: PLACES, ..Pool::default() }).unwrap();
     let artifacts = Artifacts::open(folder.path()).unwrap();
     // One fits what is kept resident of a place, the other does not; their images differ.
-    let guests = [("small", guest(1, 1)), ("large", guest(24, 8))].map(|(name, bytes)| {
+    let guests = [
+        ("small", guest(1, 1, "")),
+        ("large", guest(24, 8, "")),
+        ("small-concurrent", guest(1, 1, CONCURRENT)),
+        ("large-concurrent", guest(24, 8, CONCURRENT)),
+    ];
+    let guests = guests.map(|(name, bytes)| {
         let source = Source { name, bytes: &bytes, parts: &Vec::new, contract: &|| None };
         let stored = artifacts.get(&engine, &source).unwrap();
         let (authorities, backends) = (Authorities::default(), Backends::default());
@@ -117,23 +125,26 @@ async fn no_secret_of_any_guest_is_found_by_any_other() {
     });
 
     // The test can see: within one sandbox, what was planted is found.
-    let mut session = guests[0].session("seen".into());
-    let (plant, look) = (guests[0].find("plant").unwrap().clone(), guests[0].find("look").unwrap().clone());
-    session.call(&plant, vec![Val::U64(5)]).await.unwrap();
-    let seen = session.call(&look, vec![Val::U64(5)]).await.unwrap();
-    assert!(matches!(seen, Some(Val::U32(words)) if words >= 16_000), "{seen:?}");
-    drop(session);
+    for guest in &guests {
+        let mut session = guest.session("seen".into());
+        let (plant, look) = (guest.find("plant").unwrap().clone(), guest.find("look").unwrap().clone());
+        session.call(&plant, vec![Val::U64(5)]).await.unwrap();
+        let seen = session.call(&look, vec![Val::U64(5)]).await.unwrap();
+        assert!(matches!(seen, Some(Val::U32(words)) if words >= 16_000), "{seen:?}");
+    }
 
-    let mut last = [0x5ec2_e7ff_0000_0001, 0x5ec2_e7ff_0000_0002];
-    for turn in 0..LOOKS {
-        if turn % PLANT_EVERY == 0 {
-            let who = turn / PLANT_EVERY % 2;
+    let count = guests.len();
+    let mut last: Vec<u64> = (0..count as u64).map(|who| 0x5ec2_e7ff_0000_0001 + who).collect();
+    // Each engine has two of the guests, and so gets half of the looks of a turn.
+    for turn in 0..LOOKS / 2 {
+        if turn % (PLANT_EVERY / 2) == 0 {
+            let who = turn / (PLANT_EVERY / 2) % count;
             last[who] = 0x5ec2_e700_0000_0000 | turn as u64;
             assert!(call(&guests[who], "plant", last[who]).await >= 16_000);
         }
-        // Both look, each for the other's secret and its own.
+        // All look, each for another's secret in turn, and its own.
         for (who, guest) in guests.iter().enumerate() {
-            let secret = last[(turn + who) % 2];
+            let secret = last[(turn + who) % count];
             assert_eq!(call(guest, "look", secret).await, 0, "turn {turn}, guest {who}");
         }
     }
@@ -322,45 +333,105 @@ fn all_of_it(folder: &std::path::Path) -> Authorities {
     Authorities { whole: Authority { grants, ..Authority::default() }, ..Authorities::default() }
 }
 
+/// What a stream's ends, a future's readable end and a set of waitables are called in the guest below.
+const WAITABLE_KINDS: u32 = 4;
+
+/// Makes a stream, a future and a set of waitables, and leaves them all open.
+/// `try` drops one handle of one kind, which fails for a number that does not stand for one of that kind.
+const WAITER: &str = r#"
+(component
+  (type $stream (stream u8))
+  (type $future (future u8))
+  (core func $stream-new (canon stream.new $stream))
+  (core func $drop-stream-readable (canon stream.drop-readable $stream))
+  (core func $drop-stream-writable (canon stream.drop-writable $stream))
+  (core func $future-new (canon future.new $future))
+  (core func $drop-future-readable (canon future.drop-readable $future))
+  (core func $set-new (canon waitable-set.new))
+  (core func $drop-set (canon waitable-set.drop))
+  (core module $guest
+    (import "h" "stream-new" (func $stream-new (result i64)))
+    (import "h" "drop-stream-readable" (func $drop-stream-readable (param i32)))
+    (import "h" "drop-stream-writable" (func $drop-stream-writable (param i32)))
+    (import "h" "future-new" (func $future-new (result i64)))
+    (import "h" "drop-future-readable" (func $drop-future-readable (param i32)))
+    (import "h" "set-new" (func $set-new (result i32)))
+    (import "h" "drop-set" (func $drop-set (param i32)))
+    ;; The numbers of what was made, in bits: one for each kind that there is.
+    (func (export "plant") (result i32)
+      (local $stream i64) (local $future i64)
+      (local.set $stream (call $stream-new))
+      (local.set $future (call $future-new))
+      (i32.or (i32.or (i32.or
+        (i32.wrap_i64 (local.get $stream))
+        (i32.shl (i32.wrap_i64 (i64.shr_u (local.get $stream) (i64.const 32))) (i32.const 4)))
+        (i32.shl (i32.wrap_i64 (local.get $future)) (i32.const 8)))
+        (i32.shl (call $set-new) (i32.const 12))))
+    (func (export "try") (param $kind i32) (param $number i32) (result i32)
+      (block $set (block $future (block $writable (block $readable
+        (br_table $readable $writable $future $set (local.get $kind)))
+        (call $drop-stream-readable (local.get $number))
+        (return (i32.const 1)))
+        (call $drop-stream-writable (local.get $number))
+        (return (i32.const 1)))
+        (call $drop-future-readable (local.get $number))
+        (return (i32.const 1)))
+      (call $drop-set (local.get $number))
+      (i32.const 1)))
+  (core instance $host
+    (export "stream-new" (func $stream-new))
+    (export "drop-stream-readable" (func $drop-stream-readable))
+    (export "drop-stream-writable" (func $drop-stream-writable))
+    (export "future-new" (func $future-new))
+    (export "drop-future-readable" (func $drop-future-readable))
+    (export "set-new" (func $set-new)) (export "drop-set" (func $drop-set)))
+  (core instance $i (instantiate $guest (with "h" (instance $host))))
+  (func (export "plant") (result u32) (canon lift (core func $i "plant")))
+  (func (export "try") (param "kind" u32) (param "number" u32) (result u32) (canon lift (core func $i "try"))))
+"#;
+
 /// Whether this number stands for something of this kind in the sandbox of `session`.
 async fn is_there(callable: &Arc<Callable>, session: &mut Session, kind: u32, number: u32) -> bool {
     let function = callable.find("try").unwrap().clone();
     match session.call(&function, vec![Val::U32(kind), Val::U32(number)]).await {
         Ok(_) => true,
         Err(Failure::Trap { cause, .. }) => {
-            assert!(cause.contains("handle index"), "it failed for another reason: {cause}");
+            assert!(cause.contains("handle"), "it failed for another reason: {cause}");
             false
         }
         Err(failure) => panic!("{failure}"),
     }
 }
 
-#[tokio::test]
-async fn no_handle_that_was_left_open_is_there_in_another_sandbox() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+/// Two services of the component `text`, which may do the same.
+fn squatters(folder: &std::path::Path, text: &str) -> [Arc<Callable>; 2] {
+    let data = folder.join("data");
+    std::fs::create_dir_all(&data).unwrap();
     let engine = Engine::new(Pool { instances: PLACES, ..Pool::default() }).unwrap();
-    let artifacts = Artifacts::open(folder.path()).unwrap();
-    let store = Arc::new(Embedded::open(&folder.path().join("store"), Quota::default()).unwrap());
+    let artifacts = Artifacts::open(folder).unwrap();
+    let store = Arc::new(Embedded::open(&folder.join("store"), Quota::default()).unwrap());
     let mut stores = Stores::default();
     stores.keyvalue.insert(StoreName::Embedded, store);
     let backends = Backends { stores, ..Backends::default() };
-    let bytes = wat::parse_str(SQUATTER).unwrap();
-    // The other one may do the same, and is another service.
-    let guests = ["squatter", "neighbour"].map(|name| {
+    let bytes = wat::parse_str(text).unwrap();
+    ["squatter", "neighbour"].map(|name| {
         let source = Source { name, bytes: &bytes, parts: &Vec::new, contract: &|| None };
         let stored = artifacts.get(&engine, &source).unwrap();
         let (limits, authorities) = (Limits::default(), all_of_it(&data));
         let terms = Terms { name, file: name, limits, authorities: &authorities, backends: &backends };
-        let callable = Callable::new(&engine, stored, &terms).unwrap();
-        Arc::new(callable)
-    });
+        Arc::new(Callable::new(&engine, stored, &terms).unwrap())
+    })
+}
+
+/// Nothing of `kinds` kinds that a sandbox leaves open is there in another.
+async fn nothing_is_left_open(text: &str, kinds: u32) {
+    let folder = tempfile::tempdir().unwrap();
+    let guests = squatters(folder.path(), text);
     let plant = guests[0].find("plant").unwrap().clone();
 
     // The test can see: within the sandbox that opened it, each is there under its number and under no other.
     let mut numbers = Vec::new();
-    for kind in 0..KINDS {
+    for kind in 0..kinds {
         let mut session = guests[0].session("seen".into());
         let Some(Val::U32(bits)) = session.call(&plant, vec![]).await.unwrap() else { panic!("no numbers") };
         let number = bits >> (4 * kind) & 15;
@@ -378,7 +449,7 @@ async fn no_handle_that_was_left_open_is_there_in_another_sandbox() {
         let mut squatter = guests[0].session("squatter".into());
         squatter.call(&plant, vec![]).await.unwrap();
         for number in 1..=NUMBERS {
-            for kind in 0..KINDS {
+            for kind in 0..kinds {
                 // Both places of the pool, in turn: while it is there, and when it was thrown away.
                 if number > NUMBERS / 2 {
                     squatter = guests[0].session("gone".into());
@@ -395,4 +466,14 @@ async fn no_handle_that_was_left_open_is_there_in_another_sandbox() {
         numbers.iter().all(|number| (1..=NUMBERS).contains(number)),
         "{numbers:?} were among those tried"
     );
+}
+
+#[tokio::test]
+async fn no_handle_that_was_left_open_is_there_in_another_sandbox() {
+    nothing_is_left_open(SQUATTER, KINDS).await;
+}
+
+#[tokio::test]
+async fn nor_is_a_stream_a_future_or_a_set_of_waitables() {
+    nothing_is_left_open(WAITER, WAITABLE_KINDS).await;
 }

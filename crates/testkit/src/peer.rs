@@ -1,7 +1,7 @@
 //! What a guest that reaches outside finds there: an HTTP/1.1 server that does as the path says.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -24,6 +24,12 @@ impl Peer {
     /// | `/never` | no answer |
     /// | `/stall` | half a body, and no more |
     /// | `/half` | half a body, and the end of the connection |
+    /// | `/head` | the head of the request |
+    /// | `/echo` | the body of the request |
+    /// | `/digest` | how long the body of the request is |
+    /// | `/early` | `early`, before the body of the request is read, and the end of the connection |
+    /// | `/deaf` | no answer, and nothing of the body is read |
+    /// | `/trailers` | `summed` in chunks, and `x-sum: 1234` after it |
     /// | all else | `hello from PATH` |
     ///
     /// # Panics
@@ -67,22 +73,17 @@ impl Peer {
             }
         }
         self.heads.lock().unwrap_or_else(PoisonError::into_inner).push(head.clone());
-        if head.contains("transfer-encoding: chunked") {
-            let mut last = Vec::new();
-            while !last.ends_with(b"0\r\n\r\n") {
-                let mut chunk = [0; 4096];
-                let count = reader.read(&mut chunk).ok().filter(|count| *count > 0)?;
-                last.extend_from_slice(&chunk[..count]);
-                last.drain(..last.len().saturating_sub(5));
-            }
-        }
         let target = head.split(' ').nth(1)?;
         let (path, size) = target.split_once('?').unwrap_or((target, ""));
         let size = size.parse::<usize>().unwrap_or(0);
+        let content = match path {
+            "/early" | "/deaf" => Vec::new(),
+            _ => content(&head, &mut reader)?,
+        };
         let mut stream = stream;
         let mut reply = |status: &str, fields: &str, length: usize, body: &[u8]| {
-            let head =
-                format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n{fields}\r\n");
+            let common = "x-peer: yes\r\nconnection: close\r\n";
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{common}{fields}\r\n");
             stream.write_all(head.as_bytes()).ok()?;
             stream.write_all(body).ok()
         };
@@ -90,7 +91,25 @@ impl Peer {
             "/redirect" => reply("302 Found", "location: /hello\r\n", 0, b""),
             "/big" => reply("200 OK", "", size, &vec![b'z'; size]),
             "/headers" => reply("200 OK", &format!("x-long: {}\r\n", "h".repeat(size)), 0, b""),
-            "/never" => {
+            "/head" => reply("200 OK", "", head.len(), head.as_bytes()),
+            "/echo" => reply("200 OK", "", content.len(), &content),
+            "/digest" => {
+                let told = format!("{} bytes", content.len());
+                reply("200 OK", "", told.len(), told.as_bytes())
+            }
+            "/early" => {
+                reply("200 OK", "", 5, b"early")?;
+                // What is closed with something unread in it takes the answer with it.
+                stream.shutdown(Shutdown::Write).ok()?;
+                std::io::copy(&mut reader, &mut std::io::sink()).ok().map(|_| ())
+            }
+            "/trailers" => stream
+                .write_all(
+                    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\nconnection: close\r\n\r\n\
+                      3\r\nsum\r\n3\r\nmed\r\n0\r\nx-sum: 1234\r\nkeep-alive: timeout=1\r\n\r\n",
+                )
+                .ok(),
+            "/never" | "/deaf" => {
                 thread::sleep(Duration::from_secs(600));
                 None
             }
@@ -106,6 +125,29 @@ impl Peer {
             }
         }
     }
+}
+
+/// The body of a request, in either of the ways it may be sent (RFC 9112, section 6).
+fn content(head: &str, reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
+    let head = head.to_ascii_lowercase();
+    let mut content = Vec::new();
+    if head.contains("transfer-encoding: chunked") {
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
+            let size = usize::from_str_radix(line.trim().split(';').next()?, 16).ok()?;
+            let mut chunk = vec![0; size + 2];
+            reader.read_exact(&mut chunk).ok()?;
+            content.extend_from_slice(&chunk[..size]);
+            if size == 0 {
+                return Some(content);
+            }
+        }
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    content.resize(length.unwrap_or(0), 0);
+    reader.read_exact(&mut content).ok()?;
+    Some(content)
 }
 
 /// A UDP socket on a free port of 127.0.0.1 that sends back what it gets.

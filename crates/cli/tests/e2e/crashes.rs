@@ -138,16 +138,21 @@ fn the_part_of_a_composition_is_named() {
 
 #[test]
 fn deadlines_and_memory_are_reported_with_what_was_used() {
-    let server = serve("plain-chaos").args(["--cpu", "200ms", "--memory", "16MiB", "--wall", "20s"]).start();
-    let cpu = crash(&server, "/loop", "cpu-1", 504, "cpu-deadline");
-    assert_eq!(cpu["outcome"]["limit"], "cpu 200ms");
-    assert!(cpu["use"]["cpu_us"].as_u64() >= Some(200_000) && cpu["use"]["cpu_limit_us"] == 200_000, "{cpu}");
-    assert!(cpu["stack"].to_string().contains("spin_forever"), "{cpu}");
-    let memory = crash(&server, "/oom", "memory-1", 500, "out-of-memory");
-    assert_eq!(memory["use"]["memory_limit_bytes"], 16 << 20);
-    let used = memory["use"]["memory_bytes"].as_u64().unwrap();
-    assert!((1..=16 << 20).contains(&used), "{memory}");
-    server.stop();
+    for guest in ["plain-chaos", "service-p3"] {
+        let server = serve(guest).args(["--cpu", "200ms", "--memory", "16MiB", "--wall", "20s"]).start();
+        let cpu = crash(&server, "/loop", "cpu-1", 504, "cpu-deadline");
+        assert_eq!(cpu["outcome"]["limit"], "cpu 200ms");
+        assert_eq!(cpu["use"]["cpu_limit_us"], 200_000);
+        // Time on the processor, whatever else this machine does: stopped within 50 ms of its budget.
+        let used = cpu["use"]["cpu_us"].as_u64().unwrap();
+        assert!((200_000..250_000).contains(&used), "{guest}: {cpu}");
+        assert!(cpu["stack"].to_string().contains("spin_forever"), "{guest}: {cpu}");
+        let memory = crash(&server, "/oom", "memory-1", 500, "out-of-memory");
+        assert_eq!(memory["use"]["memory_limit_bytes"], 16 << 20);
+        let used = memory["use"]["memory_bytes"].as_u64().unwrap();
+        assert!((1..=16 << 20).contains(&used), "{guest}: {memory}");
+        server.stop();
+    }
 }
 
 #[test]

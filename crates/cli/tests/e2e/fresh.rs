@@ -3,7 +3,7 @@
 use tenon_testkit::Serving;
 use tenon_testkit::client::{Connection, call, get};
 
-use crate::support::serve;
+use crate::support::{serve, tenon};
 
 const CONNECTIONS: usize = 4;
 
@@ -91,4 +91,15 @@ fn a_counter_never_counts() {
         }
         server.stop();
     }
+}
+
+#[test]
+fn how_a_sandbox_is_reset_is_said_at_the_start_and_by_doctor() {
+    let tenon = tenon();
+    let doctor = tenon.run(tenon.data(), ["--json", "doctor"]).json();
+    let said = doctor["node"]["page_scan"].as_str().unwrap_or_default().to_owned();
+    assert!(said == "on" || said.starts_with("off: "), "{doctor}");
+    let server = serve("plain-echo").start();
+    server.logged(&["the pool is ready", "page_scan", &said]);
+    server.stop();
 }

@@ -11,30 +11,50 @@ use crate::support::{serve, tenon};
 #[test]
 fn a_smaller_stack_is_used_up_sooner() {
     // Some hundred bytes a frame: the default is enough for a thousand calls, a tenth of it is not.
-    let server = serve("plain-chaos").args(["--stack", "128KiB"]).start();
-    fails(&server, "/stack", 500, "stack-limit", &["plain-chaos", "recurse", "stack 128KiB"]);
-    assert_eq!(call(server.address(), get("/ok")).expect(200), "ok\n");
-    server.stop();
+    for guest in ["plain-chaos", "chaos-http", "service-p3"] {
+        let server = serve(guest).args(["--stack", "128KiB"]).start();
+        fails(&server, "/stack", 500, "stack-limit", &[guest, "recurse", "stack 128KiB"]);
+        assert_eq!(call(server.address(), get("/ok")).expect(200), "ok\n");
+        server.stop();
+    }
 }
 
 #[test]
 fn tables_grow_up_to_the_limit() {
-    let tenon = tenon();
-    let file = fixtures::write(tenon.data(), "grower.wasm", fixtures::TABLE_GROWER);
-    let server = tenon.serve(&file).args(["--table-elements", "1001"]).start();
-    call(server.address(), get("/")).expect(200);
-    server.stop();
-    let server = tenon.serve(&file).args(["--table-elements", "1000"]).start();
-    fails(&server, "/", 500, "table-limit", &["grower", "table-elements 1000"]);
-    server.stop();
+    // The second has a type that only components with async functions have, and so runs on the other engine.
+    let concurrent = fixtures::TABLE_GROWER.replacen("(component", "(component (type (future u32))", 1);
+    for text in [fixtures::TABLE_GROWER, &concurrent] {
+        let tenon = tenon();
+        let file = fixtures::write(tenon.data(), "grower.wasm", text);
+        let server = tenon.serve(&file).args(["--table-elements", "1001"]).start();
+        call(server.address(), get("/")).expect(200);
+        server.stop();
+        let server = tenon.serve(&file).args(["--table-elements", "1000"]).start();
+        fails(&server, "/", 500, "table-limit", &["grower", "table-elements 1000"]);
+        server.stop();
+    }
 }
 
 #[test]
 fn resources_are_held_up_to_the_limit() {
-    let server = serve("chaos-http").args(["--handles", "100"]).start();
-    assert_eq!(call(server.address(), get("/fields?n=50")).expect(200), "50");
-    fails(&server, "/fields?n=200", 500, "handle-limit", &["chaos-http", "handles 100"]);
-    server.stop();
+    for guest in ["chaos-http", "service-p3"] {
+        let server = serve(guest).args(["--handles", "100"]).start();
+        assert_eq!(call(server.address(), get("/fields?n=50")).expect(200), "50");
+        fails(&server, "/fields?n=200", 500, "handle-limit", &[guest, "handles 100"]);
+        server.stop();
+    }
+}
+
+#[test]
+fn streams_and_calls_that_are_not_over_count_as_resources() {
+    for path in ["/streams", "/waits"] {
+        let server = serve("service-p3").args(["--handles", "100"]).start();
+        assert_eq!(call(server.address(), get(&format!("{path}?n=30"))).expect(200), "30");
+        let most = format!("{path}?n=200");
+        fails(&server, &most, 500, "handle-limit", &["service-p3", "handles 100"]);
+        assert_eq!(call(server.address(), get("/ok")).expect(200), "ok\n");
+        server.stop();
+    }
 }
 
 #[test]
@@ -42,6 +62,11 @@ fn one_call_copies_up_to_the_limit() {
     let server = serve("plain-chaos").args(["--host-call-bytes", "64KiB"]).start();
     assert_eq!(call(server.address(), get("/big?bytes=60000")).expect(200).len(), 60_000);
     fails(&server, "/big?bytes=70000", 500, "host-call-limit", &["plain-chaos", "host-call-bytes 64KiB"]);
+    server.stop();
+
+    let server = serve("service-p3").args(["--host-call-bytes", "64KiB"]).start();
+    call(server.address(), get("/field?bytes=60000")).expect(200);
+    fails(&server, "/field?bytes=70000", 500, "host-call-limit", &["service-p3", "host-call-bytes 64KiB"]);
     server.stop();
 }
 

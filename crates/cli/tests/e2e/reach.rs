@@ -15,6 +15,9 @@ const SOCKETS_NOWHERE: &str =
     r#""wasi:sockets" = [{ protocol = "tcp", direction = "connect", host = "192.0.2.1", port = 1 }]"#;
 const HTTP_NOWHERE: &str = r#""wasi:http" = [{ host = "nowhere.invalid" }]"#;
 
+/// The guests that reach outside, of 0.2 and of 0.3.
+const GUESTS: [&str; 2] = ["reaching", "reaching-p3"];
+
 /// `tenon serve` of a folder whose manifest has `guest` as its only component, with these grants and limits.
 fn granted(tenon: &Tenon, guest: &str, grants: &[&str], limits: &str) -> Serve {
     let folder = tenon.data().join("app");
@@ -130,58 +133,74 @@ fn a_private_address_needs_its_own_word() {
 
 #[test]
 fn a_redirect_is_the_guests_to_follow_and_a_tunnel_nobodys() {
-    let peer = Peer::start();
-    let tenon = tenon();
-    let server =
-        granted(&tenon, "reaching", &[&http(peer.address(), ", private = true"), SOCKETS_NOWHERE], "")
-            .start();
-    assert_begins(&ask(&server, "/fetch", &[("url", &peer.url("/redirect"))]), "ok: 302 ");
-    assert_eq!(peer.heads().len(), 1);
-    let answer = ask(&server, "/fetch", &[("url", &peer.url("/")), ("method", "CONNECT")]);
-    assert!(answer.contains("HttpRequestDenied"), "{answer}");
-    server.stop();
+    for guest in GUESTS {
+        let (peer, tenon) = (Peer::start(), tenon());
+        let server =
+            granted(&tenon, guest, &[&http(peer.address(), ", private = true"), SOCKETS_NOWHERE], "").start();
+        assert_begins(&ask(&server, "/fetch", &[("url", &peer.url("/redirect"))]), "ok: 302 ");
+        assert_eq!(peer.heads().len(), 1);
+        let answer = ask(&server, "/fetch", &[("url", &peer.url("/")), ("method", "CONNECT")]);
+        assert!(answer.contains("HttpRequestDenied"), "{guest}: {answer}");
+        server.stop();
+    }
+}
+
+#[test]
+fn no_proxy_is_used_whatever_the_environment_says() {
+    for guest in GUESTS {
+        let (peer, proxy, tenon) = (Peer::start(), Peer::start(), tenon());
+        let mut serve =
+            granted(&tenon, guest, &[&http(peer.address(), ", private = true"), SOCKETS_NOWHERE], "");
+        for variable in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+            serve = serve.env(variable, proxy.url("/"));
+        }
+        let server = serve.start();
+        let answer = ask(&server, "/fetch", &[("url", &peer.url("/direct"))]);
+        assert!(answer.contains("hello from /direct"), "{guest}: {answer}");
+        assert_eq!((peer.heads().len(), proxy.heads().len()), (1, 0), "{guest}");
+        server.stop();
+    }
 }
 
 #[test]
 fn what_a_peer_sends_and_how_long_it_takes_is_bounded() {
-    let peer = Peer::start();
-    let tenon = tenon();
-    let grant = http(peer.address(), ", private = true");
-    let serve = granted(
-        &tenon,
-        "reaching",
-        &[&grant, SOCKETS_NOWHERE],
-        "outbound-requests = 3\noutbound-connections = 2",
-    );
-    let manifest = tenon.data().join("app/tenon.toml");
-    let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, format!("[limits]\nresponse-body = \"64KiB\"\nrequest-body = \"64KiB\"\n{text}"))
-        .unwrap();
-    let server = serve.start();
-    let fetch = |path: &str, more: &[(&str, &str)]| {
-        ask(&server, "/fetch", &[&[("url", peer.url(path).as_str())], more].concat())
-    };
-    assert!(fetch("/big?60000", &[]).contains("60000 bytes, whole"));
-    assert!(!fetch("/big?70000", &[]).contains("whole"));
-    assert!(fetch("/headers?100000", &[]).starts_with("refused"));
-    assert!(fetch("/half", &[]).contains(" 5 bytes, ") && !fetch("/half", &[]).contains("whole"));
-    assert!(fetch("/never", &[("ms", "200")]).contains("ConnectionReadTimeout"));
-    assert!(!fetch("/stall", &[("ms", "200")]).contains("whole"));
-    assert_begins(&fetch("/", &[("method", "POST"), ("size", "40000")]), "ok: 200");
-    assert!(fetch("/", &[("method", "POST"), ("size", "200000")]).starts_with("refused"));
+    for guest in GUESTS {
+        let (peer, tenon) = (Peer::start(), tenon());
+        let grant = http(peer.address(), ", private = true");
+        let limits = "outbound-requests = 3\noutbound-connections = 2";
+        let serve = granted(&tenon, guest, &[&grant, SOCKETS_NOWHERE], limits);
+        let manifest = tenon.data().join("app/tenon.toml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        let bodies = "[limits]\nresponse-body = \"64KiB\"\nrequest-body = \"64KiB\"\n";
+        fs::write(&manifest, format!("{bodies}{text}")).unwrap();
+        let server = serve.start();
+        let fetch = |path: &str, more: &[(&str, &str)]| {
+            ask(&server, "/fetch", &[&[("url", peer.url(path).as_str())], more].concat())
+        };
+        assert!(fetch("/big?60000", &[]).contains("60000 bytes, whole"), "{guest}");
+        assert!(!fetch("/big?70000", &[]).contains("whole"), "{guest}");
+        assert!(fetch("/headers?100000", &[]).starts_with("refused"), "{guest}");
+        let half = fetch("/half", &[]);
+        assert!(half.contains(" 5 bytes, ") && !half.contains("whole"), "{guest}: {half}");
+        assert!(fetch("/never", &[("ms", "200")]).contains("ConnectionReadTimeout"), "{guest}");
+        assert!(!fetch("/stall", &[("ms", "200")]).contains("whole"), "{guest}");
+        assert_begins(&fetch("/", &[("method", "POST"), ("size", "40000")]), "ok: 200");
+        let early = fetch("/early", &[("method", "POST"), ("size", "40000")]);
+        assert!(early.contains("whole: early"), "{guest}: {early}");
+        assert!(fetch("/", &[("method", "POST"), ("size", "200000")]).starts_with("refused"), "{guest}");
 
-    let many = |n: &str, more: &[(&str, &str)]| {
-        ask(&server, "/fetch-many", &[&[("url", peer.url("/").as_str()), ("n", n)], more].concat())
-    };
-    assert_eq!(many("3", &[]), "3 fine ");
-    assert_eq!(many("5", &[]), "3 fine ErrorCode::HttpRequestDenied");
-    server.logged(&["ran into its limit", "outbound-requests", "reaching"]);
-    assert!(
-        ask(&server, "/fetch-many", &[("url", &peer.url("/stall")), ("n", "3"), ("hold", "")])
-            .starts_with("2 fine")
-    );
-    server.logged(&["ran into its limit", "outbound-connections"]);
-    server.stop();
+        let many = |n: &str, more: &[(&str, &str)]| {
+            ask(&server, "/fetch-many", &[&[("url", peer.url("/").as_str()), ("n", n)], more].concat())
+        };
+        assert_eq!(many("3", &[]), "3 fine ");
+        assert_eq!(many("5", &[]), "3 fine ErrorCode::HttpRequestDenied");
+        server.logged(&["ran into its limit", "outbound-requests", "value=3", guest]);
+        let held = [("url", peer.url("/stall")), ("n", "3".to_owned()), ("hold", String::new())];
+        let held: Vec<_> = held.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        assert_begins(&ask(&server, "/fetch-many", &held), "2 fine");
+        server.logged(&["ran into its limit", "outbound-connections", "value=2", guest]);
+        server.stop();
+    }
 }
 
 /// A directory with a file in it, a secret beside it, and every link that could lead from one to the other.
@@ -234,21 +253,35 @@ fn a_granted_directory_can_be_read_and_not_left() {
 
 #[test]
 fn a_directory_of_wasi03_is_the_same() {
-    let tenon = tenon();
-    tempting(tenon.data());
-    let grant = r#""wasi:filesystem" = [{ directory = "data", at = "/data" }]"#;
-    let server =
-        granted(&tenon, "reaching-p3", &[grant, HTTP_NOWHERE, SOCKETS_NOWHERE], "open-files = 10").start();
-    assert_eq!(ask(&server, "/read", &[("path", "/data/file")]), "ok: content");
-    for path in
-        ["/data/../secret", "/data/absolute", "/data/relative", "/data/dirlink/secret", "/data/up/secret"]
-    {
-        assert_begins(&ask(&server, "/read", &[("path", path)]), "refused");
+    for access in ["read", "write"] {
+        let tenon = tenon();
+        tempting(tenon.data());
+        let grant =
+            format!(r#""wasi:filesystem" = [{{ directory = "data", at = "/data", access = "{access}" }}]"#);
+        let grants = [grant.as_str(), HTTP_NOWHERE, SOCKETS_NOWHERE];
+        let server = granted(&tenon, "reaching-p3", &grants, "open-files = 10").start();
+        assert_eq!(ask(&server, "/read", &[("path", "/data/file")]), "ok: content");
+        for path in
+            ["/data/../secret", "/data/absolute", "/data/relative", "/data/dirlink/secret", "/data/up/secret"]
+        {
+            assert_begins(&ask(&server, "/read", &[("path", path)]), "refused");
+        }
+        let written = ask(&server, "/write", &[("path", "/data/new")]);
+        assert_begins(&written, if access == "write" { "ok: opened for writing" } else { "refused" });
+        assert_eq!(tenon.data().join("app/data/new").exists(), access == "write");
+        assert_eq!(ask(&server, "/escape", &[("from", "/data")]), "escaped: []");
+        let mut beside: Vec<_> = fs::read_dir(tenon.data().join("app"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        beside.sort();
+        assert_eq!(beside, [".tenon", "data", "guest.wasm", "secret", "tenon.toml"], "nothing is planted");
+        assert_eq!(fs::read_to_string(tenon.data().join("app/secret")).unwrap(), "SECRET");
+        let held: u32 = ask(&server, "/open-many", &[("path", "/data/file"), ("n", "30")]).parse().unwrap();
+        assert!((1..10).contains(&held), "{held}");
+        server.logged(&["ran into its limit", "open-files", "value=10", "reaching-p3"]);
+        server.stop();
     }
-    assert_begins(&ask(&server, "/write", &[("path", "/data/new")]), "refused");
-    let held: u32 = ask(&server, "/open-many", &[("path", "/data/file"), ("n", "30")]).parse().unwrap();
-    assert!((1..10).contains(&held), "{held}");
-    server.stop();
 }
 
 #[test]
@@ -334,6 +367,23 @@ fn sockets_of_wasi03_are_the_same() {
 }
 
 #[test]
+fn a_sandbox_of_wasi03_that_opened_a_socket_is_not_used_again() {
+    let (peer, tenon) = (Peer::start(), tenon());
+    let grant = format!(
+        r#""wasi:sockets" = [{{ protocol = "tcp", direction = "connect", host = "127.0.0.1", port = {} }}]"#,
+        peer.address().port()
+    );
+    let server = granted(&tenon, "reaching-p3", &[&grant, HTTP_NOWHERE], "");
+    let server = server.args(["--workers", "1", "--reuse-requests", "100"]).start();
+    let count = || ask(&server, "/counter", &[]);
+    assert_eq!([count(), count()], ["1", "2"]);
+    let port = peer.address().port().to_string();
+    assert!(ask(&server, "/connect", &[("port", &port)]).contains("hello from /hello"));
+    assert_eq!([count(), count()], ["1", "2"], "after a socket");
+    server.stop();
+}
+
+#[test]
 fn listening_needs_its_own_direction() {
     let tenon = tenon();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -353,62 +403,67 @@ fn listening_needs_its_own_direction() {
 
 #[test]
 fn variables_time_and_randomness_are_what_the_manifest_says() {
-    let tenon = tenon();
-    let grants = [
-        HTTP_NOWHERE,
-        SOCKETS_NOWHERE,
-        r#""wasi:cli" = { environment = { GREETING = "hello" }, arguments = ["program", "x"] }"#,
-        r#""wasi:clocks" = { now = "2026-01-01T00:00:00Z" }"#,
-        r#""wasi:random" = { seed = 42 }"#,
-    ];
-    let server = granted(&tenon, "reaching", &grants, "").start();
-    assert_eq!(ask(&server, "/env", &[]), r#"[("GREETING", "hello")] ["program", "x"]"#);
-    assert_eq!(ask(&server, "/clock", &[]), "1767225600");
-    assert_eq!(ask(&server, "/random", &[]), ask(&server, "/random", &[]));
-    server.stop();
+    for guest in GUESTS {
+        let tenon = tenon();
+        let grants = [
+            HTTP_NOWHERE,
+            SOCKETS_NOWHERE,
+            r#""wasi:cli" = { environment = { GREETING = "hello" }, arguments = ["program", "x"] }"#,
+            r#""wasi:clocks" = { now = "2026-01-01T00:00:00Z" }"#,
+            r#""wasi:random" = { seed = 42 }"#,
+        ];
+        let server = granted(&tenon, guest, &grants, "").start();
+        assert_eq!(ask(&server, "/env", &[]), r#"[("GREETING", "hello")] ["program", "x"]"#, "{guest}");
+        assert_eq!(ask(&server, "/clock", &[]), "1767225600", "{guest}");
+        assert_eq!(ask(&server, "/random", &[]), ask(&server, "/random", &[]), "{guest}");
+        server.stop();
 
-    let server = granted(&tenon, "reaching", &[HTTP_NOWHERE, SOCKETS_NOWHERE], "").start();
-    assert_eq!(ask(&server, "/env", &[]), "[] []");
-    assert_ne!(ask(&server, "/clock", &[]), "1767225600");
-    assert_ne!(ask(&server, "/random", &[]), ask(&server, "/random", &[]));
-    server.stop();
+        let server = granted(&tenon, guest, &[HTTP_NOWHERE, SOCKETS_NOWHERE], "").start();
+        assert_eq!(ask(&server, "/env", &[]), "[] []", "{guest}");
+        assert_ne!(ask(&server, "/clock", &[]), "1767225600", "{guest}");
+        assert_ne!(ask(&server, "/random", &[]), ask(&server, "/random", &[]), "{guest}");
+        server.stop();
+    }
 }
 
 #[test]
 fn a_component_fills_its_own_share_of_the_log() {
-    let tenon = tenon();
-    let server =
-        granted(&tenon, "reaching", &[HTTP_NOWHERE, SOCKETS_NOWHERE], "log-bytes = \"1KiB\"").start();
-    assert_eq!(ask(&server, "/print", &[("lines", "1000"), ("bytes", "99")]), "printed");
-    server.logged(&["more than it may log", "reaching", "dropped"]);
-    let lines = server.count_logged(&["xxxxxxxx"]);
-    assert!((1..=21).contains(&lines), "{lines} lines of 100 bytes within 1 KiB a second");
-    server.stop();
+    for guest in GUESTS {
+        let tenon = tenon();
+        let server = granted(&tenon, guest, &[HTTP_NOWHERE, SOCKETS_NOWHERE], "log-bytes = \"1KiB\"").start();
+        assert_eq!(ask(&server, "/print", &[("lines", "1000"), ("bytes", "99")]), "printed");
+        server.logged(&["more than it may log", guest, "dropped", "limit=1024"]);
+        let lines = server.count_logged(&["xxxxxxxx"]);
+        assert!((1..=21).contains(&lines), "{guest}: {lines} lines of 100 bytes within 1 KiB a second");
+        server.stop();
+    }
 }
 
-/// A composition of `reach-front` and `reach-back`, each with this grant, if any.
-fn neighbours(tenon: &Tenon, front: Option<&str>, back: Option<&str>) -> Serve {
+/// A composition of a front and a back, each with this grant, if any: of WASI 0.2, or with `-p3` of 0.3.
+fn neighbours(tenon: &Tenon, suffix: &str, front: Option<&str>, back: Option<&str>) -> Serve {
     let folder = tenon.data().join("app");
     fs::create_dir_all(&folder).unwrap();
     let mut manifest = String::new();
     for (name, grant) in [("front", front), ("back", back)] {
-        fs::copy(Guests::get(&format!("reach-{name}")), folder.join(format!("{name}.wasm"))).unwrap();
+        let guest = Guests::get(&format!("reach-{name}{suffix}"));
+        fs::copy(guest, folder.join(format!("{name}.wasm"))).unwrap();
         manifest.push_str(&format!("[component.{name}]\npath = \"{name}.wasm\"\n"));
         if let Some(grant) = grant {
             manifest.push_str(&format!("[component.{name}.grants]\n{grant}\n"));
         }
     }
-    manifest.push_str("[component.front.imports]\n\"fixture:reach/fetcher\" = { component = \"back\" }\n");
+    let interface = if suffix.is_empty() { "fixture:reach/fetcher" } else { "fixture:reach-async/fetcher" };
+    manifest.push_str(&format!("[component.front.imports]\n\"{interface}\" = {{ component = \"back\" }}\n"));
     fs::write(folder.join("tenon.toml"), manifest).unwrap();
     tenon.serve(folder)
 }
 
-#[test]
-fn a_neighbours_grant_cannot_be_borrowed() {
+/// Neither of two neighbours reaches what only the other was granted.
+fn nothing_is_borrowed(suffix: &str, client: &str) {
     let (fronts, backs) = (Peer::start(), Peer::start());
     let grant = |peer: &Peer| http(peer.address(), ", private = true");
     let tenon = tenon();
-    let server = neighbours(&tenon, Some(&grant(&fronts)), Some(&grant(&backs))).start();
+    let server = neighbours(&tenon, suffix, Some(&grant(&fronts)), Some(&grant(&backs))).start();
     for (path, mine, others, name) in
         [("/own", &fronts, &backs, "front"), ("/theirs", &backs, &fronts, "back")]
     {
@@ -424,9 +479,63 @@ fn a_neighbours_grant_cannot_be_borrowed() {
     for (front, back, refused) in
         [(Some(grant(&fronts)), None, "back"), (None, Some(grant(&backs)), "front"), (None, None, "front")]
     {
-        let finished = neighbours(&tenon, front.as_deref(), back.as_deref()).refused().expect_code(1);
-        finished.expect_stderr(&[&format!("[component.{refused}.grants]"), "wasi:http/outgoing-handler"]);
+        let finished = neighbours(&tenon, suffix, front.as_deref(), back.as_deref()).refused().expect_code(1);
+        finished.expect_stderr(&[&format!("[component.{refused}.grants]"), client]);
     }
+}
+
+#[test]
+fn a_neighbours_grant_cannot_be_borrowed() {
+    nothing_is_borrowed("", "wasi:http/outgoing-handler");
+}
+
+#[test]
+fn nor_can_a_neighbours_of_wasi03() {
+    nothing_is_borrowed("-p3", "wasi:http/client");
+}
+
+#[test]
+fn a_middleware_of_wasi03_hands_on_to_whoever_is_behind_it() {
+    let (peer, stranger, tenon) = (Peer::start(), Peer::start(), tenon());
+    let relayed = |server: &Serving, path: &str, host: SocketAddr| {
+        let mut request = get(path);
+        request.headers_mut().insert("host", host.to_string().parse().unwrap());
+        call(server.address(), request)
+    };
+    // Alone, that is the host of the request, as far as it was granted.
+    let server = granted(&tenon, "relaying-p3", &[&http(peer.address(), ", private = true")], "").start();
+    let reply = relayed(&server, "/there", peer.address());
+    assert_eq!(reply.header("x-relayed"), "yes");
+    assert_eq!(reply.expect(200), "hello from /there");
+    let refused = relayed(&server, "/there", stranger.address());
+    assert!(refused.status.is_server_error(), "{refused:?}");
+    server.logged(&["not granted", "relaying-p3", &stranger.address().to_string()]);
+    assert_eq!((peer.heads().len(), stranger.heads().len()), (1, 0));
+    server.stop();
+    granted(&tenon, "relaying-p3", &[], "").refused().expect_code(1).expect_stderr(&[
+        "import-not-granted",
+        "wasi:http/handler@0.3.",
+        r#""wasi:http" = [{ host ="#,
+    ]);
+
+    // In a composition it is the component that it is joined to, and needs no grant.
+    let folder = tenon.data().join("chain");
+    fs::create_dir_all(&folder).unwrap();
+    for guest in ["relaying-p3", "service-p3"] {
+        fs::copy(Guests::get(guest), folder.join(format!("{guest}.wasm"))).unwrap();
+    }
+    let manifest = "[component.front]\npath = \"relaying-p3.wasm\"\n\
+        [component.back]\npath = \"service-p3.wasm\"\n\
+        [component.front.imports]\n\"wasi:http/handler\" = { component = \"back\" }\n";
+    fs::write(folder.join("tenon.toml"), manifest).unwrap();
+    let server = tenon.serve(&folder).start();
+    let reply = relayed(&server, "/ok", peer.address());
+    assert_eq!(reply.header("x-relayed"), "yes");
+    assert_eq!(reply.expect(200), "ok\n");
+    let large = call(server.address(), tenon_testkit::client::post("/echo", vec![b'x'; 300_000]));
+    assert_eq!(large.expect(200).len(), 300_000);
+    assert_eq!(peer.heads().len(), 1, "nobody else was asked");
+    server.stop();
 }
 
 #[test]

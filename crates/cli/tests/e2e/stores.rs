@@ -68,6 +68,20 @@ fn what_is_not_granted_is_refused_before_serving_and_what_is_not_covered_at_the_
     let refused = tenon.serve(Guests::get("keeper")).refused().expect_code(1);
     refused.expect_stderr(&["import-not-granted", "wasi:keyvalue/store", "\"wasi:keyvalue\" = ["]);
     assert!(!is_there(tenon.data()), "a store is opened only for a grant");
+    // Each of the three without its own line.
+    for (package, interface) in [
+        ("wasi:keyvalue", "wasi:keyvalue/"),
+        ("wasi:config", "wasi:config/"),
+        ("wasi:logging", "wasi:logging/"),
+    ] {
+        let others: Vec<_> = KEEPER.lines().filter(|line| !line.contains(package)).collect();
+        let refused = tenon.serve(app(&tenon, "keeper", &others.join("\n"), "")).refused().expect_code(1);
+        let line = format!("\"{package}\" = ");
+        let refused = refused.expect_stderr(&["import-not-granted", interface, &line]);
+        for other in ["wasi:keyvalue/", "wasi:config/", "wasi:logging/"] {
+            assert_eq!(refused.stderr.contains(other), other == interface, "{}", refused.stderr);
+        }
+    }
 
     let server = tenon.serve(app(&tenon, "keeper", KEEPER, "")).start();
     ask(&server, "/open?bucket=shelf").expect(200);

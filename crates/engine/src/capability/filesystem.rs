@@ -89,6 +89,15 @@ impl Host {
         Ok(Some(owner))
     }
 
+    /// Whether what lies in the directory `from` may be changed at all. The engine lets a directory be opened to be changed
+    /// where nothing may be changed, and refuses each change.
+    fn may_change_within(&self, from: &Resource<Descriptor>) -> Result<bool> {
+        Ok(match self.table.get(from)? {
+            Descriptor::Dir(directory) => !directory.perms.write_not_permitted(),
+            Descriptor::File(_) => true,
+        })
+    }
+
     fn open_ends(&mut self, owner: usize, opened: Option<&Resource<Descriptor>>) -> Result<()> {
         self.open_files.opened(owner);
         if let Some(opened) = opened {
@@ -134,6 +143,11 @@ pub(super) fn counted_types02(instance: &mut LinkerInstance<'_, Host>, who: usiz
         "[method]descriptor.open-at",
         move |mut store: StoreContextMut<'_, Host>, (from, follow, path, how, flags): Args| {
             Box::new(async move {
+                if flags.contains(DescriptorFlags::MUTATE_DIRECTORY)
+                    && !store.data().may_change_within(&from)?
+                {
+                    return Ok((Err(ErrorCode::ReadOnly),));
+                }
                 let Some(owner) = store.data_mut().open_begins(&from)? else {
                     return Ok((Err(ErrorCode::Quota),));
                 };
@@ -159,6 +173,11 @@ pub(super) fn counted_types03(instance: &mut LinkerInstance<'_, Host>, who: usiz
         "[method]descriptor.open-at",
         move |store: &Accessor<Host>, (from, follow, path, how, flags): Args| {
             Box::pin(async move {
+                if flags.contains(DescriptorFlags::MUTATE_DIRECTORY)
+                    && !store.with(|mut access| access.data_mut().may_change_within(&from))?
+                {
+                    return Ok((Err(ErrorCode::ReadOnly),));
+                }
                 let Some(owner) = store.with(|mut access| access.data_mut().open_begins(&from))? else {
                     return Ok((Err(ErrorCode::Quota),));
                 };

@@ -130,7 +130,17 @@ pub(super) async fn connect(
     private: bool,
     roots: &Arc<Roots>,
 ) -> Result<Connection, NoConnection> {
-    let addresses = resolve(destination).await.map_err(NoConnection::Failed)?;
+    connect_by(destination, private, roots, &resolve).await
+}
+
+/// [`connect`], with the lookup of the destination's addresses.
+async fn connect_by(
+    destination: &Destination,
+    private: bool,
+    roots: &Arc<Roots>,
+    lookup: &impl AsyncFn(&Destination) -> Result<Vec<SocketAddr>, Error>,
+) -> Result<Connection, NoConnection> {
+    let addresses = lookup(destination).await.map_err(NoConnection::Failed)?;
     // One address that may not be reached condemns them all: whoever answers for the name decides which it is.
     if addresses.iter().any(|address| !may_reach(address.ip(), private)) {
         return Err(NoConnection::Prohibited);
@@ -210,4 +220,54 @@ async fn secure(
     })?;
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Connection { stream: Box::new(stream), h2 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+
+    /// Connects to a name that has these addresses, one list after the other each time it is looked up. Gives back how
+    /// often that was.
+    async fn rebinding(
+        private: bool,
+        answers: &[&[SocketAddr]],
+    ) -> (Result<Connection, NoConnection>, usize) {
+        let destination = Destination::of(&"http://rebinding.test:8080/".parse().unwrap()).unwrap();
+        let lookups = AtomicUsize::new(0);
+        let lookup = async |_: &Destination| Ok(answers[lookups.fetch_add(1, Relaxed)].to_vec());
+        let connected = connect_by(&destination, private, &Arc::default(), &lookup).await;
+        (connected, lookups.into_inner())
+    }
+
+    #[tokio::test]
+    async fn what_is_dialled_is_what_was_checked() {
+        let listen = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (first, second) = (listen(), listen());
+        let addresses = [&first, &second].map(|it| [it.local_addr().unwrap()]);
+        // Whatever the name is the next time, there is none.
+        let (connected, lookups) = rebinding(true, &[&addresses[0], &addresses[1]]).await;
+        assert!(connected.is_ok());
+        assert_eq!(lookups, 1);
+        first.set_nonblocking(true).unwrap();
+        second.set_nonblocking(true).unwrap();
+        assert!(first.accept().is_ok());
+        assert!(second.accept().is_err(), "the second address was never asked for");
+    }
+
+    #[tokio::test]
+    async fn one_private_address_among_public_ones_condemns_the_name() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let inside = listener.local_addr().unwrap();
+        let outside: SocketAddr = "1.1.1.1:80".parse().unwrap();
+        let mapped = SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), inside.port());
+        for answer in [&[inside][..], &[outside, inside], &[inside, outside], &[outside, mapped]] {
+            let (connected, lookups) = rebinding(false, &[answer]).await;
+            assert!(matches!(connected, Err(NoConnection::Prohibited)), "{answer:?}");
+            assert_eq!(lookups, 1);
+        }
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "nobody was let in");
+    }
 }

@@ -161,7 +161,7 @@ async fn first(
     first_byte: Duration,
 ) -> Result<(Response<Incoming>, Work), Error> {
     let mut sending = pin!(sending);
-    let mut work = Some(work);
+    let (mut work, mut broken) = (Some(work), None);
     let response = poll_fn(|context| {
         if let Poll::Ready(response) = sending.as_mut().poll(context) {
             return Poll::Ready(response.map_err(|error| hyper_error(&error)));
@@ -169,14 +169,28 @@ async fn first(
         let Some(working) = work.as_mut() else { return Poll::Pending };
         let ended = ready!(working.as_mut().poll(context));
         work = None;
-        match ended {
-            // It may have left a response behind.
-            Ok(()) => sending.as_mut().poll(context).map_err(|error| hyper_error(&error)),
-            Err(error) => Poll::Ready(Err(error)),
+        // It may have left a response behind. A server that answers before it has read the whole request may hang up
+        // at once (RFC 9112, section 9.5): what it said counts.
+        match (sending.as_mut().poll(context), ended) {
+            (Poll::Ready(Ok(response)), ended) => {
+                broken = ended.err();
+                Poll::Ready(Ok(response))
+            }
+            (_, Err(error)) => Poll::Ready(Err(error)),
+            (response, Ok(())) => response.map_err(|error| hyper_error(&error)),
         }
     });
     let response = timeout(first_byte, response).await.map_err(|_| Error::ConnectionReadTimeout)??;
-    Ok((response, work.unwrap_or_else(|| Box::pin(std::future::ready(Ok(()))))))
+    let rest: Work = match (work, broken) {
+        (Some(work), _) => work,
+        (None, None) => Box::pin(std::future::ready(Ok(()))),
+        (None, Some(error)) => Box::pin(async {
+            // What ends at once is taken for a response that never came.
+            tokio::task::yield_now().await;
+            Err(error)
+        }),
+    };
+    Ok((response, rest))
 }
 
 /// What HTTP/1.1 puts on the request line (RFC 9112, section 3.2.1).

@@ -3,7 +3,7 @@
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::io::poll::poll;
 
-use crate::Checks;
+use faults::Checks;
 
 const MS: u64 = 1_000_000;
 

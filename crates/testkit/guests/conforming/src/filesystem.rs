@@ -6,7 +6,7 @@ use wasip2::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorType, ErrorCode, NewTimestamp, OpenFlags, PathFlags,
 };
 
-use crate::Checks;
+use faults::Checks;
 
 const NONE: PathFlags = PathFlags::empty();
 const BOTH: DescriptorFlags = DescriptorFlags::READ.union(DescriptorFlags::WRITE);

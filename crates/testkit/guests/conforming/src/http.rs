@@ -5,7 +5,7 @@ use wasip2::http::types::{
     RequestOptions, Scheme,
 };
 
-use crate::Checks;
+use faults::Checks;
 
 pub fn check(checks: &mut Checks, request: &IncomingRequest) {
     fields(checks);

@@ -5,7 +5,7 @@ wit_bindgen::generate!({ path: "../../../engine/wit/keyvalue", world: "wasi:keyv
 use wasi::keyvalue::store::{self, Error};
 use wasi::keyvalue::{atomics, batch};
 
-use crate::Checks;
+use faults::Checks;
 
 pub fn check(checks: &mut Checks) {
     checks.holds(

@@ -10,7 +10,7 @@ use wasip2::sockets::tcp_create_socket::create_tcp_socket;
 use wasip2::sockets::udp::OutgoingDatagram;
 use wasip2::sockets::udp_create_socket::create_udp_socket;
 
-use crate::Checks;
+use faults::Checks;
 
 fn local(port: u16) -> IpSocketAddress {
     IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address: (127, 0, 0, 1) })

@@ -3,7 +3,7 @@
 use wasip2::cli::{environment, stderr, stdin, stdout, terminal_stdin, terminal_stdout};
 use wasip2::random::{insecure, insecure_seed, random};
 
-use crate::Checks;
+use faults::Checks;
 
 pub fn check(checks: &mut Checks) {
     checks.same("as many random bytes as asked for", random::get_random_bytes(1_000).len(), 1_000);

@@ -3,6 +3,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+mod checks;
+
+pub use checks::Checks;
+
 /// The path and the query of a request target.
 pub struct Target<'a> {
     /// Everything before the `?`.

@@ -1,14 +1,20 @@
 //! The `wasi:http` service world of WASI 0.3 that reaches outside on request: the path chooses where.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use faults::Target;
 use wasip3::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
-use wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme};
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::sockets::types::{IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, TcpSocket, UdpSocket};
 use wasip3::{spawn_local, wit_future, wit_stream};
+
+mod escape;
 
 wasip3::http::service::export!(Service);
 
 struct Service;
+
+static REQUESTS: AtomicU32 = AtomicU32::new(0);
 
 impl wasip3::exports::http::handler::Guest for Service {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
@@ -17,9 +23,11 @@ impl wasip3::exports::http::handler::Guest for Service {
         let text = |name: &str| target.text(name).unwrap_or_default();
         let port = u16::try_from(target.number("port", 0)).unwrap_or_default();
         let answer = match target.path {
-            "/fetch" => show(fetch(&text("url")).await),
+            "/fetch" => fetching_p3::shown(&ask(&target)).await,
+            "/fetch-many" => fetch_many(&target).await,
             "/read" => show(read(&text("path"), false).await),
             "/write" => show(read(&text("path"), true).await),
+            "/escape" => escape::all(&text("from")).await,
             "/open-many" => {
                 let mut open = Vec::new();
                 for _ in 0..target.number("n", 1) {
@@ -40,6 +48,27 @@ impl wasip3::exports::http::handler::Guest for Service {
                     .await
                     .map(|found| found.len().to_string()),
             ),
+            "/env" => format!(
+                "{:?} {:?}",
+                wasip3::cli::environment::get_environment(),
+                wasip3::cli::environment::get_arguments()
+            ),
+            "/counter" => (REQUESTS.fetch_add(1, Ordering::Relaxed) + 1).to_string(),
+            "/clock" => wasip3::clocks::system_clock::now().seconds.to_string(),
+            "/random" => {
+                let bytes = wasip3::random::random::get_random_bytes(16);
+                format!("{bytes:02x?} {}", wasip3::random::insecure::get_insecure_random_u64())
+            }
+            "/print" => {
+                let (mut writer, reader) = wit_stream::new();
+                let written = wasip3::cli::stdout::write_via_stream(reader);
+                let line = "x".repeat(usize::try_from(target.number("bytes", 99)).unwrap_or(99)) + "\n";
+                for _ in 0..target.number("lines", 1) {
+                    writer.write_all(line.clone().into_bytes()).await;
+                }
+                drop(writer);
+                written.await.map_or_else(|error| format!("{error:?}"), |()| "printed".to_owned())
+            }
             _ => "no such path".to_owned(),
         };
         Ok(respond(answer))
@@ -53,23 +82,32 @@ fn show<E: std::fmt::Debug>(result: Result<String, E>) -> String {
     }
 }
 
-async fn fetch(url: &str) -> Result<String, ErrorCode> {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    let (_, trailers) = wit_future::new(|| Ok(None));
-    let (request, _sent) = Request::new(Fields::new(), None, trailers, None);
-    let refused = |_: ()| ErrorCode::HttpRequestUriInvalid;
-    request
-        .set_scheme(Some(&if scheme == "https" { Scheme::Https } else { Scheme::Http }))
-        .map_err(refused)?;
-    request.set_authority(Some(authority)).map_err(refused)?;
-    request.set_path_with_query(Some(path)).map_err(refused)?;
-    let response = wasip3::http::client::send(request).await?;
-    let status = response.get_status_code();
-    let (_, done) = wit_future::new(|| Ok(()));
-    let (body, _trailers) = Response::consume_body(response, done);
-    let content = body.collect().await;
-    Ok(format!("{status} {}", String::from_utf8_lossy(&content)))
+fn ask(target: &Target<'_>) -> fetching_p3::Ask {
+    fetching_p3::Ask {
+        url: target.text("url").unwrap_or_default(),
+        method: target.text("method").unwrap_or_default(),
+        timeout_ms: target.text("ms").and_then(|ms| ms.parse().ok()),
+        body_bytes: target.number("size", 0),
+    }
+}
+
+/// Holds all responses at once, unless told to let each go.
+async fn fetch_many(target: &Target<'_>) -> String {
+    let (mut held, mut fine, mut refused) = (Vec::new(), 0, String::new());
+    for _ in 0..target.number("n", 1) {
+        match fetching_p3::fetch(&ask(target)).await {
+            Ok(response) if target.text("hold").is_some() => {
+                fine += 1;
+                held.push(response);
+            }
+            Ok(response) => {
+                fine += 1;
+                let _ = fetching_p3::read(response).await;
+            }
+            Err(error) => refused = format!("{error:?}"),
+        }
+    }
+    format!("{fine} fine {refused}")
 }
 
 async fn open_at(path: &str, write: bool) -> Result<Descriptor, String> {

@@ -1,5 +1,6 @@
 //! The `wasi:http` service world of WASI 0.3, misbehaving on request: the path chooses how.
 
+use std::future::Future as _;
 use std::time::Duration;
 
 use faults::Target;
@@ -61,6 +62,31 @@ impl wasip3::exports::http::handler::Guest for Service {
             }
             "/secret-write" => Ok(text(200, &faults::secret::plant(target.number("key", 1)).to_string())),
             "/secret-read" => Ok(text(200, &faults::secret::find(target.number("key", 1)).to_string())),
+            "/fields" => {
+                let held: Vec<_> = (0..target.number("n", 1)).map(|_| Fields::new()).collect();
+                Ok(text(200, &held.len().to_string()))
+            }
+            "/streams" => {
+                let held: Vec<_> = (0..target.number("n", 1)).map(|_| wit_stream::new::<u8>()).collect();
+                Ok(text(200, &held.len().to_string()))
+            }
+            "/waits" => {
+                // Each begins, and none of them is over.
+                let wait = || Box::pin(wasip3::clocks::monotonic_clock::wait_for(u64::MAX));
+                let mut held: Vec<_> = (0..target.number("n", 1)).map(|_| wait()).collect();
+                std::future::poll_fn(|context| {
+                    for waiting in &mut held {
+                        let _ = waiting.as_mut().poll(context);
+                    }
+                    std::task::Poll::Ready(())
+                })
+                .await;
+                Ok(text(200, &held.len().to_string()))
+            }
+            "/field" => {
+                let value = vec![b'x'; usize::try_from(target.number("bytes", 1)).unwrap_or_default()];
+                Ok(text(200, &format!("{:?}", Fields::new().append("x-large", &value))))
+            }
             "/error" => Err(ErrorCode::InternalError(Some("the fixture fails on purpose".to_owned()))),
             _ => Ok(text(404, "")),
         }
