@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::{fs, thread};
 
 use figures::Spread;
-use guests::Guests;
+use guests::{Guarded, Guests};
 use load::Load;
 use machine::{Cores, Machine};
 use subject::Subject;
@@ -85,20 +85,99 @@ struct Results {
     generator: String,
 }
 
-/// Prepares, measures and reports.
+/// Measures what was asked for.
 pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitCode> {
-    let mut steps = Steps::new(12);
-    for (name, tool) in [("peer", &tools::WASMTIME), ("load generator", &tools::OHA)] {
-        steps.run(name, || {
-            let installed = tool.install(workspace)?;
-            Ok(if installed { Outcome::Done } else { Outcome::Skipped(format!("{} is there", tool.name())) })
-        })?;
-    }
+    if options.sandbox { run_sandbox(workspace, options) } else { run_http(workspace, options) }
+}
+
+fn install(steps: &mut Steps, workspace: &Workspace, name: &'static str, tool: &tools::Tool) -> Result<()> {
+    steps.run(name, || {
+        let installed = tool.install(workspace)?;
+        Ok(if installed { Outcome::Done } else { Outcome::Skipped(format!("{} is there", tool.name())) })
+    })
+}
+
+fn build(steps: &mut Steps, workspace: &Workspace) -> Result<()> {
     steps.run("build tenon", || {
         // Together with the host whose guards can be switched off, so that both are of one build of the engine.
         let packages = ["--package", "tenon-cli", "--package", "bench-guarded"];
         workspace.cargo(["build", "--release"].into_iter().chain(packages)).run().map(|()| Outcome::Done)
+    })
+}
+
+/// Where results and logs go.
+fn results_folder(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.root.join("benches/results");
+    fs::create_dir_all(folder.join("logs")).map_err(|error| Failure::file("create", &folder, &error))?;
+    Ok(folder)
+}
+
+/// What is measured of Tenon alone.
+struct Sandboxes {
+    machine: Machine,
+    cores: Cores,
+    settings: usage::Bench,
+    guards: guards::Guards,
+    neighbours: neighbours::Neighbours,
+    generator: String,
+}
+
+/// Prepares, measures and reports what needs no peer.
+fn run_sandbox(workspace: &Workspace, options: &usage::Bench) -> Result<ExitCode> {
+    let mut steps = Steps::new(5);
+    install(&mut steps, workspace, "load generator", &tools::OHA)?;
+    build(&mut steps, workspace)?;
+    let mut guests = None;
+    steps.run("guests", || {
+        guests = Some(Guarded::build(workspace)?);
+        Ok(Outcome::Done)
     })?;
+    let guests = guests.ok_or_else(|| Failure::new("the guests were not built"))?;
+    signals::listen()?;
+    let folder = results_folder(workspace)?;
+    let run = Run { workspace, cores: Cores::choose()?, options, logs: folder.join("logs") };
+    let mut machine = Machine::look();
+    let (guards, neighbours) = measure_sandbox(&mut steps, &run, &guests)?;
+    machine.look_again();
+    let results = Sandboxes {
+        machine,
+        cores: run.cores,
+        settings: options.clone(),
+        guards,
+        neighbours,
+        generator: tools::OHA.name(),
+    };
+    let (text, json) = (report::sandbox_text(&results), report::sandbox_json(&results));
+    println!("\n{text}");
+    let files = [("sandbox.txt", text.as_str()), ("sandbox.json", json.as_str())];
+    write(workspace, &folder, options, &files, &json)?;
+    steps.print_table("Steps:");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure_sandbox(
+    steps: &mut Steps,
+    run: &Run<'_>,
+    guests: &Guarded,
+) -> Result<(guards::Guards, neighbours::Neighbours)> {
+    let (mut guards, mut neighbours) = (guards::Guards::default(), neighbours::Neighbours::default());
+    steps.run("what guarding costs", || {
+        guards = guards::measure(run, guests)?;
+        Ok(Outcome::Done)
+    })?;
+    steps.run("neighbours of a guest that loops", || {
+        neighbours = neighbours::measure(run, guests)?;
+        Ok(Outcome::Done)
+    })?;
+    Ok((guards, neighbours))
+}
+
+/// Prepares, measures and reports all of it.
+fn run_http(workspace: &Workspace, options: &usage::Bench) -> Result<ExitCode> {
+    let mut steps = Steps::new(12);
+    install(&mut steps, workspace, "peer", &tools::WASMTIME)?;
+    install(&mut steps, workspace, "load generator", &tools::OHA)?;
+    build(&mut steps, workspace)?;
     let mut guests = None;
     steps.run("guests and the floor", || {
         guests = Some(Guests::build(workspace)?);
@@ -109,8 +188,7 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitC
     let composed = demo::build_storefront(workspace, &mut steps).ok();
 
     signals::listen()?;
-    let folder = workspace.root.join("benches/results");
-    fs::create_dir_all(folder.join("logs")).map_err(|error| Failure::file("create", &folder, &error))?;
+    let folder = results_folder(workspace)?;
     let cores = Cores::choose()?;
     let mut machine = Machine::look();
     let mut measured: Vec<Measured> = subject::all(workspace, &guests, composed.as_deref())
@@ -125,21 +203,12 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitC
         held = held::measure(&run, &guests, HELD)?;
         Ok(Outcome::Done)
     })?;
-    let mut guards = guards::Guards::default();
-    steps.run("what guarding costs", || {
-        guards = guards::measure(&run, &guests)?;
-        Ok(Outcome::Done)
-    })?;
-    let mut neighbours = neighbours::Neighbours::default();
-    steps.run("neighbours of a guest that loops", || {
-        neighbours = neighbours::measure(&run, &guests)?;
-        Ok(Outcome::Done)
-    })?;
+    let (guards, neighbours) = measure_sandbox(&mut steps, &run, &guests.guarded)?;
     machine.look_again();
 
     let size = |file: &Path| file.metadata().ok().map(|metadata| metadata.len());
     let sizes = vec![
-        ("hello, wasi:http 0.2 (Rust)", size(&guests.http)),
+        ("hello, wasi:http 0.2 (Rust)", size(&guests.guarded.http)),
         ("hello, plain handler (Rust)", size(&guests.plain)),
         ("hello, wasi:http 0.3 (Rust)", size(&guests.service)),
         ("storefront, composed (Rust, Go, TypeScript)", composed.as_deref().and_then(size)),
@@ -156,30 +225,32 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::Bench) -> Result<ExitC
         peer: tools::WASMTIME.name(),
         generator: tools::OHA.name(),
     };
-    write(workspace, &folder, options, &results)?;
+    let (text, json, picture) = (report::text(&results), report::json(&results), picture::svg(&results));
+    println!("\n{text}");
+    let files = [("http.txt", text.as_str()), ("http.json", json.as_str()), ("http.svg", picture.as_str())];
+    write(workspace, &folder, options, &files, &json)?;
     steps.print_table("Steps:");
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(workspace: &Workspace, folder: &Path, options: &usage::Bench, results: &Results) -> Result<()> {
-    let text = report::text(results);
-    let json = report::json(results);
-    println!("\n{text}");
+/// Writes each file wherever it is wanted.
+fn write(
+    workspace: &Workspace,
+    folder: &Path,
+    options: &usage::Bench,
+    named: &[(&str, &str)],
+    json: &str,
+) -> Result<()> {
     let mut files: Vec<(PathBuf, &str)> = Vec::new();
-    let picture = picture::svg(results);
     let mut folders = vec![folder.to_path_buf()];
     if options.publish {
         folders.push(workspace.root.join("docs/benchmarks"));
     }
     for folder in &folders {
         fs::create_dir_all(folder).map_err(|error| Failure::file("create", folder, &error))?;
-        files.extend([
-            (folder.join("http.txt"), text.as_str()),
-            (folder.join("http.json"), json.as_str()),
-            (folder.join("http.svg"), picture.as_str()),
-        ]);
+        files.extend(named.iter().map(|(name, content)| (folder.join(name), *content)));
     }
-    files.extend(options.json.iter().map(|file| (file.clone(), json.as_str())));
+    files.extend(options.json.iter().map(|file| (file.clone(), json)));
     for (file, content) in files {
         fs::write(&file, content).map_err(|error| Failure::file("write", &file, &error))?;
         println!("wrote {}", file.display());

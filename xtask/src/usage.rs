@@ -19,6 +19,9 @@ usage: cargo xtask <task>
   bench [http] [--seconds N] [--rounds N] [--connections N] [--json FILE] [--publish]
         run Tenon and its peer side by side on the same component; results go to benches/results,
         with --publish to docs/benchmarks as well
+  bench sandbox [the same options]
+        of that, only what needs no peer: what guarding a request costs, and what the neighbours of a guest
+        that loops notice
   reference
         write docs/reference.md anew, from the program";
 
@@ -60,6 +63,8 @@ pub(crate) struct Test {
 /// Options of `bench`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Bench {
+    /// Only what a sandbox costs and keeps apart.
+    pub(crate) sandbox: bool,
     /// Length of each measurement.
     pub(crate) seconds: u64,
     /// How often each server is measured.
@@ -74,7 +79,7 @@ pub(crate) struct Bench {
 
 impl Default for Bench {
     fn default() -> Self {
-        Self { seconds: 5, rounds: 5, connections: 32, json: None, publish: false }
+        Self { sandbox: false, seconds: 5, rounds: 5, connections: 32, json: None, publish: false }
     }
 }
 
@@ -122,7 +127,8 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             let mut bench = Bench::default();
             while let Some(argument) = parser.next()? {
                 match argument {
-                    Value(name) if name == "http" => {}
+                    Value(name) if name == "http" => bench.sandbox = false,
+                    Value(name) if name == "sandbox" => bench.sandbox = true,
                     Long("seconds") => bench.seconds = parser.value()?.parse::<u64>()?.clamp(1, SECONDS_MAX),
                     Long("rounds") => bench.rounds = parser.value()?.parse::<usize>()?.clamp(1, ROUNDS_MAX),
                     Long("connections") => {
@@ -167,7 +173,8 @@ mod tests {
         let Ok(Task::Bench(bench)) = parsed(&["bench", "http", "--seconds", "9999", "--rounds=2"]) else {
             panic!("bench")
         };
-        assert_eq!((bench.seconds, bench.rounds), (SECONDS_MAX, 2));
+        assert_eq!((bench.sandbox, bench.seconds, bench.rounds), (false, SECONDS_MAX, 2));
+        assert!(matches!(parsed(&["bench", "sandbox"]), Ok(Task::Bench(Bench { sandbox: true, .. }))));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::figures::Spread;
-use super::guests::Guests;
+use super::guests::Guarded;
 use super::load::Load;
 use super::{Run, process, subject};
 use crate::command::{Cmd, Server};
@@ -36,12 +36,12 @@ pub(super) struct Guards {
 }
 
 /// Starts them all and loads them in turn.
-pub(super) fn measure(run: &Run<'_>, guests: &Guests) -> Result<Guards> {
+pub(super) fn measure(run: &Run<'_>, guests: &Guarded) -> Result<Guards> {
     let mut servers: Vec<(Server, SocketAddr)> = Vec::new();
     for on in GUARDS {
         // The guest that is granted something is the same one, importing more.
         let guest = if on.contains(&"grants") { &guests.reach } else { &guests.http };
-        let command = Cmd::new(&guests.guarded).arg(guest).arg(&guests.artifacts).args(on.iter().copied());
+        let command = Cmd::new(&guests.server).arg(guest).arg(&guests.artifacts).args(on.iter().copied());
         servers.push(subject::serve(command, run, &format!("guards-{}", on.len()))?);
     }
     let load = |address| Load {

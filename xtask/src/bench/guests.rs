@@ -1,20 +1,30 @@
 //! The measured components and the floor, built from source.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::command::Cmd;
 use crate::failure::Result;
 use crate::tools;
 use crate::workspace::Workspace;
 
-/// The built files.
-pub(super) struct Guests {
+/// What is measured without the peer.
+pub(super) struct Guarded {
     /// `wasi:http` 0.2, Rust.
     pub(super) http: PathBuf,
-    /// The same, compiled ahead of time by the peer.
-    pub(super) http_peer: PathBuf,
-    /// The first one, importing what needs a grant.
+    /// The same, importing what needs a grant.
     pub(super) reach: PathBuf,
+    /// Tenon's request path, each of its guards off unless asked for.
+    pub(super) server: PathBuf,
+    /// Where that keeps what it has compiled.
+    pub(super) artifacts: PathBuf,
+}
+
+/// The built files.
+pub(super) struct Guests {
+    /// What is measured without the peer.
+    pub(super) guarded: Guarded,
+    /// `wasi:http` 0.2, compiled ahead of time by the peer.
+    pub(super) http_peer: PathBuf,
     /// The plain handler, Rust.
     pub(super) plain: PathBuf,
     /// `wasi:http` 0.3, Rust.
@@ -23,38 +33,48 @@ pub(super) struct Guests {
     pub(super) service_peer: PathBuf,
     /// An HTTP server without a sandbox.
     pub(super) floor: PathBuf,
-    /// Tenon's request path, each of its guards off unless asked for.
-    pub(super) guarded: PathBuf,
-    /// Where that keeps what it has compiled.
-    pub(super) artifacts: PathBuf,
+}
+
+impl Guarded {
+    /// Builds what is not built, and compiles it ahead of time.
+    pub(super) fn build(workspace: &Workspace) -> Result<Self> {
+        let http = guest(workspace, "hello-http", None)?;
+        let reach = guest(workspace, "hello-http", Some("reach"))?;
+        compile(workspace, &http);
+        Ok(Self {
+            http,
+            reach,
+            server: workspace.target.join("release/bench-guarded"),
+            artifacts: workspace.target.join("bench/guarded"),
+        })
+    }
 }
 
 impl Guests {
     /// Builds what is not built, and compiles it ahead of time for both servers.
     pub(super) fn build(workspace: &Workspace) -> Result<Self> {
-        let http = guest(workspace, "hello-http", None)?;
-        let reach = guest(workspace, "hello-http", Some("reach"))?;
+        let guarded = Guarded::build(workspace)?;
         let plain = guest(workspace, "hello-plain", None)?;
         let service = guest(workspace, "hello-service", None)?;
-        for component in [&http, &plain, &service] {
-            // What Tenon cannot compile it will not serve either, and is then reported as not measured.
-            if let Err(failure) = workspace.run_tenon("release", ["compile"]).arg(component).run() {
-                println!("{failure}");
-            }
-        }
+        compile(workspace, &plain);
+        compile(workspace, &service);
         let target = workspace.target.join("bench/hyper-hello");
         cargo_build(workspace, "benches/hyper-hello").arg("--target-dir").arg(&target).run()?;
         Ok(Self {
-            http_peer: peer_artifact(workspace, &http)?,
+            http_peer: peer_artifact(workspace, &guarded.http)?,
             service_peer: peer_artifact(workspace, &service)?,
-            http,
+            guarded,
             plain,
             service,
             floor: target.join("release/hyper-hello"),
-            guarded: workspace.target.join("release/bench-guarded"),
-            artifacts: workspace.target.join("bench/guarded"),
-            reach,
         })
+    }
+}
+
+/// Compiles for Tenon. What it cannot compile it will not serve either, and is then reported as not measured.
+fn compile(workspace: &Workspace, component: &Path) {
+    if let Err(failure) = workspace.run_tenon("release", ["compile"]).arg(component).run() {
+        println!("{failure}");
     }
 }
 
@@ -74,7 +94,7 @@ fn guest(workspace: &Workspace, name: &str, feature: Option<&str>) -> Result<Pat
     Ok(target.join("wasm32-wasip2/release").join(format!("{}.wasm", name.replace('-', "_"))))
 }
 
-fn peer_artifact(workspace: &Workspace, component: &std::path::Path) -> Result<PathBuf> {
+fn peer_artifact(workspace: &Workspace, component: &Path) -> Result<PathBuf> {
     let artifact = component.with_extension("cwasm");
     tools::WASMTIME.command(workspace).arg("compile").arg(component).arg("-o").arg(&artifact).run()?;
     Ok(artifact)

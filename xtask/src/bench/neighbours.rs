@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::figures::Spread;
-use super::guests::Guests;
+use super::guests::Guarded;
 use super::load::{Load, Loaded};
 use super::machine::on_core;
 use super::{Run, WARM_UP_SECONDS, subject};
@@ -41,7 +41,7 @@ pub(super) struct Neighbours {
 }
 
 /// Serves the 0.2 hello, and has it loop.
-pub(super) fn measure(run: &Run<'_>, guests: &Guests) -> Result<Neighbours> {
+pub(super) fn measure(run: &Run<'_>, guests: &Guarded) -> Result<Neighbours> {
     let budget = format!("{}ms", BUDGET.as_millis());
     let address = subject::free_address()?;
     let log = run.logs.join("neighbours.log");

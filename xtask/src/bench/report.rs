@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::figures::Spread;
+use super::machine::Cores;
 use super::subject::Side;
-use super::{Measured, Results, Round};
+use super::{Measured, Results, Round, Sandboxes};
 
-/// The version of the JSON's shape.
+/// The versions of the JSON's shapes.
 const SHAPE: &str = "tenon-bench-http/2";
+const SANDBOX_SHAPE: &str = "tenon-bench-sandbox/1";
 
 /// Who is compared with whom, and how much less CPU per request the first one is meant to take.
 pub(super) const PAIRS: [(&str, &str, Option<f64>); 5] = [
@@ -83,6 +85,47 @@ fn with_range(spread: &Spread, decimals: usize) -> String {
     format!("{:.decimals$} ({:.decimals$}–{:.decimals$})", spread.median, spread.min, spread.max)
 }
 
+fn where_run(cores: &Cores) -> String {
+    if cores.are_shared() {
+        "servers and load share the only core: of these figures only the CPU time per request means anything"
+            .to_owned()
+    } else {
+        format!("servers on core {}, load on core {}", cores.server, cores.load)
+    }
+}
+
+/// What is measured of Tenon alone, for people.
+pub(super) fn sandbox_text(results: &Sandboxes) -> String {
+    let Sandboxes { machine, cores, settings, guards, neighbours, generator } = results;
+    format!(
+        "Machine\n  {}\n\nHow\n  {} rounds of {} s; {}.\n  Load: {generator}.\n\n\
+         What guarding a request costs: median, and where half of the turns lie\n{}\n\
+         Beside a guest that loops\n{}",
+        machine.text(),
+        settings.rounds,
+        settings.seconds,
+        where_run(cores),
+        table(&guards.rows()),
+        neighbours.text()
+    )
+}
+
+/// The same for programs.
+pub(super) fn sandbox_json(results: &Sandboxes) -> String {
+    let Sandboxes { machine, cores, settings, guards, neighbours, generator } = results;
+    let report = json!({
+        "shape": SANDBOX_SHAPE,
+        "machine": machine.json(),
+        "settings": {
+            "rounds": settings.rounds, "seconds": settings.seconds, "connections": settings.connections,
+            "server_core": cores.server, "load_core": cores.load, "generator": generator,
+        },
+        "guards": guards.json(),
+        "neighbours": neighbours.json(),
+    });
+    format!("{report:#}\n")
+}
+
 /// The whole report for people.
 pub(super) fn text(results: &Results) -> String {
     let mut text = String::new();
@@ -91,12 +134,7 @@ pub(super) fn text(results: &Results) -> String {
     };
     let settings = &results.settings;
     add("Machine", &format!("  {}\n", results.machine.text()));
-    let where_run = if results.cores.are_shared() {
-        "servers and load share the only core: of these figures only the CPU time per request means anything"
-            .to_owned()
-    } else {
-        format!("servers on core {}, load on core {}", results.cores.server, results.cores.load)
-    };
+    let where_run = where_run(&results.cores);
     let how = format!(
         "  {} rounds of {} s for each server in turn; {} keep-alive connections; {where_run}.\n  Load: {}. Peer: {}.\n",
         settings.rounds, settings.seconds, settings.connections, results.generator, results.peer

@@ -65,7 +65,7 @@ pub(super) fn all(workspace: &Workspace, guests: &Guests, composed: Option<&Path
             "tenon-http",
             "Tenon, wasi:http 0.2, fresh",
             Side::Tenon,
-            tenon(&guests.http),
+            tenon(&guests.guarded.http),
             Some("--listen"),
         ),
         subject(
