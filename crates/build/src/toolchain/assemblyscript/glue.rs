@@ -1037,9 +1037,10 @@ fn pascal(name: &str) -> String {
         .collect()
 }
 
-/// WIT's kebab case as AssemblyScript has it; what the language keeps for itself gets a `_`.
+/// WIT's kebab case as AssemblyScript has it; what the language keeps for itself gets a `_`. Words that it
+/// only knows in places, such as `get`, are names like any other.
 fn camel(name: &str) -> String {
-    const KEPT: [&str; 64] = [
+    const KEPT: [&str; 58] = [
         "abstract",
         "any",
         "as",
@@ -1066,19 +1067,15 @@ fn camel(name: &str) -> String {
         "false",
         "finally",
         "for",
-        "from",
         "function",
-        "get",
         "if",
         "implements",
         "import",
         "in",
         "instanceof",
         "interface",
-        "is",
         "keyof",
         "let",
-        "module",
         "namespace",
         "new",
         "null",
@@ -1089,7 +1086,6 @@ fn camel(name: &str) -> String {
         "public",
         "readonly",
         "return",
-        "set",
         "static",
         "string",
         "super",
@@ -1098,7 +1094,6 @@ fn camel(name: &str) -> String {
         "throw",
         "true",
         "try",
-        "type",
         "typeof",
         "var",
         "void",
@@ -1109,4 +1104,20 @@ fn camel(name: &str) -> String {
     let mut letters = upper.chars();
     let camel: String = letters.next().into_iter().flat_map(char::to_lowercase).chain(letters).collect();
     if KEPT.contains(&camel.as_str()) { camel + "_" } else { camel }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::camel;
+
+    #[test]
+    fn only_what_cannot_be_a_name_gets_another() {
+        assert_eq!(camel("verify-token"), "verifyToken");
+        for word in ["get", "set", "from", "is", "type", "module"] {
+            assert_eq!(camel(word), word);
+        }
+        for word in ["delete", "new", "default", "string"] {
+            assert_eq!(camel(word), format!("{word}_"));
+        }
+    }
 }

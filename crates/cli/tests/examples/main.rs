@@ -4,6 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod edge_cache;
+mod edge_shop;
+mod normalizer;
+mod storefront_page;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +25,7 @@ use tenon_testkit::{Serving, Tenon, repository};
 const BUILD_DEADLINE: Duration = Duration::from_secs(1200);
 
 /// What a build leaves among the sources.
-const PRODUCTS: [&str; 4] = [".tenon", "target", "node_modules", "internal"];
+const PRODUCTS: [&str; 5] = [".tenon", "target", "node_modules", "internal", "bindings"];
 
 /// One build at a time: each uses all of the machine.
 static BUILDING: Mutex<()> = Mutex::new(());
@@ -58,6 +63,26 @@ impl Example {
     /// Serves the folder.
     fn serve(&self) -> Serving {
         self.tenon.serve(&self.folder).start()
+    }
+
+    /// The manifest with what `change` makes of its text, to be served from the components that are built: what its paths
+    /// name stays where it is.
+    fn with_manifest(&self, tenon: &Tenon, change: impl FnOnce(String) -> String) -> PathBuf {
+        let text = fs::read_to_string(self.folder.join(self.manifest)).unwrap();
+        let here = format!("{}/", self.folder.display());
+        let lines = text.lines().filter(|line| !line.starts_with("source = "));
+        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        let text = text.replace("path = \"", &format!("path = \"{here}"));
+        let text = text.replace("directory = \"", &format!("directory = \"{here}"));
+        let file = tenon.data().join("changed.toml");
+        fs::write(&file, change(text)).unwrap();
+        file
+    }
+
+    /// Runs the contract tests beside it.
+    fn passes_its_contract_tests(&self) {
+        let args = ["test".as_ref(), self.folder.as_os_str()];
+        self.tenon.run(&self.folder, args).expect_code(0);
     }
 
     /// What `tenon inspect` says about `file`.

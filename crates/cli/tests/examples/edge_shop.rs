@@ -1,0 +1,215 @@
+//! `examples/edge-shop`, the reference architecture: four components in four languages, one service, state that is kept.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tenon_testkit::client::{Body, Reply, call, get, post, request};
+use tenon_testkit::{DEADLINE, Serving, Tenon, until};
+
+use super::{Example, is_inert, names, sending};
+
+fn shop() -> &'static Example {
+    static SHOP: OnceLock<Example> = OnceLock::new();
+    SHOP.get_or_init(|| Example::build("edge-shop", "composition.toml"))
+}
+
+/// The shop's store is one process's at a time; what is compiled is everybody's.
+fn alone() -> MutexGuard<'static, ()> {
+    static STORE: Mutex<()> = Mutex::new(());
+    STORE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn bearing(mut request: http::Request<Body>, token: &str) -> http::Request<Body> {
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+/// The JSON of a reply that must have this status.
+#[track_caller]
+fn answer(reply: Reply, status: u16) -> Value {
+    let text = reply.expect(status);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[track_caller]
+fn token(server: &Serving, login: &Value) -> String {
+    answer(call(server.address(), sending("/sign-in", login)), 200)["token"].as_str().unwrap().to_owned()
+}
+
+fn ada(server: &Serving) -> String {
+    token(server, &json!({ "user": "ada", "password": "lovelace" }))
+}
+
+fn order(server: &Serving, token: &str, product: &str, quantity: u32) -> Reply {
+    let lines = json!({ "lines": [{ "product": product, "quantity": quantity }] });
+    call(server.address(), bearing(sending("/orders", &lines), token))
+}
+
+#[test]
+fn an_order_outlives_a_killed_server() {
+    let _alone = alone();
+    let mut server = shop().serve();
+    let token = ada(&server);
+    let placed = order(&server, &token, "mortise", 5);
+    let location = placed.header("location").to_owned();
+    let placed = answer(placed, 201);
+    assert_eq!(
+        (&placed["customer"], &placed["cents"], &placed["lines"]),
+        (&json!("ada"), &json!(5 * 3450), &json!([{ "product": "mortise", "quantity": 5 }]))
+    );
+
+    let short = answer(order(&server, &token, "mortise", 8), 409);
+    assert_eq!(
+        (&short["error"], &short["product"], &short["wanted"], &short["left"]),
+        (&json!("out-of-stock"), &json!("mortise"), &json!(8), &json!(7))
+    );
+
+    let process = Pid::from_raw(i32::try_from(server.id()).unwrap()).unwrap();
+    kill_process(process, Signal::KILL).unwrap();
+    server.wait(DEADLINE);
+
+    let server = shop().serve();
+    let kept = answer(call(server.address(), bearing(get(&location), &token)), 200);
+    assert_eq!(kept, placed, "what was acknowledged is there, and the token is still good");
+    let listed = answer(call(server.address(), bearing(get("/orders"), &token)), 200);
+    assert!(listed["orders"].as_array().unwrap().contains(&placed), "{listed}");
+    assert_eq!(answer(call(server.address(), get("/products/mortise")), 200)["stock"], 7);
+    let next = answer(order(&server, &token, "mortise", 7), 201);
+    assert!(next["number"].as_u64() > placed["number"].as_u64(), "no number is given twice: {next}");
+
+    // Somebody else's order is as unknown as one that was never placed.
+    let bob = self::token(&server, &json!({ "user": "bob", "password": "builder" }));
+    assert_eq!(answer(call(server.address(), bearing(get(&location), &bob)), 404)["error"], "no-such-order");
+    server.stop();
+}
+
+#[test]
+fn the_cache_answers_until_a_price_changes_and_never_for_the_stock() {
+    let _alone = alone();
+    let server = shop().serve();
+    let product = || call(server.address(), get("/products/glue"));
+    // A sandbox rests a moment after the client has its answer: a second request right then gets another one.
+    let hit = || {
+        until("an answer from the cache", DEADLINE, || {
+            let reply = product();
+            (reply.header("x-cache") == "hit").then_some(reply)
+        })
+    };
+    assert_eq!(product().header("x-cache"), "miss");
+    let before = answer(hit(), 200);
+    answer(order(&server, &ada(&server), "glue", 3), 201);
+    let after = answer(hit(), 200);
+    assert_eq!(
+        after["stock"].as_u64().unwrap() + 3,
+        before["stock"].as_u64().unwrap(),
+        "stock is not cached"
+    );
+
+    let zoe = token(&server, &json!({ "user": "zoe", "password": "shopkeeper" }));
+    let mut change = sending("/products/glue/price", &json!({ "cents": 1390 }));
+    *change.method_mut() = http::Method::PUT;
+    assert_eq!(answer(call(server.address(), bearing(change, &zoe)), 200)["cents"], 1390);
+    // What is ordered costs what it costs now, whatever a cache has.
+    assert_eq!(answer(order(&server, &ada(&server), "glue", 1), 201)["cents"], 1390);
+    until("the new price everywhere", DEADLINE, || (answer(product(), 200)["cents"] == 1390).then_some(()));
+    server.stop();
+
+    // A fresh sandbox for each request has an empty cache: that is what `reuse` is asked for.
+    let server = shop().tenon.serve(&shop().folder).args(["--reuse-requests", "1"]).start();
+    for _ in 0..3 {
+        assert_eq!(call(server.address(), get("/products")).header("x-cache"), "miss");
+    }
+    server.stop();
+}
+
+#[test]
+fn whoever_may_not_is_told_why() {
+    let _alone = alone();
+    let server = shop().serve();
+    let refusal = |request: http::Request<Body>, status: u16| {
+        let reply = call(server.address(), request);
+        assert_eq!(status == 401, !reply.header("www-authenticate").is_empty(), "{reply:?}");
+        answer(reply, status)["error"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(refusal(get("/orders"), 401), "no-token");
+    assert_eq!(refusal(bearing(get("/orders"), "not-a-token"), 401), "malformed");
+    let good = ada(&server);
+    let mut forged = good.clone().into_bytes();
+    let at = good.rfind('.').unwrap() + 5;
+    forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+    assert_eq!(refusal(bearing(get("/orders"), str::from_utf8(&forged).unwrap()), 401), "bad-signature");
+    let old = token(&server, &json!({ "user": "ada", "password": "lovelace", "seconds": 0 }));
+    assert_eq!(refusal(bearing(get("/orders"), &old), 401), "expired");
+    let bob = token(&server, &json!({ "user": "bob", "password": "builder" }));
+    let lines = json!({ "lines": [{ "product": "glue", "quantity": 1 }] });
+    assert_eq!(refusal(bearing(sending("/orders", &lines), &bob), 403), "missing-scope");
+
+    let wrong = call(server.address(), sending("/sign-in", &json!({ "user": "ada", "password": "byron" })));
+    assert_eq!(answer(wrong, 401)["error"], "wrong-password");
+    assert_eq!(refusal(get("/no/such/route"), 404), "not-found");
+    assert_eq!(refusal(get("/products/anvil"), 404), "no-such-product");
+    let reply = call(server.address(), request("DELETE", "/orders", tenon_testkit::client::empty()));
+    assert_eq!(reply.header("allow"), "GET, POST");
+    assert_eq!(refusal(bearing(post("/orders", "{"), &good), 400), "not-json");
+    let none = json!({ "lines": [] });
+    assert_eq!(refusal(bearing(sending("/orders", &none), &good), 422), "invalid-body");
+    let anvil = json!({ "lines": [{ "product": "anvil", "quantity": 1 }] });
+    assert_eq!(refusal(bearing(sending("/orders", &anvil), &good), 422), "no-such-product");
+    server.stop();
+}
+
+#[test]
+fn without_its_grant_a_component_is_not_served() {
+    let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    for (grant, interface, component) in
+        [("wasi:keyvalue", "wasi:keyvalue/store", "database"), ("wasi:config", "wasi:config/store", "auth")]
+    {
+        let manifest = shop().with_manifest(&tenon, |text| {
+            text.lines().filter(|line| !line.contains(grant)).map(|line| format!("{line}\n")).collect()
+        });
+        let refused = tenon.serve(&manifest).refused().expect_code(1);
+        let (table, line) = (format!("[component.{component}.grants]"), format!("\"{grant}\" = "));
+        refused.expect_stderr(&["import-not-granted", interface, component, &table, &line]);
+    }
+}
+
+#[test]
+fn the_edge_shop_is_one_file_of_four_languages() {
+    let example = shop();
+    let composed = example.compose();
+    let shown = example.inspect(&composed);
+    assert_eq!(names(&shown, "components"), ["auth", "cache", "database", "logic"]);
+    assert_eq!(names(&shown, "exports"), ["demo:shop/handler@1.0.0"]);
+    let imports = names(&shown, "imports");
+    let granted = ["wasi:config/store", "wasi:keyvalue/atomics", "wasi:keyvalue/store"];
+    let inert = |import: &String| is_inert(import) || import.starts_with("wasi:filesystem/");
+    let open: Vec<_> = imports.iter().filter(|import| !inert(import)).collect();
+    assert_eq!(open.len(), granted.len(), "{open:?}");
+    assert!(open.iter().all(|import| granted.iter().any(|name| import.starts_with(name))), "{open:?}");
+
+    let shown = example.inspect(&example.folder.join(".tenon/cache.wasm"));
+    assert_eq!(names(&shown, "imports"), [""; 0], "a cache needs memory and nothing else");
+    let shown = example.inspect(&example.folder.join(".tenon/auth.wasm"));
+    assert!(names(&shown, "imports").iter().all(|import| !import.starts_with("wasi:keyvalue")));
+}
+
+#[test]
+fn each_part_of_the_edge_shop_keeps_its_contract() {
+    let example = shop();
+    example.passes_its_contract_tests();
+
+    // One more than the cache keeps: the one that nobody asked for goes.
+    let mut lines: Vec<String> = (0..64).map(|key| format!("cache.put(\"{key}\", [{key}], 9)")).collect();
+    lines.push("cache.get(\"0\", 0)".to_owned());
+    lines.push("cache.put(\"64\", [64], 9)".to_owned());
+    for question in ["get(\"0\", 0)", "get(\"1\", 0)", "get(\"64\", 0)", "size()"] {
+        lines.push(format!("cache.{question}"));
+    }
+    let cache = example.folder.join(".tenon/cache.wasm");
+    let args = ["call", cache.to_str().unwrap(), "--session", "--quiet"];
+    let ended =
+        example.tenon.run_with_input(&example.folder, args, &(lines.join("\n") + "\n")).expect_code(0);
+    let answers: Vec<_> = ended.stdout.lines().rev().take(4).collect();
+    assert_eq!(answers, ["64", "some([64])", "none", "some([0])"]);
+}

@@ -1,0 +1,3 @@
+module logic
+
+go 1.27
