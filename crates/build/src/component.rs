@@ -1,11 +1,14 @@
 //! What came out of a toolchain: is it a component, and the one that was asked for?
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use tenon_model::{Diagnostic, Location, Standing, standing};
+use wasm_encoder::{ComponentSection as _, ProducersField, ProducersSection};
 use wasmparser::{
     BinaryReader, CanonicalFunction, ComponentAlias, ComponentExport, ComponentExternalKind, ComponentImport,
-    ComponentTypeRef, Encoding, FromReader, Parser, Payload, SectionLimited, Validator, WasmFeatures,
+    ComponentTypeRef, CustomSectionReader, Encoding, FromReader, KnownCustom, Parser, Payload,
+    SectionLimited, Validator, WasmFeatures,
 };
 
 use crate::contract::Contract;
@@ -168,6 +171,45 @@ pub(crate) fn without_functions(bytes: &[u8], keep: impl Fn(&str) -> bool) -> Op
     dropped.then_some(output)
 }
 
+/// Custom sections have this number.
+const CUSTOM: u8 = 0;
+
+/// The component with `tools` among the programs that its producers section names, in place of other versions of them.
+/// One that is put together in a way this does not know stays as it is.
+pub(crate) fn with_tools(bytes: Vec<u8>, tools: &[(&str, &str)]) -> Vec<u8> {
+    let Some(sections) = sections(&bytes) else { return bytes };
+    let mut fields: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut output = bytes[..8].to_vec();
+    for (id, whole, content) in sections {
+        let custom = CustomSectionReader::new(BinaryReader::new(&bytes[content], 0));
+        match custom.as_ref().map(CustomSectionReader::as_known) {
+            Ok(KnownCustom::Producers(reader)) if id == CUSTOM => {
+                for field in reader.into_iter().map_while(Result::ok) {
+                    for value in field.values.into_iter().map_while(Result::ok) {
+                        let values = fields.entry(field.name.to_owned()).or_default();
+                        values.insert(value.name.to_owned(), value.version.to_owned());
+                    }
+                }
+            }
+            _ => output.extend_from_slice(&bytes[whole]),
+        }
+    }
+    let processed_by = fields.entry("processed-by".to_owned()).or_default();
+    for (tool, version) in tools {
+        processed_by.insert((*tool).to_owned(), (*version).to_owned());
+    }
+    let mut producers = ProducersSection::new();
+    for (name, values) in &fields {
+        let mut field = ProducersField::new();
+        for (name, version) in values {
+            field.value(name, version);
+        }
+        producers.field(name, &field);
+    }
+    producers.append_to_component(&mut output);
+    output
+}
+
 /// A section: its number, all of it, and its content.
 type Section = (u8, Range<usize>, Range<usize>);
 
@@ -276,6 +318,16 @@ mod tests {
         };
         assert_eq!(with("wasi:cli/environment@0.2.6"), Ok(vec!["wasi:cli/environment@0.2.6".to_owned()]));
         assert_eq!(with("a:b/secret@1.0.0").unwrap_err().code, "world-mismatch");
+    }
+
+    #[test]
+    fn tools_are_named_once_each() {
+        let bytes = wat::parse_str(TWO_FUNCTIONS).unwrap();
+        let named = with_tools(with_tools(bytes, &[("a", "1"), ("b", "1")]), &[("a", "2")]);
+        Validator::new_with_features(WasmFeatures::all()).validate_all(&named).unwrap();
+        let producers = tenon_wit::inspect("a.wasm", &named).unwrap().producers;
+        let named: Vec<_> = producers.iter().map(|it| (&*it.name, &*it.version)).collect();
+        assert_eq!(named, [("a", "2"), ("b", "1")]);
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use tenon_model::{Diagnostic, Location};
-use wit_parser::{PackageId, Resolve, WorldId};
+use wit_parser::{PackageId, Resolve, WorldId, WorldItem};
 
 /// A folder of WIT with one of its worlds chosen.
 #[derive(Debug)]
-pub struct Contract {
+pub(crate) struct Contract {
     pub(crate) resolve: Resolve,
     pub(crate) world: WorldId,
 }
@@ -46,6 +46,18 @@ impl Contract {
             Some(package) => self.resolve.packages[package].name.interface_id(&world.name),
             None => world.name.clone(),
         }
+    }
+
+    /// Whether a function of the world is asynchronous.
+    pub(crate) fn has_async(&self) -> bool {
+        let world = &self.resolve.worlds[self.world];
+        world.imports.values().chain(world.exports.values()).any(|item| match item {
+            WorldItem::Function(function) => function.kind.is_async(),
+            WorldItem::Interface { id, .. } => {
+                self.resolve.interfaces[*id].functions.values().any(|function| function.kind.is_async())
+            }
+            WorldItem::Type { .. } => false,
+        })
     }
 
     /// The names of what the world imports.

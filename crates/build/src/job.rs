@@ -15,6 +15,7 @@ use crate::fingerprint::{Inputs, Record};
 use crate::host::Host;
 use crate::language::detect;
 use crate::progress::Progress;
+use crate::snapshot::Initialize;
 use crate::toolbox::Toolbox;
 use crate::toolchain::{Site, Toolchain, toolchain_of};
 use tenon_model::Language;
@@ -36,6 +37,8 @@ pub struct Job {
     pub output: PathBuf,
     /// The project's folder for build products, `.tenon`; made when it is not there.
     pub work: PathBuf,
+    /// Whether what its runtime does at its start is done at build time, where that can be.
+    pub snapshot: bool,
 }
 
 /// With what to build.
@@ -47,6 +50,8 @@ pub struct Setting<'a> {
     pub host: &'a Host,
     /// Told what is going on.
     pub progress: &'a dyn Progress,
+    /// Starts core modules, for languages whose runtime can be started at build time; without it, none is.
+    pub initialize: Option<Initialize<'a>>,
 }
 
 /// A component that is built.
@@ -130,6 +135,7 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
         toolbox: setting.toolbox,
         host: setting.host,
         progress: setting.progress,
+        initialize: setting.initialize.filter(|_| job.snapshot),
     })?;
     let mut undeclared = component::check(&job.name, &contract, &product.bytes)?;
     // What every standard library imports, and the host offers to everybody, is no news.
@@ -139,6 +145,8 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
         setting.progress.line(&job.name, &what);
     }
     let bytes = tenon_wit::with_docs(&product.bytes, &contract.resolve);
+    let tools = [&product.tools[..], &[("tenon", env!("CARGO_PKG_VERSION"))]].concat();
+    let bytes = component::with_tools(bytes, &tools);
     let digest = Digest::of(&bytes);
     write_whole(&job.output, &bytes)?;
     if job.inputs(language, toolchain, &[], without)? == inputs_before {
@@ -195,11 +203,12 @@ impl Job {
         without: Option<&str>,
     ) -> Result<Digest, BuildError> {
         let recipe = format!(
-            "tenon-build {}\n{}\n{}\nworld {}",
+            "tenon-build {}\n{}\n{}\nworld {}\nsnapshot {}",
             env!("CARGO_PKG_VERSION"),
             language.name(),
             toolchain.recipe(),
-            self.world.as_deref().unwrap_or("")
+            self.world.as_deref().unwrap_or(""),
+            self.snapshot
         );
         let inputs = Inputs {
             source: &self.source,

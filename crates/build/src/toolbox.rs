@@ -144,6 +144,11 @@ impl Toolbox {
         self.root.join("go/go/bin").join(format!("go{}", std::env::consts::EXE_SUFFIX))
     }
 
+    /// Go's own folder, with the source of its runtime.
+    pub(crate) fn go_root(&self) -> PathBuf {
+        self.root.join("go/go")
+    }
+
     /// What the Go compiler has compiled already: its standard library for the most part.
     pub(crate) fn go_cache(&self) -> PathBuf {
         self.root.join("go-cache")
@@ -377,6 +382,15 @@ mod tests {
         let lock: serde_json::Value = serde_json::from_str(JS_LOCK).unwrap();
         let shim = &lock["packages"]["node_modules/@bytecodealliance/preview2-shim"]["version"];
         assert_eq!(&manifest["overrides"]["@bytecodealliance/preview2-shim"], shim);
+    }
+
+    #[test]
+    fn components_name_the_pinned_versions() {
+        let here = |text: &str, pin: &str| assert!(text.contains(pin), "{pin}");
+        here(include_str!("toolchain/javascript.rs"), r#"JCO_VERSION: &str = "1.35.0""#);
+        here(JS_MANIFEST, r#""@bytecodealliance/jco": "1.35.0""#);
+        here(include_str!("toolchain/assemblyscript.rs"), r#"ASC_VERSION: &str = "0.28.20""#);
+        here(AS_MANIFEST, r#""assemblyscript": "0.28.20""#);
     }
 
     #[test]

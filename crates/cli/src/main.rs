@@ -55,7 +55,7 @@ fn run() -> ExitCode {
         Command::Serve(args) => commands::serve::run(&args, &settings, &terminal),
         Command::Dev(args) => commands::dev::run(&args, &settings, &terminal),
         Command::Test(args) => commands::test::run(&args, &settings, &terminal),
-        Command::Wit(args) => commands::wit::run(&args, &terminal),
+        Command::Wit(args) => commands::wit::run(&args, &settings, &terminal),
         Command::Doctor(args) => commands::doctor::run(&args, &settings, &terminal),
         Command::Reference => commands::reference::run(&terminal),
     };

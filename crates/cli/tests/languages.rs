@@ -8,12 +8,15 @@
 #[path = "e2e/support.rs"]
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tenon_testkit::client::{call, get};
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions};
 
 use support::{composition, tenon};
 
@@ -36,39 +39,100 @@ fn begins(language: &str, name: &str) {
     server.stop();
 }
 
+/// A contract with a bit of everything, for skeletons.
+const SHOP: &str = "\
+package demo:shop@1.0.0;
+
+interface types {
+    record item { name: string, qty: u32 }
+    enum kind { small, big }
+}
+
+interface orders {
+    use types.{item, kind};
+    variant fault { missing(string), empty }
+    place: func(items: list<item>, kind: kind) -> result<u64, fault>;
+    find-all: func(prefix: option<string>) -> tuple<list<item>, bool>;
+}
+
+interface log {
+    write: func(line: string);
+}
+
+world other {
+    import log;
+}
+
+world shop {
+    import log;
+    export orders;
+    export run-all: func(args: list<string>) -> result;
+}
+";
+
+/// A component of a world somebody else wrote is begun, and builds at once.
+#[track_caller]
+fn begins_a_world(language: &str, world: &str) {
+    let tenon = tenon();
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("shop.wit"), SHOP).unwrap();
+    let json = tenon
+        .run(root.path(), ["new", "my-shop", "--lang", language, "--world", world, "--json", "--quiet"])
+        .expect_code(0)
+        .json();
+    assert!(json["next"][1].as_str().unwrap().starts_with(match world.contains("http") {
+        true => "tenon serve",
+        false => "tenon call",
+    }));
+    tenon.run_for(BUILD, root.path(), ["build", "my-shop"]).expect_code(0);
+    assert!(root.path().join("my-shop/.tenon/my-shop.wasm").is_file());
+}
+
 #[test]
 fn rust_begins() {
     begins("rust", "Rust");
+    begins_a_world("rust", "shop.wit#shop");
+    begins_a_world("rust", "wasi:http/service");
 }
 
 #[test]
 fn go_begins() {
     begins("go", "Go");
+    begins_a_world("go", "shop.wit#shop");
+    begins_a_world("go", "wasi:http/service");
 }
 
 #[test]
 fn typescript_begins() {
     begins("typescript", "TypeScript");
+    begins_a_world("typescript", "shop.wit#shop");
 }
 
 #[test]
 fn javascript_begins() {
     begins("javascript", "JavaScript");
+    begins_a_world("javascript", "shop.wit#shop");
+    begins_a_world("javascript", "wasi:http/proxy");
 }
 
 #[test]
 fn c_begins() {
     begins("c", "C");
+    begins_a_world("c", "shop.wit#shop");
+    begins_a_world("c", "wasi:http/proxy");
 }
 
 #[test]
 fn cpp_begins() {
     begins("cpp", "C++");
+    begins_a_world("cpp", "shop.wit#shop");
+    begins_a_world("cpp", "wasi:cli/command");
 }
 
 #[test]
 fn assemblyscript_begins() {
     begins("assemblyscript", "AssemblyScript");
+    begins_a_world("assemblyscript", "shop.wit#shop");
 }
 
 /// Compiled once ahead of time: half of this is CPython, for which the time that `serve` has may not do.
@@ -82,6 +146,7 @@ fn python_begins() {
     let server = tenon.serve(root.path().join("my-app")).start();
     assert_eq!(call(server.address(), get("/a")).expect(200), "Hello from Python at /a\n");
     server.stop();
+    begins_a_world("python", "shop.wit#shop");
 }
 
 #[test]
@@ -105,6 +170,26 @@ fn what_is_there_is_left_alone() {
     }
 }
 
+#[test]
+fn a_world_that_cannot_be_begun_leaves_nothing() {
+    let tenon = tenon();
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("shop.wit"), SHOP).unwrap();
+    for (language, world, code) in [
+        ("rust", "nowhere", "world-unknown"),
+        ("rust", "shop.wit", "world-unclear"),
+        ("rust", "shop.wit#gone", "world-unknown"),
+        ("rust", "shop.wit#other", "world-exports-nothing"),
+        ("assemblyscript", "wasi:http/proxy", "language-lacks"),
+        ("cpp", "wasi:http/service", "language-lacks"),
+    ] {
+        let refused =
+            tenon.run(root.path(), ["new", "mine", "--lang", language, "--world", world]).expect_code(1);
+        refused.expect_stderr(&[code]);
+        assert!(!root.path().join("mine").exists(), "{language} {world}");
+    }
+}
+
 /// What every pair of languages is asked; the answer is the argument.
 const EXACT: &[(&str, &str)] = &[
     (
@@ -121,6 +206,7 @@ const EXACT: &[(&str, &str)] = &[
     ("single", "3.4028235e38"),
     ("double", "nan"),
     ("double", "inf"),
+    ("double", "-0"),
     ("double", "5e-324"),
     ("double", "1.7976931348623157e308"),
     ("letter", "'a'"),
@@ -144,25 +230,46 @@ const EXACT: &[(&str, &str)] = &[
     ("maybe", "none"),
     ("maybe", r#"some("")"#),
     ("maybe", r#"some("x")"#),
+    ("deep", "none"),
+    ("deep", "some(some(4294967295))"),
+    ("results", "[]"),
+    ("results", r#"[ok(0), err(""), err("warum?"), ok(4294967295)]"#),
 ];
 
-/// What needs all bits of a 64-bit integer.
+/// What needs all bits of a 64-bit integer, or an option within an option.
 const WIDE: &[(&str, &str)] = &[
     ("unsigned", "18446744073709551615"),
     ("signed", "-9223372036854775808"),
     ("signed", "9223372036854775807"),
+    ("deep", "some(none)"),
 ];
 
-/// The component of the matrix in `folder`. All are built at once; what was built is kept between test runs.
-fn part(folder: &str) -> PathBuf {
+/// Calls whose answer is not their argument.
+const OTHERS: &[(&str, &str)] = &[
+    (
+        "small(255, -128, 65535, -32768, 4294967295, -2147483648)",
+        "(255, -128, 65535, -32768, 4294967295, -2147483648)",
+    ),
+    ("small(0, 127, 0, 32767, 0, 2147483647)", "(0, 127, 0, 32767, 0, 2147483647)"),
+    (r#"outcome(false, 7, "warum?")"#, "ok(7)"),
+    (r#"outcome(true, 7, "warum?")"#, r#"err("warum?")"#),
+];
+
+/// Those that take longest to compile stand first: they are in the fewest chains then.
+const LANGUAGES: [&str; 7] = ["python", "go", "typescript", "rust", "c", "cpp", "assemblyscript"];
+
+/// A folder of components for these tests, built; what was built is kept between test runs.
+fn built(folder: &str) -> PathBuf {
+    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder), &work);
+    tenon().run_for(BUILD, &work, ["build"]).expect_code(0);
+    work.join(".tenon")
+}
+
+/// The component of the matrix called `name`. All are built at once.
+fn part(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let work = BUILT.get_or_init(|| {
-        let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("matrix");
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/matrix"), &work);
-        tenon().run_for(BUILD, &work, ["build"]).expect_code(0);
-        work
-    });
-    work.join(format!(".tenon/{folder}.wasm"))
+    BUILT.get_or_init(|| built("matrix")).join(format!("{name}.wasm"))
 }
 
 /// Copies a folder; a file that is the same stays as it is.
@@ -178,49 +285,91 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Sends every value through `caller` to `provider` and back.
+/// Chains in which each of `languages` stands before each, itself too, once: one for each language, with those after it. A
+/// chain is no longer than one sandbox may have memories.
+fn chains<'a>(languages: &[&'a str]) -> Vec<Vec<&'a str>> {
+    let chain = |(at, first): (usize, &&'a str)| {
+        let others = languages[at + 1..].iter().flat_map(|second| [*second, *first]);
+        [*first, *first].into_iter().chain(others).collect()
+    };
+    languages.iter().enumerate().map(chain).collect()
+}
+
+#[test]
+fn every_pair_is_in_a_chain() {
+    let chains = chains(&LANGUAGES);
+    let pairs: Vec<_> = chains.iter().flat_map(|chain| chain.windows(2)).collect();
+    assert_eq!((pairs.len(), pairs.iter().collect::<BTreeSet<_>>().len()), (49, 49));
+    assert!(chains.iter().all(|chain| chain.len() < 16));
+}
+
+/// Each of `callers` asks the next one, and the last one asks the component that answers. However often a language is in
+/// it, its component is in the file once.
+fn chain(callers: &[&str]) -> Vec<u8> {
+    const ECHO: &str = "test:matrix/echo@1.0.0";
+    const RELAY: &str = "test:matrix/relay@1.0.0";
+    let mut graph = CompositionGraph::new();
+    let register = |graph: &mut CompositionGraph, name: &str| {
+        let package =
+            Package::from_bytes(name, None, fs::read(part(name)).unwrap(), graph.types_mut()).unwrap();
+        graph.register_package(package).unwrap()
+    };
+    let provider = register(&mut graph, "rust-provider");
+    let provider = graph.instantiate(provider);
+    let mut asked = graph.alias_instance_export(provider, ECHO).unwrap();
+    let mut packages = BTreeMap::new();
+    for language in callers.iter().rev() {
+        let package =
+            *packages.entry(*language).or_insert_with(|| register(&mut graph, &format!("{language}-caller")));
+        let caller = graph.instantiate(package);
+        graph.set_instantiation_argument(caller, ECHO, asked).unwrap();
+        asked = graph.alias_instance_export(caller, RELAY).unwrap();
+    }
+    graph.export(asked, RELAY).unwrap();
+    graph.encode(EncodeOptions::default()).unwrap()
+}
+
+/// The calls, and what is answered to each.
+fn calls(cases: &[&[(&str, &str)]]) -> Vec<(String, String)> {
+    let echoed = cases.iter().copied().flatten();
+    let echoed = echoed.map(|(function, value)| (format!("{function}({value})"), (*value).to_owned()));
+    let others = OTHERS.iter().map(|(call, answer)| ((*call).to_owned(), (*answer).to_owned()));
+    echoed.chain(others).collect()
+}
+
+/// Sends the calls through a chain, and gives back what is answered.
 #[track_caller]
-fn values_pass(caller: &str, provider: &str, cases: &[&[(&str, &str)]]) {
+fn answers(callers: &[&str], calls: &[(String, String)]) -> Vec<String> {
     let tenon = tenon();
     let root = tempfile::tempdir().unwrap();
-    for (name, folder) in [("caller", caller), ("provider", provider)] {
-        fs::copy(part(folder), root.path().join(format!("{name}.wasm"))).unwrap();
-    }
-    composition(
-        root.path(),
-        &[("caller", "caller.wasm"), ("provider", "provider.wasm")],
-        &[("caller", "test:matrix/echo@1.0.0", "provider")],
-    );
     let composed = root.path().join("composed.wasm");
-    let paths = [root.path(), composed.as_path()].map(|path| path.to_str().unwrap());
-    tenon.run(root.path(), ["compose", "--config", paths[0], "-o", paths[1]]).expect_code(0);
-    tenon.run_for(BUILD, root.path(), ["compile", paths[1]]).expect_code(0);
-    let cases: Vec<&(&str, &str)> = cases.iter().copied().flatten().collect();
-    let mut lines: Vec<String> = cases
-        .iter()
-        .map(|(function, value)| format!("test:matrix/relay@1.0.0.{function}({value})"))
-        .collect();
-    let mut expected: Vec<&str> = cases.iter().map(|(_, value)| *value).collect();
-    for (fails, outcome) in [("false", "ok(7)"), ("true", r#"err("warum?")"#)] {
-        lines.push(format!(r#"test:matrix/relay@1.0.0.outcome({fails}, 7, "warum?")"#));
-        expected.push(outcome);
-    }
-    let ended = tenon
-        .run_with_input(root.path(), ["call", paths[1], "--session", "--quiet"], &(lines.join("\n") + "\n"))
-        .expect_code(0);
-    let answers: Vec<&str> = ended.stdout.lines().collect();
-    assert_eq!(answers.len(), expected.len(), "{}\n{}", ended.stdout, ended.stderr);
-    for ((line, answer), expected) in lines.iter().zip(answers).zip(expected) {
-        assert_eq!(spelt(line, answer), spelt(line, expected), "{line} through {caller} and {provider}");
+    fs::write(&composed, chain(callers)).unwrap();
+    let composed = composed.to_str().unwrap();
+    tenon.run_for(BUILD, root.path(), ["compile", composed]).expect_code(0);
+    let lines: String = calls.iter().map(|(call, _)| format!("test:matrix/relay@1.0.0.{call}\n")).collect();
+    let limits = "--cpu=60s --wall=120s --memory=4GiB --instances=1000 --table-elements=1000000";
+    let session = ["call", composed, "--session", "--quiet"].into_iter().chain(limits.split(' '));
+    let ended = tenon.run_with_input(root.path(), session, &lines).expect_code(0);
+    let answers: Vec<String> = ended.stdout.lines().map(str::to_owned).collect();
+    assert_eq!(answers.len(), calls.len(), "{}\n{}", ended.stdout, ended.stderr);
+    answers
+}
+
+/// Sends every value through a chain and back.
+#[track_caller]
+fn values_pass(callers: &[&str], cases: &[&[(&str, &str)]]) {
+    let calls = calls(cases);
+    for ((call, expected), answer) in calls.iter().zip(answers(callers, &calls)) {
+        assert_eq!(spelt(call, &answer), spelt(call, expected), "{call} through {callers:?}");
     }
 }
 
 /// WAVE text in one spelling: a number has several, and a character may be escaped or not.
-fn spelt(line: &str, text: &str) -> String {
-    if line.contains(".single(") {
+fn spelt(call: &str, text: &str) -> String {
+    if call.starts_with("single(") {
         return text.parse::<f32>().unwrap().to_string();
     }
-    if line.contains(".double(") {
+    if call.starts_with("double(") {
         return text.parse::<f64>().unwrap().to_string();
     }
     let mut plain = String::new();
@@ -235,59 +384,167 @@ fn spelt(line: &str, text: &str) -> String {
     plain + rest
 }
 
+/// All 49 pairs of a language that asks and one that is asked. JavaScript and TypeScript are one language here.
 #[test]
-fn values_pass_from_rust_to_rust() {
-    values_pass("rust-caller", "rust-provider", &[EXACT, WIDE]);
+fn values_pass_from_every_language_to_every_language() {
+    for chain in chains(&LANGUAGES) {
+        values_pass(&chain, &[EXACT]);
+    }
 }
 
 #[test]
-fn values_pass_from_rust_to_go() {
-    values_pass("rust-caller", "go-provider", &[EXACT, WIDE]);
+fn what_javascript_cannot_carry_passes_between_all_others() {
+    let others: Vec<&str> = LANGUAGES.into_iter().filter(|language| *language != "typescript").collect();
+    for chain in chains(&others) {
+        values_pass(&chain, &[WIDE]);
+    }
 }
 
-/// 64-bit integers are numbers there: `WIDE` is what it cannot carry.
+/// Should this fail, the toolchain has been mended: `WIDE` goes to `EXACT` then, and docs/languages.md says so.
 #[test]
-fn values_pass_from_rust_to_typescript() {
-    values_pass("rust-caller", "typescript-provider", &[EXACT]);
+fn what_javascript_cannot_carry() {
+    let calls: Vec<(String, String)> = calls(&[WIDE]).into_iter().take(WIDE.len()).collect();
+    let answers = answers(&["rust", "typescript"], &calls);
+    for ((call, expected), answer) in calls.iter().zip(&answers) {
+        assert_ne!(answer, expected, "{call}");
+    }
+}
+
+/// An asynchronous function of each language that has them waits for one of the next.
+#[test]
+fn asynchronous_functions_pass_through_every_language_that_has_them() {
+    let tenon = tenon();
+    let folder = built("asynchrony");
+    let root = tempfile::tempdir().unwrap();
+    let chain = ["rust", "go", "python", "c", "javascript"];
+    let mut components = Vec::new();
+    let mut wires = Vec::new();
+    let files = chain.map(|language| format!("{language}.wasm"));
+    for (at, language) in chain.iter().enumerate() {
+        fs::copy(folder.join(&files[at]), root.path().join(&files[at])).unwrap();
+        components.push((*language, files[at].as_str()));
+        if let Some(next) = chain.get(at + 1) {
+            wires.push((*language, "test:later/jobs@1.0.0", *next));
+        }
+    }
+    composition(root.path(), &components, &wires);
+    let composed = root.path().join("composed.wasm");
+    let paths = [root.path(), composed.as_path()].map(|path| path.to_str().unwrap());
+    tenon.run(root.path(), ["compose", "--config", paths[0], "-o", paths[1]]).expect_code(0);
+    tenon.run_for(BUILD, root.path(), ["compile", paths[1]]).expect_code(0);
+    let lines = "test:later/jobs@1.0.0.follow(\"begin\")\ntest:later/jobs@1.0.0.refuse(\"warum?\")\n\
+                 test:later/jobs@1.0.0.double(21)\n";
+    let ended = tenon.run_with_input(root.path(), ["call", paths[1], "--session", "--quiet"], lines);
+    let said = ended.expect_code(0).stdout;
+    assert_eq!(said, "\"begin rust go python c javascript\"\nerr(\"warum?\")\n42\n");
 }
 
 #[test]
-fn values_pass_from_rust_to_python() {
-    values_pass("rust-caller", "python-provider", &[EXACT, WIDE]);
+fn a_language_without_asynchronous_functions_says_so() {
+    let tenon = tenon();
+    for (language, source, world, function) in [
+        ("cpp", "a.cpp", "provider", "test:later/jobs@1.0.0.double"),
+        ("assemblyscript", "asconfig.json", "provider", "test:later/jobs@1.0.0.double"),
+        ("javascript", "package.json", "link", "test:later/jobs@1.0.0.double"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/asynchrony/wit");
+        copy(&wit, &root.path().join("wit"));
+        fs::write(root.path().join(source), "{\"main\": \"package.json\"}").unwrap();
+        let manifest =
+            format!("[component.part]\nsource = \".\"\nlanguage = \"{language}\"\nworld = \"{world}\"\n");
+        fs::write(root.path().join("tenon.toml"), manifest).unwrap();
+        let refused = tenon.run(root.path(), ["build"]).expect_code(1);
+        refused.expect_stderr(&["language-lacks", function, "write this one in Rust"]);
+    }
+}
+
+/// The start of Go's runtime is done at build time, and nothing of it is shared that should not be.
+#[test]
+fn go_is_started_at_build_time() {
+    let tenon = tenon();
+    let folder = built("snapshot");
+    let call = |component: &str, call: &str| {
+        let file = folder.join(format!("{component}.wasm"));
+        let call = format!("test:snapshot/api@1.0.0.{call}");
+        let ended = tenon.run(&folder, ["call", file.to_str().unwrap(), &call, "--quiet"]).expect_code(0);
+        ended.stdout.trim_end().to_owned()
+    };
+    for component in ["taken", "anew"] {
+        assert_eq!(call(component, r#"known("kkkkkkz")"#), "some(909)", "{component}");
+        assert_eq!(call(component, r#"known("z0")"#), "none", "{component}");
+        assert_eq!(call(component, "churn(5000)"), "11", "{component}");
+        assert!(call(component, "wait()").parse::<u64>().unwrap() >= 1_000_000, "{component}");
+        assert_ne!(call(component, "random()"), call(component, "random()"), "{component}");
+    }
+    let start = |component: &str| {
+        let bytes = fs::read(folder.join(format!("{component}.wasm"))).unwrap();
+        bytes.windows(11).any(|name| name == b"_initialize")
+    };
+    assert_eq!([start("taken"), start("anew"), start("refused")], [false, true, true]);
+    // Why there is none is said when the component is built.
+    let work = folder.parent().unwrap();
+    fs::write(work.join("refused/touched"), format!("{:?}", std::time::SystemTime::now())).unwrap();
+    let built = tenon.run_for(BUILD, work, ["build"]).expect_code(0);
+    built.expect_stderr(&["no snapshot: its start reads the clock"]);
+}
+
+/// Components name their tools, and `doctor` what is known not to work of them.
+#[test]
+fn doctor_names_what_has_drifted() {
+    let tenon = tenon();
+    let folder = built("asynchrony");
+    let project = folder.parent().unwrap();
+    let json = tenon.run(project, ["doctor", ".", "--json", "--quiet"]).expect_code(0).json();
+    assert_eq!(json["drift"].as_array().map(Vec::len), Some(0), "{json}");
+    let tools = |component: &str| -> String {
+        let of = json["components"].as_array().unwrap().iter().find(|it| it["name"] == component).unwrap();
+        assert_eq!(of["async"], true, "{of}");
+        let named = of["producers"].as_array().unwrap().iter();
+        named
+            .map(|it| format!("{} {}\n", it["name"].as_str().unwrap(), it["version"].as_str().unwrap()))
+            .collect()
+    };
+    for (component, tool) in [
+        ("rust", "wit-bindgen-rust 0.63.0"),
+        ("go", "wit-bindgen-go 0.63.0"),
+        ("c", "wit-bindgen-c 0.63.0"),
+        ("python", "componentize-py 0.25.1"),
+        ("javascript", "jco 1.35.0"),
+    ] {
+        assert!(tools(component).contains(tool), "{component}\n{}", tools(component));
+        assert!(tools(component).contains("tenon "), "{component}");
+    }
+
+    // The same component, as if its bindings were older.
+    let root = tempfile::tempdir().unwrap();
+    let mut bytes = fs::read(folder.join("rust.wasm")).unwrap();
+    let (newer, older) = (b"wit-bindgen-rust\x060.63.0", b"wit-bindgen-rust\x060.62.0");
+    let at = bytes.windows(newer.len()).position(|window| window == newer).unwrap();
+    bytes[at..at + older.len()].copy_from_slice(older);
+    fs::write(root.path().join("old.wasm"), bytes).unwrap();
+    fs::copy(folder.join("c.wasm"), root.path().join("new.wasm")).unwrap();
+    composition(root.path(), &[("old", "old.wasm"), ("new", "new.wasm")], &[]);
+    let said = tenon.run(root.path(), ["doctor", "."]).expect_code(1);
+    said.expect_stderr(&["toolchain-drift", "async-bindings", "async-releases", "wit-bindgen-rust 0.62.0"])
+        .expect_stderr(&["build it again with wit-bindgen 0.63", "build both with the same release"]);
 }
 
 #[test]
-fn values_pass_from_rust_to_c() {
-    values_pass("rust-caller", "c-provider", &[EXACT, WIDE]);
-}
-
-#[test]
-fn values_pass_from_rust_to_cpp() {
-    values_pass("rust-caller", "cpp-provider", &[EXACT, WIDE]);
-}
-
-#[test]
-fn values_pass_from_rust_to_assemblyscript() {
-    values_pass("rust-caller", "assemblyscript-provider", &[EXACT, WIDE]);
-}
-
-#[test]
-fn values_pass_from_assemblyscript_to_assemblyscript() {
-    values_pass("assemblyscript-caller", "assemblyscript-provider", &[EXACT, WIDE]);
-}
-
-#[test]
-fn values_pass_from_assemblyscript_to_c() {
-    values_pass("assemblyscript-caller", "c-provider", &[EXACT, WIDE]);
-}
-
-/// Strings change their encoding on the way, for which Go has to move them.
-#[test]
-fn values_pass_from_assemblyscript_to_go() {
-    values_pass("assemblyscript-caller", "go-provider", &[EXACT, WIDE]);
-}
-
-#[test]
-fn values_pass_from_python_to_cpp() {
-    values_pass("python-caller", "cpp-provider", &[EXACT, WIDE]);
+fn what_other_toolchains_generate_is_shown() {
+    let tenon = tenon();
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("shop.wit"), SHOP).unwrap();
+    for (language, file, text) in [
+        ("typescript", "orders", "findAll(prefix: string | null)"),
+        ("python", "wit_world/exports/orders.py", "def find_all(self, prefix"),
+    ] {
+        let args = ["wit", "bindgen", "shop.wit", "--world", "shop", "--lang", language, "--out", language];
+        let json =
+            tenon.run(root.path(), args.into_iter().chain(["--json", "--quiet"])).expect_code(0).json();
+        let files = json["files"].as_array().unwrap();
+        let named = files.iter().filter_map(|it| it.as_str()).find(|it| it.contains(file)).unwrap();
+        let shown = fs::read_to_string(root.path().join(language).join(named)).unwrap();
+        assert!(shown.contains(text), "{language}\n{shown}");
+    }
 }

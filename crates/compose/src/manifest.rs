@@ -83,6 +83,8 @@ pub struct Component {
     pub world: Option<String>,
     /// The language of its source, where the person names it.
     pub language: Option<Language>,
+    /// Whether the start of its language's runtime may be done at build time; it may unless the person says otherwise.
+    pub snapshot: bool,
     /// Which of its exports the composition exports.
     pub exports: Exports,
     /// How its imports are satisfied, in order of the names written.

@@ -7,6 +7,7 @@ mod diagnostic;
 mod digest;
 mod gateway;
 mod grants;
+mod initialized;
 mod language;
 mod limits;
 mod quantity;
@@ -29,6 +30,7 @@ pub use grants::{
     Access, BucketGrant, ContainerGrant, DirectoryGrant, Grants, HostPattern, HttpGrant, HttpScheme,
     MessagingGrant, SocketDirection, SocketGrant, SocketProtocol, StoreName,
 };
+pub use initialized::{Initialized, Number};
 pub use language::Language;
 pub use limits::{Authorities, Authority, Limits, OutsideLimits};
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};

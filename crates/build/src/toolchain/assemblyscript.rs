@@ -14,17 +14,29 @@ use wit_component::StringEncoding;
 
 use crate::error::BuildError;
 use crate::process::Program;
+use crate::skeleton::Plan;
 use crate::toolbox::Kit;
 use crate::toolchain::{Lacks, Product, Site, Toolchain, core, write_generated};
 use glue::{GENERATED_FOLDER, Glue, SOURCE_FOLDER};
 
 pub(super) struct AssemblyScript;
 
+/// The compiler's version, which is pinned.
+const ASC_VERSION: &str = "0.28.20";
 const ASC: &str = "assemblyscript/bin/asc.js";
 
 /// Small; a failed assertion traps, and nothing is imported for it.
 const FLAGS: [&str; 7] =
     ["-Oz", "--use", "abort=", "--runtime", "incremental", "--exportStart", "_initialize"];
+
+/// What the glue is not written for.
+const LACKS: Lacks = Lacks {
+    async_exports: true,
+    async_imports: true,
+    streams: true,
+    exported_resources: true,
+    resources: true,
+};
 
 impl Toolchain for AssemblyScript {
     fn generates(&self) -> fn(&Path) -> bool {
@@ -35,9 +47,23 @@ impl Toolchain for AssemblyScript {
         format!("assemblyscript 1 {} {FLAGS:?} {}", Kit::AssemblyScript.pins(), glue::RUNTIME)
     }
 
+    fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
+        LACKS.refuse(plan.language, plan.contract)?;
+        let glue = Glue::generate(&plan.contract.resolve, plan.contract.world)?;
+        let begun = |stub: &str| stub.trim_start().replace("// ...", "throw new Error(\"to be written\");");
+        let file = |module: &str| format!("{SOURCE_FOLDER}/{module}.ts");
+        Ok(glue.exports.iter().map(|export| (file(&export.module), begun(&export.stub))).collect())
+    }
+
+    fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        LACKS.refuse(site.language, site.contract)?;
+        let glue = Glue::generate(&site.contract.resolve, site.contract.world)?;
+        let file = |(name, text): (String, String)| (format!("{GENERATED_FOLDER}/{name}"), text.into_bytes());
+        Ok(glue.files.into_iter().map(file).collect())
+    }
+
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
-        Lacks { language: "AssemblyScript", exported_resources: true, resources: true }
-            .refuse(site.contract)?;
+        LACKS.refuse(site.language, site.contract)?;
         site.progress.step(site.component, "bindings from the contract");
         let glue = Glue::generate(&site.contract.resolve, site.contract.world)?;
         write_generated(
@@ -53,6 +79,7 @@ impl Toolchain for AssemblyScript {
         Ok(Product {
             bytes: core::componentize(site.contract, renamed, StringEncoding::UTF16)?,
             also: Vec::new(),
+            tools: vec![("assemblyscript", ASC_VERSION), core::ADAPTER],
         })
     }
 }

@@ -3,16 +3,20 @@
 //! What is generated lies in `bindings` of the author's folder. The author's files are those in the folder itself and
 //! in `src`; `compile_flags.txt`, which editors read too, may add flags.
 
+mod skeleton;
+
 use std::path::{Path, PathBuf};
 
 use tenon_model::{Diagnostic, Location};
 use wit_bindgen_core::Files;
 use wit_component::StringEncoding;
 
+use crate::contract::Contract;
 use crate::error::BuildError;
 use crate::language::{CPP_EXTENSIONS, c_sources};
 use crate::process::Program;
-use crate::toolbox::Kit;
+use crate::skeleton::Plan;
+use crate::toolbox::{Kit, ZIG_VERSION};
 use crate::toolchain::{Lacks, Product, Site, Toolchain, core, write_generated};
 
 pub(super) struct C;
@@ -40,12 +44,30 @@ const CPP_FLAGS: [&str; 3] = ["-std=c++23", "-fno-exceptions", "-fno-rtti"];
 /// What the linker's commonest complaint means.
 const UNDEFINED: &str = "an undefined symbol that begins with `exports` is a function of the world that nobody wrote: its declaration is in the header in `bindings`";
 
+/// The release of the generators.
+const BINDINGS: &str = "0.63.0";
+
 fn recipe(language: &str) -> String {
-    format!("{language} 1 {} wit-bindgen 0.63.0 {FLAGS:?} {CPP_FLAGS:?}", Kit::Zig.pins())
+    format!("{language} 2 {} wit-bindgen {BINDINGS} {FLAGS:?} {CPP_FLAGS:?}", Kit::Zig.pins())
 }
 
 fn is_generated(path: &Path) -> bool {
     path == Path::new(GENERATED_FOLDER)
+}
+
+type Generator = dyn wit_bindgen_core::WorldGenerator;
+
+fn c_generator() -> Box<Generator> {
+    wit_bindgen_c::Opts { no_object_file: true, ..Default::default() }.build()
+}
+
+fn cpp_generator() -> Box<Generator> {
+    wit_bindgen_cpp::Opts::default().build(None)
+}
+
+/// The world's name as the generators' files begin with it.
+fn snake(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
 }
 
 impl Toolchain for C {
@@ -53,35 +75,67 @@ impl Toolchain for C {
         is_generated
     }
 
+    fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
+        let files = bindings(plan.wit, plan.contract, &mut *c_generator())?;
+        let header = format!("{}.h", snake(plan.contract.world_name()));
+        Ok(vec![(format!("{}.c", plan.name), skeleton::c(&files, &header))])
+    }
+
     fn recipe(&self) -> String {
         recipe("c")
     }
 
+    fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        let files = bindings(site.wit, site.contract, &mut *c_generator())?;
+        Ok(written(&files).map(|(name, text)| (name.to_owned(), text.to_vec())).collect())
+    }
+
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
-        Lacks { language: "C", exported_resources: false, resources: false }.refuse(site.contract)?;
-        let generator = wit_bindgen_c::Opts { no_object_file: true, ..Default::default() }.build();
-        generate(site, generator, "c")?;
+        generate(site, &mut *c_generator(), "c")?;
         let sources = [c_sources(site.source, &["c"]), generated(site, &["c"])].concat();
         let core = link(site, "cc", &[], &sources)?;
         Ok(Product {
             bytes: core::componentize(site.contract, core, StringEncoding::UTF8)?,
             also: Vec::new(),
+            tools: vec![("wit-bindgen-c", BINDINGS), core::ADAPTER, ("zig", ZIG_VERSION)],
         })
     }
 }
+
+/// The generator leaves async functions out without a word.
+const CPP_LACKS: Lacks = Lacks {
+    async_exports: true,
+    async_imports: true,
+    streams: true,
+    exported_resources: false,
+    resources: false,
+};
 
 impl Toolchain for Cpp {
     fn generates(&self) -> fn(&Path) -> bool {
         is_generated
     }
 
+    fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
+        CPP_LACKS.refuse(plan.language, plan.contract)?;
+        let files = bindings(plan.wit, plan.contract, &mut *cpp_generator())?;
+        let header = format!("{}_cpp.h", snake(plan.contract.world_name()));
+        Ok(vec![(format!("{}.cpp", plan.name), skeleton::cpp(&files, &header))])
+    }
+
     fn recipe(&self) -> String {
         recipe("cpp")
     }
 
+    fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        CPP_LACKS.refuse(site.language, site.contract)?;
+        let files = bindings(site.wit, site.contract, &mut *cpp_generator())?;
+        Ok(written(&files).map(|(name, text)| (name.to_owned(), text.to_vec())).collect())
+    }
+
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
-        Lacks { language: "C++", exported_resources: false, resources: false }.refuse(site.contract)?;
-        generate(site, wit_bindgen_cpp::Opts::default().build(None), "cpp")?;
+        CPP_LACKS.refuse(site.language, site.contract)?;
+        generate(site, &mut *cpp_generator(), "cpp")?;
         let mut inputs = [c_sources(site.source, &CPP_EXTENSIONS), generated(site, &CPP_EXTENSIONS)].concat();
         for source in c_sources(site.source, &["c"]) {
             inputs.push(compile(site, &source)?);
@@ -90,34 +144,38 @@ impl Toolchain for Cpp {
         Ok(Product {
             bytes: core::componentize(site.contract, core, StringEncoding::UTF8)?,
             also: Vec::new(),
+            tools: vec![("wit-bindgen-cpp", BINDINGS), core::ADAPTER, ("zig", ZIG_VERSION)],
         })
     }
 }
 
-fn generate(
-    site: &Site<'_>,
-    mut generator: Box<dyn wit_bindgen_core::WorldGenerator>,
-    extension: &str,
-) -> Result<(), BuildError> {
-    site.progress.step(site.component, "bindings from the contract");
+/// What a generator writes for a world.
+fn bindings(wit: &Path, contract: &Contract, generator: &mut Generator) -> Result<Files, Diagnostic> {
     let mut files = Files::default();
-    generator.generate(&mut site.contract.resolve.clone(), site.contract.world, &mut files).map_err(
-        |error| {
-            Diagnostic::new("c-bindings", "no bindings can be made for the contracts")
-                .at(Location::file(site.wit.display().to_string()))
-                .note("found", format!("{error:#}"))
-        },
-    )?;
+    generator.generate(&mut contract.resolve.clone(), contract.world, &mut files).map_err(|error| {
+        Diagnostic::new("c-bindings", "no bindings can be made for the contracts")
+            .at(Location::file(wit.display().to_string()))
+            .note("found", format!("{error:#}"))
+    })?;
+    Ok(files)
+}
+
+fn generate(site: &Site<'_>, generator: &mut Generator, extension: &str) -> Result<(), BuildError> {
+    site.progress.step(site.component, "bindings from the contract");
+    let files = bindings(site.wit, site.contract, generator)?;
     // The generated code asks for an object with the world in it, so that no linker leaves that out. Here the world is
     // embedded after linking.
     let symbol = wit_bindgen_c::component_type_object::linking_symbol(site.contract.world_name());
     let anchor = format!(
         "// Written by `tenon build`.\n#ifdef __cplusplus\nextern \"C\"\n#endif\nvoid {symbol}(void);\nvoid {symbol}(void) {{}}\n"
     );
-    // Objects hold the world; templates are empty functions to begin with.
-    let files = files.iter().filter(|(name, _)| !name.ends_with(".o") && !name.ends_with(".template"));
     let name = format!("tenon_world.{extension}");
-    write_generated(site, GENERATED_FOLDER, files.chain([(name.as_str(), anchor.as_bytes())]))
+    write_generated(site, GENERATED_FOLDER, written(&files).chain([(name.as_str(), anchor.as_bytes())]))
+}
+
+/// What of the generated files is for the compiler: objects hold the world, templates are functions to begin with.
+fn written(files: &Files) -> impl Iterator<Item = (&str, &[u8])> {
+    files.iter().filter(|(name, _)| !name.ends_with(".o") && !name.ends_with(".template"))
 }
 
 fn generated(site: &Site<'_>, extensions: &[&str]) -> Vec<PathBuf> {

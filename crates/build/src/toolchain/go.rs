@@ -7,18 +7,20 @@
 
 mod adapter;
 mod bindings;
+mod overlay;
 
 use std::path::Path;
 
 use tenon_model::{Diagnostic, Location};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::{LiveTypes, TypeDefKind, WorldItem};
 
 use crate::contract::Contract;
 use crate::error::BuildError;
 use crate::process::Program;
+use crate::skeleton::Plan;
+use crate::snapshot::{Snapshot, snapshot};
 use crate::toolbox::Kit;
-use crate::toolchain::{Product, Site, Toolchain, clear_generated, write_if_changed};
+use crate::toolchain::{Product, Site, Toolchain, clear_generated, core, write_if_changed};
 use bindings::{Bindings, GENERATED_FILE, GENERATED_FOLDER};
 
 pub(super) struct Go;
@@ -30,24 +32,43 @@ impl Toolchain for Go {
 
     fn recipe(&self) -> String {
         format!(
-            "go 1 {} wit-bindgen-go 0.63.0 {}\n{}",
+            "go 2 {} wit-bindgen-go 0.63.0 {}\n{}\n{}",
             Kit::Go.pins(),
             bindings::pins(),
-            adapter::PINS.concat()
+            adapter::PINS.concat(),
+            overlay::OURS
         )
     }
 
+    fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
+        let (world, module) = (plan.contract.qualified_world(), plan.name);
+        let bindings = Bindings::generate(plan.wit, &world, module)?;
+        bindings
+            .exports
+            .iter()
+            .map(|export| {
+                let stub = Bindings::stub(plan.wit, &world, module, export)?;
+                Ok((format!("{0}/{0}.go", export.folder), stub))
+            })
+            .collect()
+    }
+
+    fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        let bindings = Bindings::generate(site.wit, &site.contract.qualified_world(), site.component)?;
+        Ok(bindings.files.into_iter().map(|(name, text)| (name, text.into_bytes())).collect())
+    }
+
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
-        refuse_async(site.contract)?;
         let module = module_path(site.source)?;
         site.progress.step(site.component, "bindings from the contract");
         let bindings = Bindings::generate(site.wit, &site.contract.qualified_world(), &module)?;
         implemented(site, &bindings, &module)?;
         write_bindings(site, &bindings)?;
         let core = compile(site)?;
+        let (core, area) = started(site, core);
         site.progress.step(site.component, "component");
-        let bytes = componentize(site.contract, core)?;
-        Ok(Product { bytes, also: Vec::new() })
+        let bytes = componentize(site.contract, core, area)?;
+        Ok(Product { bytes, also: Vec::new(), tools: vec![("wit-bindgen-go", "0.63.0"), core::ADAPTER] })
     }
 }
 
@@ -63,32 +84,6 @@ fn module_path(source: &Path) -> Result<String, Diagnostic> {
                 .at(Location::file(file.display().to_string()))
                 .mend("write a go.mod:\nmodule example\n\ngo 1.27")
         })
-}
-
-/// Asynchronous functions need a hook in Go's scheduler that the stock runtime does not have.
-fn refuse_async(contract: &Contract) -> Result<(), Diagnostic> {
-    let resolve = &contract.resolve;
-    let world = &resolve.worlds[contract.world];
-    let is_async = world.imports.values().chain(world.exports.values()).any(|item| match item {
-        WorldItem::Function(function) => function.kind.is_async(),
-        WorldItem::Interface { id, .. } => {
-            resolve.interfaces[*id].functions.values().any(|function| function.kind.is_async())
-        }
-        WorldItem::Type { .. } => false,
-    });
-    let mut types = LiveTypes::default();
-    types.add_world(resolve, contract.world);
-    let has_streams = types
-        .iter()
-        .any(|id| matches!(resolve.types[id].kind, TypeDefKind::Stream(_) | TypeDefKind::Future(_)));
-    if is_async || has_streams {
-        return Err(Diagnostic::new(
-            "go-async",
-            format!("the world `{}` has async functions, streams or futures", contract.qualified_world()),
-        )
-        .mend("a component in Go can have none of them: write this one in Rust, or change the contract"));
-    }
-    Ok(())
 }
 
 /// Makes sure that there is a package for everything the world exports; the compiler would only say that a file it
@@ -131,6 +126,7 @@ fn leaks(name: &str) -> bool {
 
 fn compile(site: &Site<'_>) -> Result<Vec<u8>, BuildError> {
     let core = site.work.join(format!("{}.core.wasm", site.component));
+    let overlay = overlay::write(&site.toolbox.go_root(), site.work)?;
     site.progress.step(site.component, "go build");
     // The module cache is where Go looks by default, under HOME: dependencies have to be there or vendored.
     Program::new(site.toolbox.go(), site.source, site.host, leaks)
@@ -144,7 +140,8 @@ fn compile(site: &Site<'_>) -> Result<Vec<u8>, BuildError> {
         .env("GOTOOLCHAIN", "local")
         .env("GOCACHE", site.toolbox.go_cache())
         .env("CGO_ENABLED", "0")
-        .args(["build", "-trimpath", "-buildvcs=false", "-buildmode=c-shared"])
+        .args(["build", "-trimpath", "-buildvcs=false", "-buildmode=c-shared", "-overlay"])
+        .arg(overlay)
         // Symbols and debug information go. The runtime of the bindings reaches into Go's own (`sbrk`, the collector's
         // settings), which the linker refuses unless told otherwise.
         .args(["-ldflags", "-s -w -checklinkname=0", "-o"])
@@ -157,11 +154,29 @@ fn compile(site: &Site<'_>) -> Result<Vec<u8>, BuildError> {
     Ok(bytes)
 }
 
-fn componentize(contract: &Contract, mut core: Vec<u8>) -> Result<Vec<u8>, Diagnostic> {
+/// Does what Go's runtime does at its start, and what packages do at theirs, once and for all; and says where the adapter's
+/// memory is then. Where the environment and files are a component's own, or its start asks for what would be another
+/// one at another time, it starts anew in every sandbox as ever.
+fn started(site: &Site<'_>, core: Vec<u8>) -> (Vec<u8>, Option<u32>) {
+    let Some(initialize) = site.initialize.filter(|_| adapter::is_small(&site.contract.imports())) else {
+        return (core, None);
+    };
+    site.progress.step(site.component, "snapshot");
+    match snapshot(&core, initialize) {
+        Ok(Snapshot { module, area }) => (module, Some(area)),
+        Err(reason) => {
+            let what = format!("no snapshot: {reason}; Go's runtime starts anew in every sandbox");
+            site.progress.line(site.component, &what);
+            (core, None)
+        }
+    }
+}
+
+fn componentize(contract: &Contract, mut core: Vec<u8>, area: Option<u32>) -> Result<Vec<u8>, Diagnostic> {
     let failed = |what: String| {
         Diagnostic::new("not-componentized", "what Go compiled does not make a component").note("found", what)
     };
-    let adapter = adapter::for_world(&contract.imports()).map_err(failed)?;
+    let adapter = adapter::for_world(&contract.imports(), area).map_err(failed)?;
     embed_component_metadata(&mut core, &contract.resolve, contract.world, StringEncoding::UTF8, false)
         .map_err(|error| failed(format!("{error:#}")))?;
     ComponentEncoder::default()
@@ -174,24 +189,6 @@ fn componentize(contract: &Contract, mut core: Vec<u8>) -> Result<Vec<u8>, Diagn
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn contract(text: &str) -> Contract {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::write(root.path().join("a.wit"), text).unwrap();
-        Contract::load(root.path(), None).unwrap()
-    }
-
-    #[test]
-    fn async_contracts_are_refused() {
-        for text in [
-            "package a:b; world w { export f: async func(); }",
-            "package a:b; interface i { f: async func(); } world w { import i; }",
-            "package a:b; interface i { f: func() -> stream<u8>; } world w { export i; }",
-        ] {
-            assert_eq!(refuse_async(&contract(text)).unwrap_err().code, "go-async", "{text}");
-        }
-        assert_eq!(refuse_async(&contract("package a:b; world w { export f: func() -> list<u8>; }")), Ok(()));
-    }
 
     #[test]
     fn the_module_path_is_read() {

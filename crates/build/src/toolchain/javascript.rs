@@ -7,13 +7,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use tenon_model::{Diagnostic, Location};
+use wit_parser::{Function, FunctionKind};
 
+use crate::bindings::files_below;
 use crate::component::without_functions;
 use crate::error::BuildError;
 use crate::language::script_entry;
 use crate::process::{CommandError, Program};
+use crate::skeleton::{Exported, Plan, camel, exported, parameters, pascal, unwritten};
 use crate::toolbox::Kit;
-use crate::toolchain::{Product, Site, Toolchain, write_if_changed};
+use crate::toolchain::{Lacks, Product, Site, Toolchain, write_if_changed};
 use tenon_model::Language;
 
 pub(super) struct JavaScript;
@@ -23,6 +26,125 @@ pub(super) struct JavaScript;
 enum Engine {
     QuickJs,
     StarlingMonkey,
+}
+
+/// A function that the world itself exports.
+fn world_function(function: &Function, typed: bool) -> String {
+    let name = camel(function.item_name());
+    let parameters = word_list(&parameters(function), "");
+    let word = if function.kind.is_async() { "async " } else { "" };
+    let body = unwritten(function);
+    if typed {
+        format!(
+            "export const {name}: World[{name:?}] = {word}({parameters}) => {{\n  throw new Error({body:?});\n}};\n"
+        )
+    } else {
+        format!("export {word}function {name}({parameters}) {{\n  throw new Error({body:?});\n}}\n")
+    }
+}
+
+/// An exported interface: an object of functions, and a class for each resource.
+fn interface_object(name: &str, exported: &Exported<'_>, typed: bool) -> String {
+    let ty = if typed { format!(": World[{name:?}]") } else { String::new() };
+    let mut text = format!("export const {name}{ty} = {{\n");
+    for function in &exported.functions {
+        let word = if function.kind.is_async() { "async " } else { "" };
+        let (name, parameters) = (camel(function.item_name()), word_list(&parameters(function), ""));
+        text.push_str(&format!(
+            "  {word}{name}({parameters}) {{\n    throw new Error({:?});\n  }},\n",
+            unwritten(function)
+        ));
+    }
+    for (resource, functions) in &exported.resources {
+        // Methods of a class are not told their types by what it is assigned to.
+        let ty = if typed { ": unknown" } else { "" };
+        text.push_str(&format!("  {}: class {{\n", pascal(resource)));
+        for function in functions {
+            let name = match &function.kind {
+                FunctionKind::Constructor(_) => "constructor".to_owned(),
+                FunctionKind::Static(_) => format!("static {}", camel(function.item_name())),
+                _ => camel(function.item_name()),
+            };
+            let result = if typed && name != "constructor" { ": never" } else { "" };
+            let parameters = word_list(&parameters(function), ty);
+            text.push_str(&format!(
+                "    {name}({parameters}){result} {{\n      throw new Error({:?});\n    }}\n",
+                unwritten(function)
+            ));
+        }
+        text.push_str("  },\n");
+    }
+    text + "};\n"
+}
+
+/// Parameters in camel case; a word of the language gets a `_`.
+fn word_list(names: &[String], ty: &str) -> String {
+    const KEYWORDS: [&str; 44] = [
+        "arguments",
+        "await",
+        "break",
+        "case",
+        "catch",
+        "class",
+        "const",
+        "continue",
+        "debugger",
+        "default",
+        "delete",
+        "do",
+        "else",
+        "enum",
+        "eval",
+        "export",
+        "extends",
+        "false",
+        "finally",
+        "for",
+        "function",
+        "if",
+        "implements",
+        "import",
+        "in",
+        "instanceof",
+        "interface",
+        "let",
+        "new",
+        "null",
+        "package",
+        "private",
+        "protected",
+        "public",
+        "return",
+        "static",
+        "super",
+        "switch",
+        "this",
+        "throw",
+        "true",
+        "try",
+        "typeof",
+        "var",
+    ];
+    let word = |name: &String| {
+        let name = camel(name);
+        let mark = if KEYWORDS.contains(&name.as_str())
+            || ["void", "while", "with", "yield"].contains(&name.as_str())
+        {
+            "_"
+        } else {
+            ""
+        };
+        format!("{name}{mark}{ty}")
+    };
+    names.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
+impl Engine {
+    fn lacks(self) -> Lacks {
+        // QuickJS answers asynchronous calls, and cannot make any.
+        let async_exports = self == Self::StarlingMonkey;
+        Lacks { async_exports, async_imports: true, streams: true, ..Lacks::default() }
+    }
 }
 
 /// What the type checker is told; the component's own `tsconfig.json` may extend it. No library of the Web: the
@@ -60,13 +182,44 @@ impl Toolchain for JavaScript {
     }
 
     fn recipe(&self) -> String {
-        format!("javascript 4 {} {TSCONFIG}{TSCONFIG_CHECK}{BUNDLE_CONFIG}", Kit::JavaScript.pins())
+        format!("javascript 5 {} {TSCONFIG}{TSCONFIG_CHECK}{BUNDLE_CONFIG}", Kit::JavaScript.pins())
+    }
+
+    fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
+        engine_for(&plan.contract.exports()).lacks().refuse(plan.language, plan.contract)?;
+        let typed = plan.language == Language::TypeScript;
+        let mut text = String::new();
+        if typed {
+            text.push_str(&format!("type World = typeof import({:?});\n", plan.contract.qualified_world()));
+        }
+        for exported in exported(plan.contract) {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            match &exported.name {
+                None => {
+                    let functions = exported.functions.iter().map(|function| world_function(function, typed));
+                    text.push_str(&functions.collect::<Vec<_>>().join("\n"));
+                }
+                Some(name) => text.push_str(&interface_object(&camel(name), &exported, typed)),
+            }
+        }
+        Ok(vec![(if typed { "src/main.ts" } else { "src/main.js" }.to_owned(), text)])
+    }
+
+    fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        let engine = engine_for(&site.contract.exports());
+        engine.lacks().refuse(site.language, site.contract)?;
+        let folder = site.work.join("types");
+        declare(site, &folder, engine)?;
+        files_below(&folder)
     }
 
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
         let entry = script_entry(site.source)?;
         packages_are_there(site.source)?;
         let engine = engine_for(&site.contract.exports());
+        engine.lacks().refuse(site.language, site.contract)?;
         let generated = site.source.join(".tenon");
         write_types(site, &entry, &generated, engine)?;
         let also =
@@ -76,7 +229,11 @@ impl Toolchain for JavaScript {
         let world = site.contract.exports();
         let bytes =
             without_functions(&bytes, |name| world.iter().any(|export| export == name)).unwrap_or(bytes);
-        Ok(Product { bytes, also })
+        let tools = match engine {
+            Engine::QuickJs => vec![("jco", JCO_VERSION), ("QuickJS", "")],
+            Engine::StarlingMonkey => vec![("jco", JCO_VERSION), ("StarlingMonkey", "")],
+        };
+        Ok(Product { bytes, also, tools })
     }
 }
 
@@ -114,32 +271,36 @@ fn node(site: &Site<'_>, script: &str) -> Program {
         .arg(site.toolbox.npm(script))
 }
 
+/// Its version, which is pinned.
+const JCO_VERSION: &str = "1.35.0";
 const JCO: &str = "@bytecodealliance/jco/dist/jco.js";
 const TSC: &str = "typescript/bin/tsc";
 
 /// Writes the declarations of the world into `.tenon/types`, for the type checker and for the author's editor.
 fn write_types(site: &Site<'_>, entry: &Path, generated: &Path, engine: Engine) -> Result<(), BuildError> {
     let folder = generated.join("types");
-    let io = |action| BuildError::io(action, &folder);
     if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(io("remove"))?;
+        std::fs::remove_dir_all(&folder).map_err(BuildError::io("remove", &folder))?;
     }
-    std::fs::create_dir_all(&folder).map_err(io("make the folder"))?;
     write_if_changed(&generated.join(".gitignore"), b"*\n")?;
     write_if_changed(&generated.join("tsconfig.json"), TSCONFIG.as_bytes())?;
+    declare(site, &folder, engine)?;
+    let exports =
+        exports_check(&site.contract.qualified_world(), entry.strip_prefix(site.source).unwrap_or(entry));
+    write_if_changed(&folder.join("exports.ts"), exports.as_bytes())
+}
+
+/// Writes the declarations of the world into `folder`.
+fn declare(site: &Site<'_>, folder: &Path, engine: Engine) -> Result<(), BuildError> {
+    std::fs::create_dir_all(folder).map_err(BuildError::io("make the folder", folder))?;
     site.progress.step(site.component, "types from the contract");
     node(site, JCO)
         .args([OsStr::new("guest-types"), site.wit.as_os_str()])
         .args(["--quiet", "--world-name", site.contract.world_name(), "--out-dir"])
-        .arg(&folder)
+        .arg(folder)
         .run(site.component, site.progress)
         .map_err(site.compile_error(None))?;
-    if engine == Engine::QuickJs {
-        adapt_to_quickjs(&folder)?;
-    }
-    let exports =
-        exports_check(&site.contract.qualified_world(), entry.strip_prefix(site.source).unwrap_or(entry));
-    write_if_changed(&folder.join("exports.ts"), exports.as_bytes())
+    if engine == Engine::QuickJs { adapt_to_quickjs(folder) } else { Ok(()) }
 }
 
 /// A module that type-checks when the component exports what its world does.
@@ -250,7 +411,9 @@ fn componentize(
         .arg(&output);
     let program = match engine {
         Engine::QuickJs => {
-            program.args(["--backend", "qjs", "--backend-qjs-disable-async", "--backend-qjs-stub-wasi"])
+            let program = program.args(["--backend", "qjs", "--backend-qjs-stub-wasi"]);
+            // Without what asynchronous functions need, the others are faster.
+            if site.contract.has_async() { program } else { program.arg("--backend-qjs-disable-async") }
         }
         Engine::StarlingMonkey => program.args(["--disable", "stdio"]),
     };

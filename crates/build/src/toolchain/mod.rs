@@ -17,12 +17,14 @@ use crate::contract::Contract;
 use crate::error::BuildError;
 use crate::host::Host;
 use crate::progress::Progress;
+use crate::skeleton::Plan;
+use crate::snapshot::Initialize;
 use crate::toolbox::Toolbox;
 use tenon_model::{Diagnostic, Language, Location};
-use wit_parser::{LiveTypes, TypeDefKind, WorldItem};
+use wit_parser::{Function, LiveTypes, Resolve, TypeDefKind, WorldItem};
 
 /// Where a toolchain works, and with what.
-pub struct Site<'a> {
+pub(crate) struct Site<'a> {
     /// The component's name, for what a person is shown.
     pub component: &'a str,
     /// The component's language.
@@ -41,19 +43,23 @@ pub struct Site<'a> {
     pub host: &'a Host,
     /// Told what is going on.
     pub progress: &'a dyn Progress,
+    /// Starts a core module at build time; without it, none is to be.
+    pub initialize: Option<Initialize<'a>>,
 }
 
 /// What a toolchain made.
 #[derive(Debug)]
-pub struct Product {
+pub(crate) struct Product {
     /// The component.
     pub bytes: Vec<u8>,
     /// Files outside the source and contract folders that went into it.
     pub also: Vec<PathBuf>,
+    /// Programs and libraries that made it and do not name themselves in it, each with its version.
+    pub tools: Vec<(&'static str, &'static str)>,
 }
 
 /// What builds the components of a language.
-pub trait Toolchain: Sync {
+pub(crate) trait Toolchain: Sync {
     /// Whether the toolchain itself writes `path`, relative to the source folder; such files are no input.
     fn generates(&self) -> fn(&Path) -> bool;
 
@@ -66,6 +72,18 @@ pub trait Toolchain: Sync {
     /// What the result depends on beside the source and the contract: pinned versions, and a number that changes
     /// when this module does something differently.
     fn recipe(&self) -> String;
+
+    /// The files that a component begins with: every export of the world, with a body that a person fills in.
+    ///
+    /// # Errors
+    /// When the language lacks what the world has.
+    fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic>;
+
+    /// What is generated for the world, each file with its name and content.
+    ///
+    /// # Errors
+    /// When the language lacks what the world has, or its generator cannot be run.
+    fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError>;
 
     /// Builds the component.
     ///
@@ -144,65 +162,148 @@ pub(crate) fn write_generated<'a>(
     Ok(())
 }
 
-/// What a language cannot carry, of what is in a world.
-#[derive(Clone, Copy)]
+/// What a language cannot carry, of what is in a world: generators leave such functions out in silence, or fail in words
+/// of their own.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Lacks {
-    /// The language as people write it.
-    pub(crate) language: &'static str,
+    /// Async functions that the component exports.
+    pub(crate) async_exports: bool,
+    /// Async functions that it imports.
+    pub(crate) async_imports: bool,
+    /// Streams and futures.
+    pub(crate) streams: bool,
     /// Resources that the component itself defines.
     pub(crate) exported_resources: bool,
     /// Resources of others.
     pub(crate) resources: bool,
 }
 
+/// Which way a function of a world goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Imported,
+    Exported,
+}
+
 impl Lacks {
-    /// Refuses a world with async functions, streams or futures, or with the resources that the language lacks:
-    /// generators leave such functions out in silence, or fail in words of their own.
-    pub(crate) fn refuse(self, contract: &Contract) -> Result<(), Diagnostic> {
+    /// Refuses a world that the language cannot carry, and names the first function because of which it cannot.
+    pub(crate) fn refuse(self, language: Language, contract: &Contract) -> Result<(), Diagnostic> {
         let resolve = &contract.resolve;
         let world = &resolve.worlds[contract.world];
-        let is_async = world.imports.values().chain(world.exports.values()).any(|item| match item {
-            WorldItem::Function(function) => function.kind.is_async(),
-            WorldItem::Interface { id, .. } => {
-                resolve.interfaces[*id].functions.values().any(|function| function.kind.is_async())
+        let imports = world.imports.iter().map(|item| (Way::Imported, item));
+        let exports = world.exports.iter().map(|item| (Way::Exported, item));
+        for (way, (key, item)) in imports.chain(exports) {
+            let functions: Vec<&Function> = match item {
+                WorldItem::Function(function) => vec![function],
+                WorldItem::Interface { id, .. } => resolve.interfaces[*id].functions.values().collect(),
+                WorldItem::Type { .. } => continue,
+            };
+            for function in functions {
+                if let Some((what, mend)) = self.lacking(resolve, way, function) {
+                    let name = match item {
+                        WorldItem::Interface { .. } => {
+                            format!("{}.{}", resolve.name_world_key(key), function.name)
+                        }
+                        _ => function.name.clone(),
+                    };
+                    let world = contract.qualified_world();
+                    return Err(Diagnostic::new(
+                        "language-lacks",
+                        format!(
+                            "`{name}` of the world `{world}` {what}, and a component in {language} cannot"
+                        ),
+                    )
+                    .mend(mend));
+                }
             }
-            WorldItem::Type { .. } => false,
-        });
+            let defines = |id| {
+                resolve.interfaces[id]
+                    .types
+                    .values()
+                    .any(|ty| matches!(resolve.types[*ty].kind, TypeDefKind::Resource))
+            };
+            if let WorldItem::Interface { id, .. } = item
+                && (self.resources || (self.exported_resources && way == Way::Exported))
+                && defines(*id)
+            {
+                let (name, world) = (resolve.name_world_key(key), contract.qualified_world());
+                return Err(Diagnostic::new(
+                    "language-lacks",
+                    format!(
+                        "`{name}` of the world `{world}` has resources, and a component in {language} cannot"
+                    ),
+                )
+                .mend("write this one in Rust, Go, C or C++, or change the contract"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What of a function the language lacks, and what to do then.
+    fn lacking(
+        self,
+        resolve: &Resolve,
+        way: Way,
+        function: &Function,
+    ) -> Option<(&'static str, &'static str)> {
+        if function.kind.is_async() {
+            match way {
+                Way::Exported if self.async_exports => {
+                    return Some((
+                        "is an async function that is exported",
+                        "write this one in Rust, Go, Python, JavaScript, TypeScript or C, or declare a `func`: what calls \
+                         it then waits for it",
+                    ));
+                }
+                Way::Imported if self.async_imports => {
+                    return Some((
+                        "is an async function that is imported",
+                        "write this one in Rust, Go, Python or C, or declare a `func`: what calls it then waits for it",
+                    ));
+                }
+                _ => {}
+            }
+        }
         let mut types = LiveTypes::default();
-        types.add_world(resolve, contract.world);
-        let has = |wanted: fn(&TypeDefKind) -> bool| types.iter().any(|id| wanted(&resolve.types[id].kind));
-        let streams = has(|kind| matches!(kind, TypeDefKind::Stream(_) | TypeDefKind::Future(_)));
-        let resources = has(|kind| matches!(kind, TypeDefKind::Resource));
-        let exported = world.exports.values().any(|item| match item {
-            WorldItem::Interface { id, .. } => resolve.interfaces[*id]
-                .types
-                .values()
-                .any(|id| matches!(resolve.types[*id].kind, TypeDefKind::Resource)),
-            _ => false,
-        });
-        let lacking = if is_async || streams {
-            "async functions, streams or futures"
-        } else if self.resources && resources {
-            "resources"
-        } else if self.exported_resources && exported {
-            "resources of its own"
-        } else {
-            return Ok(());
-        };
-        Err(Diagnostic::new(
-            "language-lacks",
-            format!("the world `{}` has {lacking}", contract.qualified_world()),
-        )
-        .mend(format!(
-            "a component in {} cannot have them: write this one in Rust, or change the contract",
-            self.language
-        )))
+        types.add_func(resolve, function);
+        let is_stream =
+            |id| matches!(resolve.types[id].kind, TypeDefKind::Stream(_) | TypeDefKind::Future(_));
+        (self.streams && types.iter().any(is_stream))
+            .then_some(("has streams or futures", "write this one in Rust, Go, Python or C, or pass a list"))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_language_lacks_is_named_with_the_function() {
+        let refused = |lacks: Lacks, text: &str| {
+            let root = tempfile::tempdir().unwrap();
+            std::fs::write(root.path().join("a.wit"), format!("package a:b@1.0.0; {text}")).unwrap();
+            let contract = Contract::load(root.path(), None).unwrap();
+            lacks.refuse(Language::Cpp, &contract).err().map(|found| found.message)
+        };
+        let exports = Lacks { async_exports: true, ..Lacks::default() };
+        let imports = Lacks { async_imports: true, ..Lacks::default() };
+        let streams = Lacks { streams: true, ..Lacks::default() };
+        let resources = Lacks { exported_resources: true, ..Lacks::default() };
+        let exported = "interface i { g: func(); f: async func(); } world w { export i; }";
+        let said = refused(exports, exported).unwrap();
+        assert!(said.contains("`a:b/i@1.0.0.f`") && said.contains("in C++ cannot"), "{said}");
+        assert_eq!(refused(imports, exported), None);
+        assert!(refused(imports, "world w { import f: async func(); }").unwrap().starts_with("`f` of"));
+        let streamed = "interface i { f: func() -> stream<u8>; } world w { import i; }";
+        assert!(refused(streams, streamed).unwrap().contains("streams or futures"));
+        assert_eq!(refused(imports, streamed), None);
+        let resource = "interface i { resource r { m: func(); } }";
+        assert!(
+            refused(resources, &format!("{resource} world w {{ export i; }}")).unwrap().contains("resources")
+        );
+        assert_eq!(refused(resources, &format!("{resource} world w {{ import i; }}")), None);
+        assert_eq!(refused(Lacks::default(), exported), None);
+    }
 
     #[test]
     fn a_folder_is_emptied_only_when_it_is_ours() {

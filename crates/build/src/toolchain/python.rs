@@ -4,10 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use tenon_model::{Diagnostic, Location};
+use wit_parser::{Function, FunctionKind};
 
+use crate::bindings::files_below;
 use crate::error::BuildError;
 use crate::process::Program;
-use crate::toolbox::Kit;
+use crate::skeleton::{Plan, exported, parameters, pascal, unwritten};
+use crate::toolbox::{Kit, PYTHON_VERSION};
 use crate::toolchain::{Product, Site, Toolchain};
 
 pub(super) struct Python;
@@ -28,21 +31,60 @@ impl Toolchain for Python {
         format!("python 1 {}", Kit::Python.pins())
     }
 
+    fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
+        let mut app = String::from("import wit_world\nimport wit_world.exports\n");
+        let mut files = Vec::new();
+        for exported in exported(plan.contract) {
+            let class = exported.name.as_deref().map_or_else(
+                || "class WitWorld(wit_world.WitWorld):\n".to_owned(),
+                |name| format!("class {0}(wit_world.exports.{0}):\n", pascal(name)),
+            );
+            let functions = exported.functions.iter().map(|function| method(function));
+            let body: Vec<String> = functions.collect();
+            if !body.is_empty() {
+                app.push_str(&format!("\n\n{class}{}", body.join("\n")));
+            }
+            // A resource is a class in a module of the interface's name.
+            if let (Some(name), false) = (&exported.name, exported.resources.is_empty()) {
+                let module = snake(name);
+                let mut text = format!("import wit_world.exports.{module}\n");
+                for (resource, functions) in &exported.resources {
+                    let methods: Vec<String> = functions.iter().map(|function| method(function)).collect();
+                    let methods =
+                        if methods.is_empty() { "    pass\n".to_owned() } else { methods.join("\n") };
+                    text.push_str(&format!(
+                        "\n\nclass {0}(wit_world.exports.{module}.{0}):\n{methods}",
+                        pascal(resource)
+                    ));
+                }
+                files.push((format!("{module}.py"), text));
+            }
+        }
+        files.insert(0, (format!("{ENTRY}.py"), app));
+        Ok(files)
+    }
+
+    fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        let folder = site.work.join("bindings");
+        componentize_py(site)
+            .arg("--wit-path")
+            .arg(site.wit)
+            .args(["--world", &site.contract.qualified_world(), "bindings"])
+            .arg(&folder)
+            .run(site.component, site.progress)
+            .map_err(site.compile_error(None))?;
+        files_below(&folder)
+    }
+
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
         let folders = module_folders(site.source)?;
         let output = site.work.join(format!("{}.py.wasm", site.component));
-        let python = site.host.find("python3").unwrap_or_else(|| "python3".into());
         site.progress.step(site.component, "componentize-py");
-        let mut program = Program::new(python, site.source, site.host, |name| name.starts_with("PYTHON"))
-            .env("PYTHONPATH", site.toolbox.python())
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            // Without it, packages that happen to be installed on the machine would be found.
-            .env("VIRTUAL_ENV", site.toolbox.python())
-            .env("RUST_BACKTRACE", "0")
-            .args(["-c", "import sys; from componentize_py import script; sys.exit(script())"])
-            .arg("--wit-path")
-            .arg(site.wit)
-            .args(["--world", &site.contract.qualified_world(), "componentize"]);
+        let mut program = componentize_py(site).arg("--wit-path").arg(site.wit).args([
+            "--world",
+            &site.contract.qualified_world(),
+            "componentize",
+        ]);
         // Without WASI, unless the contract asks for it: what Python's library imports would be all of it.
         if !site.contract.imports().iter().any(|import| import.starts_with("wasi:")) {
             program = program.arg("--stub-wasi");
@@ -58,8 +100,49 @@ impl Toolchain for Python {
             .map_err(site.compile_error(None))?;
         let bytes = std::fs::read(&output).map_err(BuildError::io("read", &output))?;
         std::fs::remove_file(&output).map_err(BuildError::io("remove", &output))?;
-        Ok(Product { bytes, also: Vec::new() })
+        Ok(Product { bytes, also: Vec::new(), tools: vec![("componentize-py", PYTHON_VERSION)] })
     }
+}
+
+fn componentize_py(site: &Site<'_>) -> Program {
+    let python = site.host.find("python3").unwrap_or_else(|| "python3".into());
+    Program::new(python, site.source, site.host, |name| name.starts_with("PYTHON"))
+        .env("PYTHONPATH", site.toolbox.python())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        // Without it, packages that happen to be installed on the machine would be found.
+        .env("VIRTUAL_ENV", site.toolbox.python())
+        .env("RUST_BACKTRACE", "0")
+        .args(["-c", "import sys; from componentize_py import script; sys.exit(script())"])
+}
+
+/// A method that is to be written.
+fn method(function: &Function) -> String {
+    let (decorator, name) = match &function.kind {
+        FunctionKind::Constructor(_) => ("", "__init__".to_owned()),
+        FunctionKind::Static(_) | FunctionKind::AsyncStatic(_) => {
+            ("    @classmethod\n", snake(function.item_name()))
+        }
+        _ => ("", snake(function.item_name())),
+    };
+    let first = if decorator.is_empty() { "self" } else { "cls" };
+    let parameters: String =
+        parameters(function).iter().map(|parameter| format!(", {}", snake(parameter))).collect();
+    let def = if function.kind.is_async() { "async def" } else { "def" };
+    format!(
+        "{decorator}    {def} {name}({first}{parameters}):\n        raise NotImplementedError({:?})\n",
+        unwritten(function)
+    )
+}
+
+/// A name of a contract in Python; a word of the language gets a `_`.
+fn snake(name: &str) -> String {
+    const KEYWORDS: [&str; 35] = [
+        "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue",
+        "def", "del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import", "in",
+        "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
+    ];
+    let name = name.to_lowercase().replace('-', "_");
+    if KEYWORDS.contains(&name.as_str()) { name + "_" } else { name }
 }
 
 fn module_folders(source: &Path) -> Result<Vec<PathBuf>, Diagnostic> {

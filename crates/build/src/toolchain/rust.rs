@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use tenon_model::{Diagnostic, Location};
 
+use wit_bindgen_core::WorldGenerator as _;
+
 use crate::error::BuildError;
 use crate::process::Program;
+use crate::skeleton::Plan;
 use crate::toolbox::RUST_TARGET;
 use crate::toolchain::{Product, Site, Toolchain};
 
@@ -22,6 +25,25 @@ impl Toolchain for Rust {
 
     fn recipe(&self) -> String {
         format!("rust 1 {RUST_TARGET} release")
+    }
+
+    fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
+        let bindings = bindings(plan.wit, &plan.contract.qualified_world(), true)?;
+        let mut text = format!(
+            "wit_bindgen::generate!({{ path: \"wit\", world: {:?}, generate_all }});\n\nstruct Component;\n",
+            plan.contract.qualified_world()
+        );
+        for item in stubs(&bindings) {
+            text.push('\n');
+            text.push_str(&item);
+        }
+        text.push_str("\nexport!(Component);\n");
+        Ok(vec![("src/lib.rs".to_owned(), text)])
+    }
+
+    fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        let text = bindings(site.wit, &site.contract.qualified_world(), false)?;
+        Ok(vec![(format!("{}.rs", site.contract.world_name().replace('-', "_")), text.into_bytes())])
     }
 
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
@@ -48,8 +70,48 @@ impl Toolchain for Rust {
             .into_iter()
             .filter(|path| !path.starts_with(site.source) && !path.starts_with(site.wit))
             .collect();
-        Ok(Product { bytes, also })
+        Ok(Product { bytes, also, tools: Vec::new() })
     }
+}
+
+/// What `wit_bindgen::generate!` makes of a world; with `stubs`, an implementation without bodies too.
+pub(crate) fn bindings(wit: &Path, world: &str, stubs: bool) -> Result<String, Diagnostic> {
+    let failed = |error: String| {
+        Diagnostic::new("rust-bindings", "no Rust bindings can be made for the contracts")
+            .at(Location::file(wit.display().to_string()))
+            .note("found", error)
+    };
+    // The contracts were read before, by another release of the same parser.
+    let mut resolve = wit_bindgen_core::wit_parser::Resolve::default();
+    let (package, _) = resolve.push_path(wit).map_err(|error| failed(format!("{error:#}")))?;
+    let id = resolve.select_world(&[package], Some(world)).map_err(|error| failed(format!("{error:#}")))?;
+    let mut files = wit_bindgen_core::Files::default();
+    let options = wit_bindgen_rust::Opts { stubs, format: true, generate_all: true, ..Default::default() };
+    options.build().generate(&mut resolve, id, &mut files).map_err(|error| failed(format!("{error:#}")))?;
+    let text = files.iter().map(|(_, text)| String::from_utf8_lossy(text).into_owned()).next();
+    text.ok_or_else(|| failed("nothing was generated".to_owned()))
+}
+
+/// The implementations among generated code, as a person would begin them.
+fn stubs(bindings: &str) -> Vec<String> {
+    let mut stubs = Vec::new();
+    let mut lines = bindings.lines();
+    while let Some(line) = lines.next() {
+        if !(line.starts_with("impl ") && line.ends_with(" for Stub {")) {
+            continue;
+        }
+        let body = lines.by_ref().take_while(|line| *line != "}");
+        let body = body.filter(|line| line.trim() != "#[allow(unused_variables)]");
+        let text = body.fold(line.to_owned() + "\n", |text, line| text + line + "\n") + "}\n";
+        stubs.push(
+            text.replace(" for Stub {", " for Component {")
+                .replace("= Stub;", "= Component;")
+                .replace("unreachable!()", "todo!()")
+                .replace("_rt::", "")
+                .replace("wit_bindgen::rt::", "wit_bindgen::"),
+        );
+    }
+    stubs
 }
 
 /// Variables that change what Cargo does and were meant for another build: ours, when Tenon was itself started by

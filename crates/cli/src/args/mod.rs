@@ -78,6 +78,11 @@ pub(crate) struct NewArgs {
     /// The language to write it in.
     #[arg(long, value_name = "LANG", value_enum)]
     pub(crate) lang: LanguageName,
+    /// The world to write it for: a WIT file or a folder of them, with `#WORLD` behind it when there are several; or
+    /// `wasi:http/proxy`, `wasi:http/service` (WASI 0.3) or `wasi:cli/command`. Default: a world with a handler that answers
+    /// requests.
+    #[arg(long, value_name = "WIT[#WORLD]")]
+    pub(crate) world: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -363,6 +368,58 @@ pub(crate) enum WitCommand {
     Fmt(WitFmtArgs),
     /// Write a page for each package, as HTML and as Markdown.
     Docs(WitDocsArgs),
+    /// Copy packages that a contract depends on into `deps`, and lock them.
+    Deps(WitDepsArgs),
+    /// Show or write the code that a language's toolchain makes of a world.
+    Bindgen(WitBindgenArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WitDepsArgs {
+    #[command(subcommand)]
+    pub(crate) command: WitDepsCommand,
+    /// The folder of the contracts.
+    #[arg(long, value_name = "DIR", default_value = "wit", global = true)]
+    pub(crate) wit: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WitDepsCommand {
+    /// Copy the packages of these sources into `deps`, with what they use, and lock them.
+    Add {
+        /// A WIT file, a folder of them, a component, or a package of WASI in a release that comes with Tenon:
+        /// `wasi:http@0.2.12`.
+        #[arg(value_name = "SOURCE", required = true)]
+        sources: Vec<String>,
+    },
+    /// Write the lock of what is in `deps`.
+    Lock {
+        /// Write nothing; fail when the lock says something else.
+        #[arg(long)]
+        locked: bool,
+    },
+    /// Copy every locked package from its source again.
+    Vendor {
+        /// Fail when a source is no longer what was locked.
+        #[arg(long)]
+        locked: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WitBindgenArgs {
+    /// A folder of contracts, or a file.
+    #[arg(default_value = "wit")]
+    pub(crate) dir: PathBuf,
+    /// The language.
+    #[arg(long, value_name = "LANG", value_enum)]
+    pub(crate) lang: LanguageName,
+    /// The world. Default: the only one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) world: Option<String>,
+    /// The folder to write to. Default: all files are printed.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

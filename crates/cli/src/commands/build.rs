@@ -55,6 +55,7 @@ pub(crate) fn jobs(project: &Project) -> Vec<Job> {
                 world: component.world.clone(),
                 output: project.path(component),
                 work: project.folder.join(WORK),
+                snapshot: component.snapshot,
                 source,
             }
         })
@@ -75,6 +76,7 @@ pub(crate) fn lone_job(dir: &Path) -> Job {
         world: None,
         name,
         work,
+        snapshot: true,
     }
 }
 
@@ -87,7 +89,12 @@ pub(crate) fn build(
     let toolbox = Toolbox::new(&settings.tools);
     let host = Host::new(settings.environment.clone());
     let progress = Shown(terminal);
-    let setting = Setting { toolbox: &toolbox, host: &host, progress: &progress };
+    let setting = Setting {
+        toolbox: &toolbox,
+        host: &host,
+        progress: &progress,
+        initialize: Some(&tenon_engine::initialize),
+    };
     let mut built = Vec::new();
     let mut refused = Vec::new();
     let mut ours = None;

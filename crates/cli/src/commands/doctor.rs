@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
-use tenon_build::{Check, Host, Language, State, Toolbox};
+use tenon_build::{Check, Host, Language, Origin, State, Toolbox};
 use tenon_engine::{Pool, PoolReport};
 use tenon_model::{Diagnostic, Diagnostics, Reuse};
 
 use crate::args::DoctorArgs;
 use crate::commands::build::Shown;
 use crate::error::CommandError;
-use crate::project::{Project, has_manifest};
+use crate::project::{COMPONENT_BYTES_MAX, Project, has_manifest, read};
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 
@@ -23,11 +23,15 @@ pub(crate) fn run(args: &DoctorArgs, settings: &Settings, terminal: &Terminal) -
     }
     let checks: Vec<Check> =
         languages.iter().flat_map(|language| tenon_build::doctor(&toolbox, &host, *language)).collect();
+    let (origins, drifted) = origins(args)?;
     let node = PoolReport::probe(Pool::default());
     let reuse = reuse(args)?;
-    terminal.result(text(&checks, &node, reuse).trim_end(), || {
+    let text = text(&checks, &node, reuse) + &origins_text(&origins);
+    terminal.result(text.trim_end(), || {
         json!({
             "checks": checks.iter().map(to_json).collect::<Vec<_>>(),
+            "components": origins.iter().map(origin_json).collect::<Vec<_>>(),
+            "drift": drifted.iter().map(drift_json).collect::<Vec<_>>(),
             "node": {
                 "page_scan": node.page_scan.to_string(),
                 "mappings_max": node.mappings_max,
@@ -47,7 +51,84 @@ pub(crate) fn run(args: &DoctorArgs, settings: &Settings, terminal: &Terminal) -
             .mend(check.mend.clone())
         })
         .collect();
-    Ok(Diagnostics::check(missing)?)
+    Ok(Diagnostics::check([missing, drifted].concat())?)
+}
+
+/// What the built components of a folder say of how they were made, and what is known not to work of that.
+fn origins(args: &DoctorArgs) -> Result<(Vec<Origin>, Vec<Diagnostic>), CommandError> {
+    let Some(dir) = &args.dir else { return Ok(Default::default()) };
+    let (jobs, files) = if has_manifest(dir) {
+        let project = Project::open(dir)?;
+        let components = &project.manifest.components;
+        let files: Vec<_> = components.iter().map(|it| (it.name.clone(), project.path(it))).collect();
+        (crate::commands::build::jobs(&project), files)
+    } else {
+        let job = crate::commands::build::lone_job(dir);
+        let file = (job.name.clone(), job.output.clone());
+        (vec![job], vec![file])
+    };
+    let mut origins = Vec::new();
+    for (name, file) in files.iter().filter(|(_, file)| file.is_file()) {
+        origins.push(Origin::of(name, &file.display().to_string(), &read(file, COMPONENT_BYTES_MAX)?)?);
+    }
+    let mut drifted = tenon_build::drift(&origins);
+    for job in jobs {
+        if let Some(language) = job.language.or_else(|| tenon_build::detect(&job.source).ok()) {
+            drifted.extend(tenon_build::source_drift(&job.name, &job.source, language));
+        }
+    }
+    Ok((origins, drifted))
+}
+
+fn origins_text(origins: &[Origin]) -> String {
+    let mut text = String::new();
+    if !origins.is_empty() {
+        text.push_str("components\n");
+    }
+    let width = origins.iter().map(|it| it.component.len()).max().unwrap_or(0);
+    for origin in origins {
+        let mut said: Vec<String> = origin
+            .producers
+            .iter()
+            .map(|it| format!("{} {}", it.name, it.version).trim_end().to_owned())
+            .collect();
+        said.dedup();
+        if said.is_empty() {
+            said.push("says nothing of its tools".to_owned());
+        }
+        if !origin.wasi.is_empty() {
+            let releases: Vec<&str> = origin.wasi.iter().map(String::as_str).collect();
+            said.push(format!("WASI {}", releases.join(" and ")));
+        }
+        if origin.adapter {
+            said.push("an adapter from WASI 0.1".to_owned());
+        }
+        let _ = writeln!(text, "  {:width$}  {}", origin.component, said.join(", "));
+    }
+    text
+}
+
+fn origin_json(origin: &Origin) -> serde_json::Value {
+    let producer =
+        |it: &tenon_wit::Producer| json!({ "field": it.field, "name": it.name, "version": it.version });
+    json!({
+        "name": origin.component,
+        "file": origin.file,
+        "producers": origin.producers.iter().map(producer).collect::<Vec<_>>(),
+        "wasi": origin.wasi,
+        "adapter": origin.adapter,
+        "async": origin.is_async,
+    })
+}
+
+fn drift_json(drift: &Diagnostic) -> serde_json::Value {
+    let known = drift.notes.iter().find(|note| note.label == "known as");
+    json!({
+        "name": known.map(|note| &note.text),
+        "file": drift.at.as_ref().map(|at| &at.file),
+        "what": drift.message,
+        "mend": drift.mend,
+    })
 }
 
 /// What a folder's manifest says of the reuse of sandboxes.

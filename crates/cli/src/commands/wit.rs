@@ -1,14 +1,20 @@
 //! `tenon wit`: contracts as files.
 
+mod deps;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tenon_model::{Diagnostic, Diagnostics, Location};
 
-use crate::args::{WitArgs, WitCommand, WitDocsArgs, WitFmtArgs};
+use tenon_build::{Host, Language, Setting, Toolbox};
+
+use crate::args::{WitArgs, WitBindgenArgs, WitCommand, WitDocsArgs, WitFmtArgs};
+use crate::commands::build::Shown;
 use crate::error::CommandError;
 use crate::project::{self, read};
+use crate::settings::Settings;
 use crate::terminal::Terminal;
 
 /// A file of contracts that is larger is not one.
@@ -20,10 +26,12 @@ const DEPTH_MAX: usize = 16;
 /// On top of each page of documentation, in both forms; a page without it is somebody's.
 const PAGE_MARK: &str = "<!-- Written by `tenon wit docs`. -->\n";
 
-pub(crate) fn run(args: &WitArgs, terminal: &Terminal) -> Result<(), CommandError> {
+pub(crate) fn run(args: &WitArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     match &args.command {
         WitCommand::Fmt(args) => fmt(args, terminal),
         WitCommand::Docs(args) => docs(args, terminal),
+        WitCommand::Deps(args) => deps::run(args, terminal),
+        WitCommand::Bindgen(args) => bindgen(args, settings, terminal),
     }
 }
 
@@ -101,6 +109,16 @@ fn contracts(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()
     Ok(())
 }
 
+/// The files of contracts in a folder, with those of dependencies.
+pub(crate) fn contracts_with_deps(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
+    contracts(folder, 0, files)?;
+    let deps = folder.join("deps");
+    if deps.is_dir() {
+        contracts(&deps, 0, files)?;
+    }
+    Ok(())
+}
+
 fn is_wit(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "wit")
 }
@@ -154,6 +172,34 @@ fn docs(args: &WitDocsArgs, terminal: &Terminal) -> Result<(), CommandError> {
         format_args!("{}: {} pages", args.output.display(), pages.len()),
         || json!({ "folder": args.output.display().to_string(), "pages": names }),
     );
+    Ok(())
+}
+
+/// What the toolchain of a language makes of a world.
+fn bindgen(args: &WitBindgenArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
+    let toolbox = Toolbox::new(&settings.tools);
+    let host = Host::new(settings.environment.clone());
+    let setting = Setting { toolbox: &toolbox, host: &host, progress: &Shown(terminal), initialize: None };
+    let language = Language::from(args.lang);
+    let files = tenon_build::bindings(language, &args.dir, args.world.as_deref(), setting)
+        .map_err(|error| CommandError::from(error.diagnostics()))?;
+    let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
+    if let Some(out) = &args.out {
+        for (name, text) in &files {
+            project::write(&out.join(name), text)?;
+        }
+        terminal.result(
+            format_args!("{}: {} files", out.display(), files.len()),
+            || json!({ "folder": out.display().to_string(), "files": names }),
+        );
+        return Ok(());
+    }
+    let texts =
+        files.iter().map(|(name, text)| format!("==> {name} <==\n{}\n", String::from_utf8_lossy(text)));
+    terminal.result(texts.collect::<String>().trim_end(), || {
+        let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+        json!({ "files": files.iter().map(|(name, it)| json!({ "name": name, "text": text(it) })).collect::<Vec<_>>() })
+    });
     Ok(())
 }
 

@@ -45,6 +45,10 @@ pub const TABLES: [Table; 17] = [
                  `source`",
             ),
             (
+                "snapshot",
+                "`false`: the runtime of a Go component starts anew for every sandbox, not once at build time",
+            ),
+            (
                 "export",
                 "what of it the result exports: `true` (everything), `false` (nothing), or a list of names. Default: \
                  everything, unless another component imports from it",

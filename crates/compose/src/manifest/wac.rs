@@ -263,6 +263,7 @@ impl Reader<'_> {
             wit: None,
             world: None,
             language: None,
+            snapshot: true,
             exports: Exports::None,
             wires: Vec::new(),
             spreads: Vec::new(),

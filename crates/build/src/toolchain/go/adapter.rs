@@ -16,6 +16,9 @@ pub(super) const NAME: &str = "wasi_snapshot_preview1";
 const SMALL: &str = include_str!("adapter.wat");
 const SMALL_WORLD: &str = include_str!("adapter.wit");
 
+/// Where it says which memory is its own; none yet.
+const AREA: &str = "(global $area (mut i32) (i32.const 0))";
+
 /// The text that the small adapter is made from, for the fingerprint.
 pub(super) const PINS: [&str; 2] = [SMALL, SMALL_WORLD];
 
@@ -23,17 +26,25 @@ pub(super) const PINS: [&str; 2] = [SMALL, SMALL_WORLD];
 const SERVED_BY_THE_USUAL: [&str; 5] =
     ["wasi:cli/environment@", "wasi:cli/stdin@", "wasi:cli/stdout@", "wasi:filesystem/", "wasi:sockets/"];
 
-/// The adapter for a component whose world has these imports.
-pub(super) fn for_world(imports: &[String]) -> Result<Vec<u8>, String> {
-    if imports.iter().any(|import| SERVED_BY_THE_USUAL.iter().any(|served| import.starts_with(served))) {
-        Ok(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER.to_vec())
+/// Whether the small adapter does for a component whose world has these imports.
+pub(super) fn is_small(imports: &[String]) -> bool {
+    !imports.iter().any(|import| SERVED_BY_THE_USUAL.iter().any(|served| import.starts_with(served)))
+}
+
+/// The adapter for a component whose world has these imports. A module that was started at build time has given the small
+/// one its memory, at `area`.
+pub(super) fn for_world(imports: &[String], area: Option<u32>) -> Result<Vec<u8>, String> {
+    if is_small(imports) {
+        small(area.unwrap_or(0))
     } else {
-        small()
+        Ok(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER.to_vec())
     }
 }
 
-fn small() -> Result<Vec<u8>, String> {
-    let mut adapter = wat::parse_str(SMALL).map_err(|error| error.to_string())?;
+fn small(area: u32) -> Result<Vec<u8>, String> {
+    let text =
+        SMALL.replacen(AREA, &format!("(global $area (mut i32) (i32.const {}))", area.cast_signed()), 1);
+    let mut adapter = wat::parse_str(&text).map_err(|error| error.to_string())?;
     let mut resolve = Resolve::default();
     let package = resolve.push_str("adapter.wit", SMALL_WORLD).map_err(|error| format!("{error:#}"))?;
     let world = resolve.select_world(&[package], None).map_err(|error| format!("{error:#}"))?;
@@ -63,7 +74,7 @@ mod tests {
         let package = resolve.push_str("a.wit", "package a:b; world w { export run: func(); }").unwrap();
         let world = resolve.select_world(&[package], None).unwrap();
         embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8, false).unwrap();
-        let adapter = for_world(&[import.to_owned()]).unwrap();
+        let adapter = for_world(&[import.to_owned()], None).unwrap();
         let mut encoder = ComponentEncoder::default();
         let component = encoder.module(&core).unwrap().adapter(NAME, &adapter).unwrap().encode().unwrap();
         let mut names = Vec::new();
@@ -101,6 +112,12 @@ mod tests {
         for absent in ["wasi:filesystem/", "wasi:cli/environment", "wasi:cli/exit", "wasi:cli/stdin"] {
             assert!(!names.iter().any(|name| name.starts_with(absent)), "{names:?}");
         }
+    }
+
+    #[test]
+    fn the_small_adapter_knows_where_its_memory_is() {
+        assert_eq!(SMALL.matches(AREA).count(), 1);
+        assert_ne!(small(0).unwrap(), small(1024).unwrap());
     }
 
     #[test]

@@ -17,6 +17,11 @@ var (
 //go:linkname setGCPercent runtime/debug.setGCPercent
 func setGCPercent(percent int32) int32
 
+// Not in Go: the build adds it to the runtime.
+//
+//go:linkname wasiReseed runtime.wasiReseed
+func wasiReseed()
+
 // A collection reads the clock, may run timers and may run the cleanups of resources: all of them call imports of
 // the component, and while the host is placing arguments or results in our memory (`cabi_realloc`) that is a trap.
 // An allocation there must not start one, so nothing is collected on its own.
@@ -26,10 +31,12 @@ func init() {
 
 // Collect collects garbage when the heap has doubled since the last time. The generated code calls it first in every
 // exported function, where imports may be called. The first call of an instance has no garbage, and an instance may
-// well never see a second.
+// well never see a second; but its start may have been done at build time, and the random numbers that followed from it
+// would be those of every instance.
 func Collect() {
 	if !called {
 		called = true
+		wasiReseed()
 		return
 	}
 	runtime.ReadMemStats(&stats)

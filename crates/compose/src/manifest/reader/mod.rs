@@ -20,8 +20,8 @@ pub(super) const COMPONENTS_MAX: usize = 1_000;
 
 pub(super) const TOP_KEYS: [&str; 8] =
     ["name", "open", "component", "exports", "grants", "limits", "reuse", "errors"];
-pub(super) const COMPONENT_KEYS: [&str; 9] =
-    ["path", "source", "wit", "world", "language", "export", "imports", "grants", "limits"];
+pub(super) const COMPONENT_KEYS: [&str; 10] =
+    ["path", "source", "wit", "world", "language", "snapshot", "export", "imports", "grants", "limits"];
 pub(super) const WIRE_KEYS: [&str; 2] = ["component", "export"];
 #[cfg(test)]
 pub(super) use grants::{
@@ -161,6 +161,7 @@ impl Reader<'_> {
             wit: None,
             world: None,
             language: None,
+            snapshot: true,
             exports: Exports::Unsaid,
             wires: Vec::new(),
             spreads: Vec::new(),
@@ -183,6 +184,7 @@ impl Reader<'_> {
         component.wit = self.non_empty(table, "wit").map(|it| it.0);
         component.world = self.non_empty(table, "world").map(|it| it.0);
         component.language = self.language(table);
+        component.snapshot = self.boolean(table, "snapshot").unwrap_or(true);
         component.exports = self.exports(table);
         component.wires = self.wires(name, table);
         component.memory_at = table

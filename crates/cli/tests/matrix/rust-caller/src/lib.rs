@@ -56,6 +56,15 @@ impl Guest for Caller {
     fn maybe(v: Option<String>) -> Option<String> {
         echo::maybe(v.as_deref())
     }
+    fn deep(v: Option<Option<u32>>) -> Option<Option<u32>> {
+        echo::deep(v)
+    }
+    fn small(a: u8, b: i8, c: u16, d: i16, e: u32, f: i32) -> (u8, i8, u16, i16, u32, i32) {
+        echo::small(a, b, c, d, e, f)
+    }
+    fn results(v: Vec<Result<u32, String>>) -> Vec<Result<u32, String>> {
+        echo::results(&v)
+    }
     fn outcome(fails: bool, number: u32, reason: String) -> Result<u32, String> {
         echo::outcome(fails, number, &reason)
     }

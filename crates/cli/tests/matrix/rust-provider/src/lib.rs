@@ -55,6 +55,15 @@ impl Guest for Provider {
     fn maybe(v: Option<String>) -> Option<String> {
         v
     }
+    fn deep(v: Option<Option<u32>>) -> Option<Option<u32>> {
+        v
+    }
+    fn small(a: u8, b: i8, c: u16, d: i16, e: u32, f: i32) -> (u8, i8, u16, i16, u32, i32) {
+        (a, b, c, d, e, f)
+    }
+    fn results(v: Vec<Result<u32, String>>) -> Vec<Result<u32, String>> {
+        v
+    }
     fn outcome(fails: bool, number: u32, reason: String) -> Result<u32, String> {
         if fails { Err(reason) } else { Ok(number) }
     }

@@ -1,0 +1,3 @@
+module later
+
+go 1.27

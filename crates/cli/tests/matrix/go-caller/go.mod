@@ -1,0 +1,3 @@
+module matrix-caller
+
+go 1.27

@@ -1,3 +1,0 @@
-module matrix-provider
-
-go 1.27

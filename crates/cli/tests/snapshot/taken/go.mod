@@ -1,0 +1,3 @@
+module taken
+
+go 1.27
