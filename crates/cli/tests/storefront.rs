@@ -321,3 +321,84 @@ fn a_second_start_is_ready_within_a_second() {
     // Twice what is promised: the tests beside this one are busy too.
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
+
+/// Requests whose answers do not depend on the time, nor on how an engine words what is wrong with JSON.
+fn asked(ada: &str, bob: &str) -> Vec<http::Request<Body>> {
+    let mut all: Vec<_> = [
+        "/",
+        "/products",
+        "/products/cheapest",
+        "/products/s%61w/?colour=red",
+        "/products/s%C3%A4ge",
+        "/products/%22",
+        "/products/%",
+        "/no/such/route",
+        "/orders",
+    ]
+    .map(get)
+    .into();
+    all.push(request("DELETE", "/products", empty()));
+    all.push(request("PUT", "/orders", empty()));
+    for login in [
+        json!({ "user": "eve" }),
+        json!({}),
+        json!({ "user": ["ada"] }),
+        json!({ "user": "ada", "seconds": 0 }),
+        json!({ "user": "ada", "seconds": 1.5 }),
+        json!([]),
+    ] {
+        all.push(sending("POST", "/login", &login));
+    }
+    for token in [ada, bob] {
+        for path in ["/orders", "/orders/1001", "/orders/1002", "/orders/9%22"] {
+            all.push(bearing(get(path), token));
+        }
+        for lines in [
+            json!([{ "product": "saw", "quantity": 2 }, { "product": "glue", "quantity": 1.0 }]),
+            json!([{ "product": "anvil", "quantity": 1 }]),
+            json!([{ "product": "saw", "quantity": 101 }]),
+            json!([7]),
+            json!([]),
+            json!("saw"),
+        ] {
+            all.push(bearing(sending("POST", "/orders", &json!({ "lines": lines })), token));
+        }
+    }
+    for wrong in ["nonsense", "a.b.c", "eyJhbGciOiJub25lIn0.e30."] {
+        all.push(bearing(get("/orders"), wrong));
+    }
+    let mut basic = get("/orders");
+    basic.headers_mut().insert("authorization", "Basic YTpi".parse().unwrap());
+    all.push(basic);
+    all
+}
+
+#[test]
+fn the_storefront_without_a_runtime_is_small_and_answers_the_same() {
+    /// What the composed file may have.
+    const BYTES_MAX: u64 = 254_000;
+    let polyglot = built();
+    let folder = polyglot.tenon.data().join("storefront-native");
+    copy(&repository().join("examples/storefront-native"), &folder, &[".tenon", "target"]);
+    // What both have in common is compiled already.
+    fs::create_dir_all(folder.join(".tenon")).unwrap();
+    std::os::unix::fs::symlink(polyglot.folder.join(".tenon/cargo"), folder.join(".tenon/cargo")).unwrap();
+    build(&polyglot.tenon, &folder);
+    polyglot.tenon.run(&folder, ["compose", "-o", "composed.wasm"]).expect_code(0);
+    let bytes = fs::metadata(folder.join("composed.wasm")).unwrap().len();
+    assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+
+    let (one, other) = (serve(), polyglot.tenon.serve(&folder).start());
+    let token = |server: &Serving, user: &str| token(server.address(), json!({ "user": user }));
+    let (ada, bob) = (token(&one, "ada"), token(&other, "bob"));
+    for (here, there) in asked(&ada, &bob).into_iter().zip(asked(&ada, &bob)) {
+        let what = format!("{} {}", here.method(), here.uri());
+        let (here, there) = (call(one.address(), here), call(other.address(), there));
+        for name in ["content-type", "allow", "location", "www-authenticate"] {
+            assert_eq!(there.headers.get(name), here.headers.get(name), "{what}: {name}");
+        }
+        assert_eq!((there.status, there.text()), (here.status, here.text()), "{what}");
+    }
+    one.stop();
+    other.stop();
+}
