@@ -65,7 +65,7 @@ impl Addresses {
         let of = counted_as(client);
         let mut open = self.part(of).lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(of).or_default();
-        if *count >= self.per_address_max {
+        if *count >= self.per_address_max.max(1) {
             return None;
         }
         *count += 1;

@@ -32,6 +32,9 @@ mod trace;
 mod turns;
 mod wire;
 
+#[cfg(test)]
+mod trial;
+
 pub use app::App;
 pub use canary::Candidate;
 pub use clock::since_start;

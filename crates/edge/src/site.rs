@@ -191,15 +191,18 @@ impl Site {
         self.unrouted.load(Relaxed)
     }
 
-    /// Requests running now, those on revisions that were replaced too.
+    /// Requests running now, those on revisions that were replaced too. Of those, the ones that have drained are let go.
     pub fn running(&self) -> u32 {
-        let retired = self.retired();
+        let mut retired = self.retired();
+        // What has drained is let go.
+        retired.retain(|slot| slot.running() > 0);
         let table = self.table();
-        let current = table.entries().iter().flat_map(|entry| entry.slots());
+        let is_current = |slot: &&Arc<Slot>| {
+            table.entries().iter().flat_map(|entry| entry.slots()).any(|current| Arc::ptr_eq(current, slot))
+        };
         // A revision that was replaced and put back is among both.
-        let gone = retired.iter().filter(|slot| {
-            !table.entries().iter().any(|entry| entry.slots().any(|current| Arc::ptr_eq(current, slot)))
-        });
+        let gone = retired.iter().filter(|slot| !is_current(slot));
+        let current = table.entries().iter().flat_map(|entry| entry.slots());
         current.chain(gone).map(|slot| slot.running()).fold(0, u32::saturating_add)
     }
 
