@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::clock::SECOND_NS;
 
+/// Longer than anything runs; sums of it still fit.
+const FOR_EVER_NS: u64 = u64::MAX / 4;
+
 /// What is used of a rate, as one moment: when everything that was used is paid for, if nothing more is used. It is never
 /// more than a second ahead when something is let through.
 #[derive(Debug)]
@@ -23,10 +26,15 @@ impl Bucket {
     }
 
     fn cost_ns(&self, amount: u64) -> u64 {
-        let rate = u128::from(self.per_second.load(Relaxed));
-        let cost = (u128::from(amount) * u128::from(SECOND_NS)).checked_div(rate);
+        let rate = self.per_second.load(Relaxed);
+        let cost = match amount.checked_mul(SECOND_NS) {
+            Some(ns) => ns.checked_div(rate),
+            None => (u128::from(amount) * u128::from(SECOND_NS))
+                .checked_div(rate.into())
+                .and_then(|cost| u64::try_from(cost).ok()),
+        };
         // Of nothing a second, anything takes for ever.
-        cost.and_then(|cost| u64::try_from(cost).ok()).unwrap_or(u64::MAX / 4)
+        cost.unwrap_or(FOR_EVER_NS).min(FOR_EVER_NS)
     }
 
     /// Uses `amount`, if it is there now.
