@@ -5,17 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tenon_model::AppId;
 
-use crate::breaker::Breaker;
 use crate::count::{CounterSnapshot, Counters};
 use crate::slot::Slot;
 use crate::tenant::Tenant;
 
-/// An app: across snapshots it keeps its breaker and its counters.
+/// An app: across snapshots it keeps its counters.
 pub struct App {
     id: AppId,
     tenant: Arc<Tenant>,
-    /// `None` for an app whose failures are nobody else's concern.
-    breaker: Option<Breaker>,
+    /// Whether it is served alone: its failures are nobody else's concern.
+    alone: bool,
     /// What ended before a revision was chosen.
     refused: Counters,
     revisions: Mutex<Revisions>,
@@ -31,16 +30,16 @@ struct Revisions {
 impl App {
     /// An app of this tenant.
     pub fn new(id: AppId, tenant: Arc<Tenant>) -> Arc<Self> {
-        Self::with(id, tenant, Some(Breaker::default()))
+        Self::with(id, tenant, false)
     }
 
-    /// An app that is served alone: it has no breaker.
+    /// An app that is served alone: no breaker opens for it.
     pub(crate) fn alone(id: AppId, tenant: Arc<Tenant>) -> Arc<Self> {
-        Self::with(id, tenant, None)
+        Self::with(id, tenant, true)
     }
 
-    fn with(id: AppId, tenant: Arc<Tenant>, breaker: Option<Breaker>) -> Arc<Self> {
-        Arc::new(Self { id, tenant, breaker, refused: Counters::default(), revisions: Mutex::default() })
+    fn with(id: AppId, tenant: Arc<Tenant>, alone: bool) -> Arc<Self> {
+        Arc::new(Self { id, tenant, alone, refused: Counters::default(), revisions: Mutex::default() })
     }
 
     /// Which it is.
@@ -53,10 +52,11 @@ impl App {
         &self.tenant
     }
 
-    /// Whether its breaker is open: its guests failed too often in a row, and requests are refused until a probe goes
-    /// well.
+    /// Whether the breaker of one of its revisions is open: guests failed too often in a row, and requests are refused until a
+    /// probe goes well. Each revision has its own, so that the one that is reverted to serves at once.
     pub fn is_open(&self) -> bool {
-        self.breaker.as_ref().is_some_and(Breaker::is_open)
+        let revisions = self.revisions();
+        revisions.known.iter().filter_map(|(slot, _)| slot.upgrade()).any(|slot| slot.breaker().is_open())
     }
 
     /// What was seen of its requests, over all its revisions since the node started.
@@ -74,11 +74,7 @@ impl App {
 
     /// Whether it is served alone.
     pub(crate) fn is_alone(&self) -> bool {
-        self.breaker.is_none()
-    }
-
-    pub(crate) fn breaker(&self) -> Option<&Breaker> {
-        self.breaker.as_ref()
+        self.alone
     }
 
     pub(crate) fn refused(&self) -> &Counters {

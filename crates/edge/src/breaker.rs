@@ -1,4 +1,4 @@
-//! A breaker for an app that keeps failing: while it is open, requests are refused at once instead of failing dearly.
+//! A breaker for a revision that keeps failing: while it is open, requests are refused at once instead of failing dearly.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

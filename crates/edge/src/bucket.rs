@@ -21,8 +21,11 @@ impl Bucket {
         Self { paid_at_ns: AtomicU64::new(0), per_second: AtomicU64::new(per_second) }
     }
 
-    pub(crate) fn set_rate(&self, per_second: u64) {
-        self.per_second.store(per_second, Relaxed);
+    /// Sets the rate. What was used beyond another one is not waited for at this one's pace.
+    pub(crate) fn set_rate(&self, per_second: u64, now_ns: u64) {
+        if self.per_second.swap(per_second, Relaxed) != per_second {
+            self.paid_at_ns.fetch_min(now_ns + SECOND_NS, Relaxed);
+        }
     }
 
     fn cost_ns(&self, amount: u64) -> u64 {
@@ -95,7 +98,11 @@ mod tests {
         bucket.charge(3_000_000, 0);
         assert_eq!(bucket.check(0), Err(Duration::from_secs(2)));
         assert_eq!(bucket.check(2 * SECOND_NS), Ok(()));
-        bucket.set_rate(0);
-        assert!(bucket.take(1, 100 * SECOND_NS).is_err(), "nothing a second is nothing");
+        let later = 100 * SECOND_NS;
+        bucket.set_rate(0, later);
+        assert!(bucket.take(1, later).is_err(), "nothing a second is nothing");
+        bucket.charge(1, later);
+        bucket.set_rate(5, later);
+        assert_eq!(bucket.check(later), Ok(()), "it is not waited for for ever");
     }
 }

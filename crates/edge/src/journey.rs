@@ -171,7 +171,8 @@ async fn admit(
         return Err(Refusal::Headers { limit_bytes: limits.header_bytes });
     }
     tenant.check(about.arrived)?;
-    let probe = Probe::of(app.breaker(), about.arrived)?;
+    let breaker = (!app.is_alone()).then(|| slot.breaker());
+    let probe = Probe::of(breaker, about.arrived)?;
     tenant.enter(limits.queue_wait).await?;
     let of_tenant = InTenant(tenant);
     slot.gate().enter().await?;

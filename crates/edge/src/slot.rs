@@ -12,6 +12,7 @@ use tenon_model::{AppId, Limits, RevisionNumber};
 use tokio::sync::{Semaphore, watch};
 
 use crate::admit::Gate;
+use crate::breaker::Breaker;
 use crate::clock::{Now, SECOND_NS};
 use crate::count::Counters;
 
@@ -62,6 +63,7 @@ pub struct Slot {
     service: ArcSwapOption<Service>,
     loading: Mutex<State>,
     gate: Gate,
+    breaker: Breaker,
     used_ns: AtomicU64,
     counters: Arc<Counters>,
     shadows: AtomicU32,
@@ -89,6 +91,7 @@ impl Slot {
             service: ArcSwapOption::empty(),
             loading: Mutex::default(),
             gate: Gate::new(&limits),
+            breaker: Breaker::default(),
             used_ns: AtomicU64::new(Now::read().ns),
             counters: Arc::default(),
             shadows: AtomicU32::new(0),
@@ -152,6 +155,11 @@ impl Slot {
     /// Through which its requests come.
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// What refuses its requests while it keeps failing.
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     /// A place for one more copied request; it has to be [given back](Self::leave_shadow).

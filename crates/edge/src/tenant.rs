@@ -193,9 +193,10 @@ impl Tenant {
     pub fn set_quota(&self, quota: Quota) {
         let mut current = self.locked_quota();
         *current = quota;
-        self.requests.set_rate(u64::from(quota.requests_per_second));
-        self.cpu.set_rate(quota.cpu_us_per_second.saturating_mul(1_000));
-        self.bytes.set_rate(quota.bytes_per_second);
+        let now_ns = Now::read().ns;
+        self.requests.set_rate(u64::from(quota.requests_per_second), now_ns);
+        self.cpu.set_rate(quota.cpu_us_per_second.saturating_mul(1_000), now_ns);
+        self.bytes.set_rate(quota.bytes_per_second, now_ns);
         self.account.set_memory_max(quota.memory_bytes);
         self.turns.set_all(quota.concurrency);
         self.queue_max.store(quota.queue, Relaxed);

@@ -243,8 +243,8 @@ impl Ticket {
     }
 
     fn pass_ended(&self, ended: Ended) {
-        if let Some(breaker) = self.app.breaker() {
-            breaker.ended(self.pass, ended, || Now::read().ns);
+        if !self.app.is_alone() {
+            self.slot.breaker().ended(self.pass, ended, || Now::read().ns);
         }
     }
 }

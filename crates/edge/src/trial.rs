@@ -329,8 +329,9 @@ async fn a_guest_that_loops_is_billed_while_it_runs() {
 async fn an_app_that_keeps_failing_is_given_a_rest_and_probed() {
     let (failing, other) = (app("one/a", generous()), app("one/b", generous()));
     let stable = slot("one/a", 1, 'A');
-    let table = Table::new(vec![entry(&failing, &stable), entry(&other, &slot("one/b", 1, 'B'))]);
-    let (_site, listening) = served(Site::of(table));
+    let beside = slot("one/b", 1, 'B');
+    let table = |of: &Arc<Slot>| Table::new(vec![entry(&failing, of), entry(&other, &beside)]);
+    let (site, listening) = served(Site::of(table(&stable)));
     let address = listening.address();
     for _ in 0..19 {
         ask(address, "a", "/trap").await.expect_failure(500, "guest-trap");
@@ -343,6 +344,11 @@ async fn an_app_that_keeps_failing_is_given_a_rest_and_probed() {
     let refused = ask(address, "a", "/").await.expect_failure(503, "circuit-open");
     assert_eq!(refused.header(RETRY_AFTER.as_str()), "1");
     ask(address, "b", "/").await.expect(200);
+    // Another revision is not concerned: what is reverted to serves at once.
+    site.publish(table(&slot("one/a", 2, 'N')));
+    assert_eq!(ask(address, "a", "/").await.expect(200), "N");
+    site.publish(table(&stable));
+    ask(address, "a", "/").await.expect_failure(503, "circuit-open");
     let began = Instant::now();
     while failing.is_open() {
         assert!(began.elapsed() < DEADLINE);
