@@ -275,7 +275,7 @@ impl Drop for Ticket {
             self.pass_ended(Ended::Otherwise);
         }
         let arrived = self.about.arrived.instant;
-        let done = done.unwrap_or_else(|| Done {
+        let done = done.unwrap_or(Done {
             outcome: Outcome::Gone,
             code: None,
             cpu: Duration::ZERO,
