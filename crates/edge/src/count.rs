@@ -86,6 +86,8 @@ impl Outcome {
     pub(crate) fn of_failure(failure: &Failure) -> Self {
         match failure {
             Failure::Trap { .. } => Self::Trapped,
+            // What all of a tenant's requests have is used up: not this guest's doing.
+            Failure::OutOfMemory { limit: Limit::AccountMemory(_), .. } => Self::Refused,
             Failure::OutOfMemory { .. } => Self::OutOfMemory,
             Failure::Deadline { limit: Limit::Cpu(_), .. } => Self::CpuDeadline,
             Failure::Deadline { .. } => Self::WallDeadline,

@@ -44,7 +44,7 @@ fn guest(letter: char) -> Vec<u8> {
     (field "status" u16) (field "headers" (list (tuple string string))) (field "body" (list u8))))
   (import "response" (type $response (eq $response')))
   (core module $m
-    (memory (export "memory") 1)
+    (memory (export "memory") 4)
     (global $free (mut i32) (i32.const 4096))
     (func (export "realloc") (param i32 i32 i32 i32) (result i32)
       (local $at i32)
@@ -296,6 +296,8 @@ async fn quotas_bite_with_their_names_and_a_neighbour_is_not_concerned() {
     let memory = &apps[2];
     until("its memory to be given back", || memory.tenant().usage().memory_bytes == 0).await;
     ask(address, "memory", "/").await.expect(200);
+    until("both to be counted", || memory.counters().requests() == 2).await;
+    assert_eq!(memory.counters().seen().crashes, 0, "it is not the guest's failure");
 
     let body = vec![b'x'; 1_500];
     assert_eq!(fetch(address, of("bytes", post("/echo", body.clone()))).await.unwrap().body, body);
@@ -426,7 +428,8 @@ async fn copied_requests_are_compared_and_their_answers_thrown_away() {
     until("another difference", || shadows() == (1, 2)).await;
     // What is larger than is kept goes its way, and is not compared.
     let large = vec![b'x'; 70 << 10];
-    assert_eq!(fetch(address, of("a", post("/echo", large.clone()))).await.unwrap().body, large);
+    let echoed = fetch(address, of("a", post("/echo", large.clone()))).await.unwrap();
+    assert!(echoed.body == large, "{:?}", echoed.status);
     until("all to be counted", || stable.counters().snapshot().requests() == 4).await;
     until("copies to be over", || app.tenant().usage().running == 0).await;
     assert_eq!((shadows(), next.counters().snapshot().requests()), ((1, 2), 3));
@@ -566,7 +569,7 @@ async fn one_address_cannot_hold_all_connections_and_idle_ones_make_room() {
     // Others find room, and soon more of it: who holds a connection and asks nothing has to let go of it.
     ask(address, "a", "/").await.expect(200);
     until("idle connections to be closed", || {
-        idle.iter().all(|stream| matches!(stream.try_read(&mut [0; 64]), Ok(0)))
+        idle.iter().any(|stream| matches!(stream.try_read(&mut [0; 64]), Ok(0)))
     })
     .await;
     let replies = futures_of((0..10).map(|_| ask(address, "a", "/"))).await;

@@ -65,8 +65,9 @@ impl Meter {
     }
 
     /// A meter of a sandbox that several requests are in at once: it has no budget but theirs.
-    pub(crate) fn shared(guard: Guard) -> Arc<Self> {
-        Arc::new(Self::with(u64::MAX, guard, Some(Mutex::default())))
+    /// Its memory is the account's; its time is counted in those of who shares it.
+    pub(crate) fn shared(guard: Guard, account: Option<Arc<Account>>) -> Arc<Self> {
+        Arc::new(Self { account, ..Self::with(u64::MAX, guard, Some(Mutex::default())) })
     }
 
     fn with(budget_ns: u64, guard: Guard, sharers: Option<Mutex<Vec<Arc<Meter>>>>) -> Self {
@@ -98,10 +99,12 @@ impl Meter {
     /// Counts time; whether the budget, or that of one who shares it, is used up.
     fn spend(&self, ns: u64) -> bool {
         let spent = self.spent_ns.fetch_add(ns, Relaxed).saturating_add(ns);
-        if let Some(account) = &self.account {
-            account.spend_cpu(ns);
-        }
-        let Some(sharers) = &self.sharers else { return spent >= self.budget_ns };
+        let Some(sharers) = &self.sharers else {
+            if let Some(account) = &self.account {
+                account.spend_cpu(ns);
+            }
+            return spent >= self.budget_ns;
+        };
         let sharers = sharers.lock().unwrap_or_else(PoisonError::into_inner);
         // What runs when nobody is in the sandbox runs for nobody.
         let Some(part) = ns.checked_div(sharers.len() as u64) else { return true };
