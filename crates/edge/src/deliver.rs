@@ -14,11 +14,11 @@ use tenon_model::Limits;
 use tenon_model::store::{Collection, Delivery, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::admit::{Admitted, Gate};
+use crate::count::micros;
 use crate::identify::Ids;
-use crate::journey::micros;
 use crate::server::ServerError;
-use crate::site::{Revision, Site};
+use crate::site::Site;
+use crate::slot::Slot;
 
 /// Messages that are handled at the same time; they count among the requests of the app that may run.
 pub const DELIVERIES_MAX: usize = 16;
@@ -71,8 +71,8 @@ impl Deliveries {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(site: &Arc<Site>) -> Result<Option<Self>, ServerError> {
-        let view = site.view();
-        let Some(Revision { service, gate }) = &view.revision else { return Ok(None) };
+        let Some(entry) = site.alone() else { return Ok(None) };
+        let Some(service) = entry.stable.service() else { return Ok(None) };
         let Some(post) = service.post() else { return Ok(None) };
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -82,8 +82,8 @@ impl Deliveries {
         let ids = Ids::new().map_err(|error| ServerError::Worker(error.into()))?;
         let tally = Arc::new(Tally::default());
         let office = Arc::new(Office {
-            service: Arc::clone(service),
-            gate: Arc::clone(gate),
+            service,
+            slot: Arc::clone(&entry.stable),
             post,
             ids,
             tally: Arc::clone(&tally),
@@ -128,11 +128,20 @@ fn places_max(limits: &Limits) -> usize {
 /// All that a delivery needs.
 struct Office {
     service: Arc<Service>,
-    gate: Arc<Gate>,
+    slot: Arc<Slot>,
     post: Post,
     ids: Ids,
     tally: Arc<Tally>,
     resting: Arc<Semaphore>,
+}
+
+/// A message that counts among what its app runs, until this is dropped.
+struct Admitted(Arc<Slot>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.gate().leave();
+    }
 }
 
 impl Office {
@@ -197,8 +206,8 @@ impl Office {
     /// queue.
     async fn admit(&self) -> Admitted {
         loop {
-            if let Some(admitted) = self.gate.try_admit() {
-                return admitted;
+            if self.slot.gate().try_enter() {
+                return Admitted(Arc::clone(&self.slot));
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -211,7 +220,7 @@ impl Office {
         let (name, component) = (self.service.name().to_owned(), self.post.component.clone());
         let (topic, number) = (delivery.message.topic.clone(), delivery.sequence);
         let (tally, shared) = (Arc::clone(&self.tally), id.shared());
-        let record = move |Record { outcome, bill, crash }: Record| {
+        let record = move |Record { outcome, bill, crash, .. }: Record| {
             match outcome {
                 Ok(finished) => {
                     tally.handled.fetch_add(u64::from(finished), Relaxed);

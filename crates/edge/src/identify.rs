@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::trace::digits;
+
 /// The header that carries the correlation id, both ways.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A longer id is not taken over from a client.
@@ -13,30 +15,38 @@ const ID_BYTES_MAX: usize = 128;
 
 /// What ties a response, its log lines and its guest's output together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId {
+    text: Arc<str>,
+    header: HeaderValue,
+}
 
 impl RequestId {
     /// Takes over a client's id: up to 128 letters, digits and `-._~:+/=`; anything else could forge log lines.
     pub fn parse(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:+/=".contains(&byte);
         (1..=ID_BYTES_MAX).contains(&text.len()).then_some(())?;
-        text.bytes().all(allowed).then(|| Self(text.into()))
+        text.bytes().all(allowed).then(|| Self::of(text))
+    }
+
+    fn of(text: &str) -> Self {
+        let header = HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"));
+        Self { text: text.into(), header }
     }
 
     /// The id as a header's value.
     pub fn header(&self) -> HeaderValue {
-        HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+        self.header.clone()
     }
 
     /// The id, shared.
     pub fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.text)
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -68,7 +78,11 @@ impl Ids {
     /// A new one, for what no client asked for.
     pub(crate) fn fresh(&self) -> RequestId {
         let count = self.next.fetch_add(1, Relaxed);
-        RequestId(format!("{:016x}{count:08x}", self.prefix).into())
+        let mut text = [0; 24];
+        let (prefix, number) = text.split_at_mut(16);
+        digits(prefix, self.prefix.into());
+        digits(number, count.into());
+        RequestId::of(str::from_utf8(&text).unwrap_or("invalid"))
     }
 }
 
@@ -91,6 +105,8 @@ mod tests {
     fn fresh_ids_differ() {
         let ids = Ids::new().unwrap();
         let headers = HeaderMap::new();
-        assert_ne!(ids.identify(&headers), ids.identify(&headers));
+        let (first, second) = (ids.identify(&headers).to_string(), ids.identify(&headers).to_string());
+        assert_eq!((&first[..16], &first[16..]), (&second[..16], "00000000"));
+        assert_eq!(&second[16..], "00000001");
     }
 }

@@ -1,101 +1,265 @@
 //! The life of a request.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response};
-use hyper::body::Incoming as Received;
-use tenon_engine::{Body, ErrorCode, Failure, Incoming, Record, Service, head_bytes};
+use http::header::{HOST, SET_COOKIE};
+use http::{HeaderValue, Request, Response};
+use http_body::Body as _;
+use tenon_engine::{Body, ErrorCode, Failure, Incoming, Received, Record, Service, head_bytes};
 
-use crate::admit::{Admitted, Gate};
+use crate::app::App;
 use crate::authority::settle;
+use crate::breaker::{Breaker, Ended, Pass};
+use crate::canary::{Choice, choose, set_cookie};
+use crate::clock::Now;
 use crate::identify::{Ids, REQUEST_ID, RequestId};
-use crate::rescue::{ERROR_CODE, Refusal, respond};
-use crate::site::{NOTICE, Revision, Site, View};
-use crate::wire::{Reply, Wire};
+use crate::rescue::{ERROR_CODE, QUOTA, Refusal, respond};
+use crate::shadow::Copy;
+use crate::site::{NOTICE, Site, TAKE_GRACE, View};
+use crate::slot::Slot;
+use crate::table::Entry;
+use crate::tenant::{Tenant, Token};
+use crate::ticket::{About, Ticket};
+use crate::trace::{Draw, trace};
+use crate::wire::{Reply, Running, Wire};
 
 /// What one worker has of its own.
 #[derive(Debug)]
 pub struct Worker {
     /// Makes correlation ids.
-    pub ids: Ids,
+    ids: Ids,
+    /// Makes ids of spans, and draws shares.
+    draw: Draw,
     /// Where it listens: the authority of a request that names none.
-    pub address: HeaderValue,
+    address: HeaderValue,
+}
+
+impl Worker {
+    /// A worker that listens there.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn new(address: HeaderValue) -> Result<Self, getrandom::Error> {
+        Ok(Self { ids: Ids::new()?, draw: Draw::new()?, address })
+    }
 }
 
 /// Serves one request: identify, route, admit, dispatch, respond. Recording is the last stage; it runs when the
-/// guest has ended, which may be after its response was sent, and it always runs.
+/// guest has ended and the response is taken, and it always runs.
 pub async fn serve_request(
     site: &Site,
     worker: &Worker,
     wire: &Arc<Wire>,
     mut request: Request<Received>,
 ) -> Response<Reply> {
-    let id = worker.ids.identify(request.headers());
-    let view = site.view();
-    let reply = |mut response: Response<Body>, admitted| {
-        if let Some(notice) = &view.notice {
-            notice.mark(response.headers_mut());
+    let running = Running::new(wire);
+    let about = identify(site, worker, &mut request);
+    let (routed, notice) = {
+        let view = site.view();
+        if let Some(page) =
+            view.notice.as_ref().and_then(|notice| notice.page_for(request.headers(), &about.id))
+        {
+            return reply(page, None, running, &about, site.longest());
         }
-        let until = Instant::now() + view.longest();
-        response.map(|body| Reply::new(body, admitted, Arc::clone(wire), until))
+        (route(&view, &mut request, &worker.address), view.notice.clone())
     };
-    if let Some(page) = view.notice.as_ref().and_then(|notice| notice.page_for(request.headers(), &id)) {
-        return reply(page, None);
-    }
-    let Some(Revision { service, gate }) = view.route(&request) else {
-        return reply(respond(&Refusal::NotReady, &id), None);
-    };
-    let seen = Seen::of(&request, &id, service);
-    let admitted = match admit(&mut request, worker, service, gate).await {
-        Ok(admitted) => admitted,
+    let mut response = match routed {
         Err(refusal) => {
-            seen.refused(&refusal);
-            return reply(respond(&refusal, &id), None);
+            site.count_unrouted();
+            reply(refused(&about, None, &refusal), None, running, &about, site.longest())
+        }
+        Ok(entry) => serve_app(site, worker, wire, &entry, request, about, running).await,
+    };
+    if let Some(notice) = &notice {
+        notice.mark(response.headers_mut());
+    }
+    response
+}
+
+/// The rest of it, for a request that is for an app: choose, admit, dispatch, respond.
+async fn serve_app(
+    site: &Site,
+    worker: &Worker,
+    wire: &Wire,
+    entry: &Entry,
+    request: Request<Received>,
+    about: About,
+    running: Running,
+) -> Response<Reply> {
+    let choice = choose(entry, request.headers(), wire.client, &worker.draw);
+    let (slot, place) = (choice.slot, choice.place);
+    let longest = slot.limits().wall + TAKE_GRACE;
+    let mut response = match admit(site, entry, &choice, &about, &request, wire).await {
+        Err(refusal) => {
+            reply(refused(&about, Some((&entry.app, slot)), &refusal), None, running, &about, longest)
+        }
+        Ok(Admitted { pass, copy, sandbox, service }) => {
+            let ticket = Ticket::new(Arc::clone(&entry.app), Arc::clone(slot), pass, about, copy);
+            let id = &ticket.about.id;
+            let response = match dispatch(&ticket, sandbox, &service, request, wire.secure).await {
+                Ok(response) => finish(response, id),
+                Err(failure) => respond(&Refusal::Failed(failure), id),
+            };
+            ticket.answered(response.status().as_u16());
+            let held = Arc::clone(&ticket);
+            reply(response, Some(held), running, &ticket.about, longest)
         }
     };
-    match dispatch(service, admitted.clone(), seen, request).await {
-        Ok(response) => reply(finish(response, &id), Some(admitted)),
-        Err(failure) => reply(respond(&Refusal::Failed(failure), &id), Some(admitted)),
+    if let Some(place) = place {
+        response.headers_mut().append(SET_COOKIE, set_cookie(place, wire.secure));
+    }
+    response
+}
+
+fn reply(
+    response: Response<Body>,
+    ticket: Option<Arc<Ticket>>,
+    running: Running,
+    about: &About,
+    longest: Duration,
+) -> Response<Reply> {
+    let until = about.arrived.instant + longest;
+    response.map(|body| Reply::new(body, ticket, running, until))
+}
+
+/// What the request is known by: its correlation id, and its place in a trace.
+fn identify(site: &Site, worker: &Worker, request: &mut Request<Received>) -> About {
+    let arrived = Now::read();
+    let id = worker.ids.identify(request.headers());
+    let observer = site.observer();
+    let sample = observer.map_or(0, |observer| observer.sample());
+    let trace = trace(request.headers_mut(), &worker.draw, sample);
+    About::of(request, id, arrived, trace, observer.cloned())
+}
+
+/// The app that a request is for.
+fn route(view: &View, request: &mut Request<Received>, address: &HeaderValue) -> Result<Arc<Entry>, Refusal> {
+    settle(request, address)?;
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    match view.table.find(host, request.uri().path()) {
+        Some(entry) => Ok(Arc::clone(entry)),
+        None if view.table.entries().is_empty() => Err(Refusal::NotReady),
+        None => Err(Refusal::NoRoute),
     }
 }
 
-impl View {
-    /// The app that a request is for.
-    fn route(&self, _request: &Request<Received>) -> Option<&Revision> {
-        self.revision.as_ref()
-    }
+/// Leave to run one request, and what it runs with. A [`Ticket`] is made of it at once, which gives back what the request has
+/// entered.
+struct Admitted {
+    pass: Pass,
+    copy: Option<Copy>,
+    sandbox: Token,
+    service: Arc<Service>,
 }
 
-/// Says yes or no to a request before anything runs for it; it may wait for its turn.
+/// Says yes or no to a request before anything runs for it; it may wait for its turn. What costs least comes first, and
+/// nothing of another tenant is touched before the tenant's own quotas have said yes.
 async fn admit(
-    request: &mut Request<Received>,
-    worker: &Worker,
-    service: &Service,
-    gate: &Arc<Gate>,
+    site: &Site,
+    Entry { app, paused, .. }: &Entry,
+    Choice { slot, shadow, .. }: &Choice<'_>,
+    about: &About,
+    request: &Request<Received>,
+    wire: &Wire,
 ) -> Result<Admitted, Refusal> {
-    settle(request, &worker.address)?;
-    let limit_bytes = service.limits().header_bytes;
-    if head_bytes(request.headers()) > limit_bytes {
-        return Err(Refusal::Headers { limit_bytes });
+    let (tenant, limits) = (app.tenant(), slot.limits());
+    if *paused {
+        return Err(Refusal::Paused);
     }
-    gate.admit().await
+    if head_bytes(request.headers()) > limits.header_bytes {
+        return Err(Refusal::Headers { limit_bytes: limits.header_bytes });
+    }
+    tenant.check(about.arrived)?;
+    let breaker = (!app.is_alone()).then(|| slot.breaker());
+    let probe = Probe::of(breaker, about.arrived)?;
+    tenant.enter(limits.queue_wait).await?;
+    let of_tenant = InTenant(tenant);
+    slot.gate().enter().await?;
+    let of_slot = InGate(slot);
+    let service = slot.ready(site.loads(), about.arrived).await?;
+    let sandbox = tenant.sandbox(limits.queue_wait).await?;
+    // From here on the ticket gives both back.
+    std::mem::forget((of_tenant, of_slot));
+    let copy = shadow.map(|candidate| Copy::of(candidate, request, wire.secure));
+    Ok(Admitted { pass: probe.keep(), copy, sandbox, service })
 }
 
-/// Runs the guest. Only an admitted request gets here; it counts as running until it is recorded.
+/// A request that counts among those of its tenant.
+struct InTenant<'a>(&'a Tenant);
+
+impl Drop for InTenant<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// A request that counts among those of its revision.
+struct InGate<'a>(&'a Slot);
+
+impl Drop for InGate<'_> {
+    fn drop(&mut self) {
+        self.0.gate().leave();
+    }
+}
+
+/// A request that the breaker let pass, and that has not come to a guest yet.
+struct Probe<'a> {
+    breaker: Option<&'a Breaker>,
+    pass: Pass,
+}
+
+impl<'a> Probe<'a> {
+    fn of(breaker: Option<&'a Breaker>, now: Now) -> Result<Self, Refusal> {
+        let pass = match breaker {
+            Some(breaker) => breaker.pass(now.ns).map_err(|again| Refusal::Open { again })?,
+            None => Pass::Ordinary,
+        };
+        Ok(Self { breaker, pass })
+    }
+
+    fn keep(mut self) -> Pass {
+        self.breaker = None;
+        self.pass
+    }
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        if let Some(breaker) = self.breaker {
+            breaker.ended(self.pass, Ended::Otherwise, || 0);
+        }
+    }
+}
+
+/// Runs the guest. Only a request with a ticket gets here; it counts as running until it is recorded.
 async fn dispatch(
+    ticket: &Arc<Ticket>,
+    sandbox: Token,
     service: &Arc<Service>,
-    admitted: Admitted,
-    seen: Seen,
     mut request: Request<Received>,
+    secure: bool,
 ) -> Result<Response<Body>, Failure> {
-    let id = seen.id.shared();
-    request.headers_mut().insert(REQUEST_ID, seen.id.header());
-    let record = move |record: Record| {
-        seen.record(&record);
-        drop(admitted);
+    let About { id, trace, .. } = &ticket.about;
+    request.headers_mut().insert(REQUEST_ID, id.header());
+    if !request.body().is_end_stream() {
+        let tap = Arc::clone(ticket);
+        request = request.map(|body| body.tapped(tap));
+    }
+    let incoming = Incoming {
+        request,
+        id: id.shared(),
+        secure,
+        account: Some(Arc::clone(ticket.app().tenant().account())),
+        trace: trace.map(|trace| trace.header()),
     };
-    service.serve(Incoming { request, id, secure: false }, record).await
+    let (held, ran) = (Arc::clone(ticket), Arc::clone(service));
+    let record = move |record: Record| {
+        held.about.log(&ran, &record);
+        held.guest_ended(record);
+        drop(sandbox);
+    };
+    service.serve(incoming, record).await
 }
 
 /// The host's own headers: a guest can neither take the id away nor claim one of the host's error codes.
@@ -104,6 +268,7 @@ fn finish(mut response: Response<Body>, id: &RequestId) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id.header());
     headers.remove(ERROR_CODE);
+    headers.remove(QUOTA);
     headers.remove(NOTICE);
     if let Some(ErrorCode(code)) = code {
         headers.insert(ERROR_CODE, HeaderValue::from_static(code));
@@ -111,76 +276,9 @@ fn finish(mut response: Response<Body>, id: &RequestId) -> Response<Body> {
     response
 }
 
-/// What the record of a request names.
-struct Seen {
-    id: RequestId,
-    service: Arc<Service>,
-    method: Method,
-    path: Box<str>,
-}
-
-impl Seen {
-    fn of(request: &Request<Received>, id: &RequestId, service: &Arc<Service>) -> Self {
-        let (method, path) = (request.method().clone(), request.uri().path().into());
-        Self { id: id.clone(), service: Arc::clone(service), method, path }
-    }
-
-    fn record(&self, Record { outcome, bill, crash }: &Record) {
-        match outcome {
-            Ok(finished) => tracing::debug!(
-                target: "tenon::request",
-                request_id = %self.id,
-                app = self.service.name(),
-                method = %self.method,
-                path = &*self.path,
-                finished,
-                cpu_us = micros(bill.cpu),
-                wall_us = micros(bill.wall),
-                memory_bytes = bill.memory_bytes,
-                "served"
-            ),
-            Err(failure) => {
-                let place = failure.place();
-                tracing::error!(
-                    target: "tenon::request",
-                    request_id = %self.id,
-                    app = self.service.name(),
-                    component = place.and_then(|place| place.component.as_deref()).unwrap_or(self.service.name()),
-                    function = place
-                        .and_then(|place| place.function.clone())
-                        .unwrap_or_else(|| self.service.shape().to_string()),
-                    limit = failure.limit().as_deref().unwrap_or("none"),
-                    cause = failure.cause(),
-                    code = failure.code(),
-                    crash = crash.as_deref().unwrap_or("none"),
-                    method = %self.method,
-                    path = &*self.path,
-                    cpu_us = micros(bill.cpu),
-                    wall_us = micros(bill.wall),
-                    memory_bytes = bill.memory_bytes,
-                    "request failed"
-                );
-            }
-        }
-    }
-
-    fn refused(&self, refusal: &Refusal) {
-        tracing::warn!(
-            target: "tenon::request",
-            request_id = %self.id,
-            app = self.service.name(),
-            component = self.service.name(),
-            function = %self.service.shape(),
-            limit = refusal.limit().as_deref().unwrap_or("none"),
-            cause = refusal.cause(),
-            code = refusal.code(),
-            method = %self.method,
-            path = &*self.path,
-            "request refused"
-        );
-    }
-}
-
-pub(crate) fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+/// Tells a client no, and records it.
+fn refused(about: &About, of: Option<(&Arc<App>, &Arc<Slot>)>, refusal: &Refusal) -> Response<Body> {
+    let response = respond(refusal, &about.id);
+    about.refused(of.map(|(app, _)| app), of.map(|(_, slot)| slot), refusal, response.status().as_u16());
+    response
 }

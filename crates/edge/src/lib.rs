@@ -7,20 +7,49 @@
 //! an immutable [`Site`] and touches nothing that another tenant's request could be holding.
 
 mod admit;
+mod app;
 mod authority;
+mod breaker;
+mod bucket;
+mod canary;
+mod clock;
+mod connections;
+mod count;
 mod deliver;
 mod identify;
 mod journey;
+mod observe;
 mod rescue;
 mod server;
+mod shadow;
 mod site;
+mod slot;
+mod table;
+mod tenant;
+mod ticket;
+mod tls;
+mod trace;
+mod turns;
 mod wire;
 
-pub use admit::{Admitted, Gate};
+#[cfg(test)]
+mod trial;
+
+pub use app::App;
+pub use canary::Candidate;
+pub use clock::since_start;
+pub use connections::ConnectionLimits;
+pub use count::{BUCKETS, CounterSnapshot, Counters, Outcome};
 pub use deliver::{ATTEMPTS_MAX, DELIVERIES_MAX, Deliveries, Tally};
 pub use identify::{Ids, RequestId};
 pub use journey::{Worker, serve_request};
+pub use observe::{Ended, Observations, Observed, Observer};
 pub use rescue::{Refusal, TABLE, Told, respond};
-pub use server::{Drained, Listening, Server, ServerError};
+pub use server::{Drained, Listen, Listening, Server, ServerError};
 pub use site::{NOTICE, Notice, Site};
+pub use slot::{LoadError, Loader, Loading, RevisionKey, Slot};
+pub use table::{Entry, Table};
+pub use tenant::{OverQuota, QuotaName, Shares, Tenant, TenantUsage};
+pub use tls::{CERTIFICATES_MAX, Certificate, CertificateError, Certificates};
+pub use trace::TraceContext;
 pub use wire::{Reply, Wire};

@@ -7,12 +7,19 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tenon_engine::{Body, Failure};
 use tenon_model::{format_bytes, format_duration};
 
+use crate::count::Outcome;
 use crate::identify::{REQUEST_ID, RequestId};
+use crate::slot::LoadError;
+use crate::tenant::{OverQuota, QuotaName};
 
 /// The header that carries the stable error code.
 pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
-/// Seconds after which a client may try again when there was no room.
-const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+/// The header that names the quota that a tenant is at the end of.
+pub(crate) const QUOTA: HeaderName = HeaderName::from_static("x-quota");
+/// When a client may try again where nothing says how long it takes.
+const SOON: Duration = Duration::from_secs(1);
+/// No client is told to wait longer.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Why there is no response from a guest: we said no, or it failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +43,19 @@ pub enum Refusal {
     },
     /// There is nothing to serve yet.
     NotReady,
+    /// No app has the request's host and path.
+    NoRoute,
+    /// The app's requests are refused, because somebody said so.
+    Paused,
+    /// The tenant is at the end of a quota.
+    Quota(OverQuota),
+    /// The app failed too often in a row.
+    Open {
+        /// When it is tried again.
+        again: Duration,
+    },
+    /// The app's revision is not in memory, and could not be loaded.
+    NotLoaded(LoadError),
     /// The guest, or the engine, failed.
     Failed(Failure),
 }
@@ -43,6 +63,18 @@ pub enum Refusal {
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
+    }
+}
+
+impl From<OverQuota> for Refusal {
+    fn from(over: OverQuota) -> Self {
+        Self::Quota(over)
+    }
+}
+
+impl From<LoadError> for Refusal {
+    fn from(error: LoadError) -> Self {
+        Self::NotLoaded(error)
     }
 }
 
@@ -66,7 +98,7 @@ const fn told(code: &'static str, status: u16, title: &'static str, again: bool)
 const INTERNAL: Told = told("internal", 500, "The node failed.", false);
 
 /// Every refusal and failure there is.
-pub const TABLE: [Told; 25] = [
+pub const TABLE: [Told; 35] = [
     told("guest-trap", 500, "The app failed.", false),
     told("out-of-memory", 500, "The app ran out of memory.", false),
     told("stack-limit", 500, "The app used up its stack.", false),
@@ -84,6 +116,16 @@ pub const TABLE: [Told; 25] = [
     told("concurrency-limit", 503, "The app is handling as many requests as it may.", true),
     told("queue-wait", 503, "The app is handling as many requests as it may.", true),
     told("not-ready", 503, "There is nothing to serve yet.", true),
+    told("no-route", 404, "No app has this host and path.", false),
+    told("app-paused", 503, "The app is paused.", true),
+    told("circuit-open", 503, "The app keeps failing, and is given a rest.", true),
+    told("not-loaded", 503, "The app cannot be loaded now.", true),
+    told("requests-quota", 429, "The tenant sends more requests a second than it may.", true),
+    told("cpu-quota", 429, "The tenant uses more processor time than it may.", true),
+    told("bytes-quota", 429, "The tenant moves more bytes a second than it may.", true),
+    told("memory-quota", 503, "The tenant uses as much memory as it may.", true),
+    told("concurrency-quota", 503, "The tenant runs as many requests as it may.", true),
+    told("instances-quota", 503, "The tenant's share of the sandboxes is in use.", true),
     told("headers-too-large", 431, "The request's header fields are too large.", false),
     told("bad-request", 400, "The request cannot be handled.", false),
     told("request-too-large", 413, "The request's body is too large.", false),
@@ -103,6 +145,18 @@ impl Refusal {
             Self::Waited { .. } => "queue-wait",
             Self::Headers { .. } => "headers-too-large",
             Self::NotReady => "not-ready",
+            Self::NoRoute => "no-route",
+            Self::Paused => "app-paused",
+            Self::Quota(over) => match over.quota {
+                QuotaName::Requests => "requests-quota",
+                QuotaName::Cpu => "cpu-quota",
+                QuotaName::Bytes => "bytes-quota",
+                QuotaName::Memory => "memory-quota",
+                QuotaName::Concurrency => "concurrency-quota",
+                QuotaName::Instances => "instances-quota",
+            },
+            Self::Open { .. } => "circuit-open",
+            Self::NotLoaded(_) => "not-loaded",
             Self::Failed(failure) => failure.code(),
         }
     }
@@ -116,6 +170,11 @@ impl Refusal {
             Self::Waited { .. } => "no running request ended in time".into(),
             Self::Headers { .. } => "the request's header fields are larger than they may be".into(),
             Self::NotReady => "there is nothing to serve yet".into(),
+            Self::NoRoute => "no app has this host and path".into(),
+            Self::Paused => "the app is paused".into(),
+            Self::Quota(_) => "the tenant is at the end of a quota".into(),
+            Self::Open { .. } => "the app failed too often in a row".into(),
+            Self::NotLoaded(error) => format!("the app cannot be loaded: {error}"),
             Self::Failed(failure) => failure.cause(),
         }
     }
@@ -126,8 +185,35 @@ impl Refusal {
             Self::Concurrency { limit, queue } => Some(format!("concurrency {limit}, queue {queue}")),
             Self::Waited { limit } => Some(format!("queue-wait {}", format_duration(*limit))),
             Self::Headers { limit_bytes } => Some(format!("header-bytes {}", format_bytes(*limit_bytes))),
-            Self::NotReady => None,
+            Self::Quota(over) => Some(format!("{} {}", over.quota.name(), over.limit)),
+            Self::NotReady | Self::NoRoute | Self::Paused | Self::Open { .. } | Self::NotLoaded(_) => None,
             Self::Failed(failure) => failure.limit(),
+        }
+    }
+
+    /// The quota that it is about.
+    fn quota(&self) -> Option<&'static str> {
+        match self {
+            Self::Quota(over) => Some(over.quota.name()),
+            Self::Failed(failure) if failure.code() == "memory-quota" => Some(QuotaName::Memory.name()),
+            _ => None,
+        }
+    }
+
+    /// When it is worth trying again.
+    fn again(&self) -> Duration {
+        match self {
+            Self::Quota(OverQuota { again, .. }) | Self::Open { again } => *again,
+            _ => SOON,
+        }
+    }
+
+    /// How the request ended.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Failed(failure) => Outcome::of_failure(failure),
+            Self::Headers { .. } => Outcome::Rejected,
+            _ => Outcome::Refused,
         }
     }
 
@@ -150,8 +236,14 @@ pub fn respond(refusal: &Refusal, id: &RequestId) -> Response<Body> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(ERROR_CODE, HeaderValue::from_static(code));
     headers.insert(REQUEST_ID, id.header());
+    if let Some(quota) = refusal.quota() {
+        headers.insert(QUOTA, HeaderValue::from_static(quota));
+    }
     if again {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_S);
+        // Whole seconds, of which the last has to be over.
+        let wait = refusal.again().clamp(SOON, RETRY_AFTER_MAX);
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -172,6 +264,7 @@ mod tests {
             Failure::Deadline { limit: wall, place: place() },
             Failure::Deadline { limit: cpu, place: place() },
             Failure::OutOfMemory { limit: Limit::Memory(0), asked_bytes: 0, place: place() },
+            Failure::OutOfMemory { limit: Limit::AccountMemory(0), asked_bytes: 0, place: place() },
             exceeded(Limit::Stack(0)),
             exceeded(Limit::Tables(0)),
             exceeded(Limit::Handles(0)),
@@ -193,12 +286,38 @@ mod tests {
             Refusal::Waited { limit: Duration::ZERO },
             Refusal::Headers { limit_bytes: 0 },
             Refusal::NotReady,
+            Refusal::NoRoute,
+            Refusal::Paused,
+            Refusal::Open { again: Duration::ZERO },
+            Refusal::NotLoaded(LoadError("".into())),
         ] {
+            assert_eq!(refusal.told().code, refusal.code());
+        }
+        for quota in QuotaName::ALL {
+            let refusal = Refusal::Quota(OverQuota { quota, limit: 1, again: Duration::ZERO });
             assert_eq!(refusal.told().code, refusal.code());
         }
         for (code, status, title) in tenon_engine::PROBLEMS {
             let row = TABLE.iter().find(|row| row.code == code);
             assert_eq!(row, Some(&told(code, status, title, false)));
         }
+    }
+
+    #[test]
+    fn a_quota_is_named_and_the_wait_is_told() {
+        let over = |quota, again| Refusal::Quota(OverQuota { quota, limit: 1, again });
+        let id = RequestId::parse("id").unwrap();
+        for (refusal, status, quota, seconds) in [
+            (over(QuotaName::Cpu, Duration::from_millis(2_100)), 429, "cpu-per-second", "3"),
+            (over(QuotaName::Requests, Duration::ZERO), 429, "requests-per-second", "1"),
+            (over(QuotaName::Bytes, Duration::from_secs(9_999)), 429, "bytes-per-second", "60"),
+            (over(QuotaName::Concurrency, SOON), 503, "concurrency", "1"),
+        ] {
+            let response = respond(&refusal, &id);
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers()[QUOTA], quota);
+            assert_eq!(response.headers()[RETRY_AFTER], seconds);
+        }
+        assert!(!respond(&Refusal::NoRoute, &id).headers().contains_key(RETRY_AFTER));
     }
 }

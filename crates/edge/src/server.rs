@@ -4,28 +4,30 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::header::CONNECTION;
+use http::{HeaderValue, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{Semaphore, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
-use crate::identify::Ids;
+use crate::connections::{Addresses, ConnectionLimits, Held};
 use crate::journey::{Worker, serve_request};
 use crate::site::Site;
+use crate::tls::Certificates;
 use crate::wire::{Watched, Wire};
 
-/// Connections one worker holds open; further ones wait in the kernel's queue.
-const CONNECTIONS_PER_WORKER_MAX: usize = 10_000;
 /// The kernel's queue of connections that are not accepted yet.
 const BACKLOG: i32 = 4_096;
-/// A client has this long to send a request's head, and to begin the next one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Beyond the limit on header fields: the request line, and what separates the fields. A head larger than that ends
 /// its connection; one within it that is over the limit gets an answer.
 const HEAD_BYTES_BESIDE_FIELDS: u64 = 16 << 10;
@@ -35,6 +37,11 @@ const HEADERS_MAX: usize = 128;
 const HTTP2_STREAMS_MAX: u32 = 200;
 /// After a failed accept, commonly because no file descriptor is left: wait before trying again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Where fewer than one in so many of a worker's connections is left, those without a request are closed soon.
+const SCARCE_PART: usize = 8;
+/// When a drain begins, connections go on for so long, told with each response that it is the last: a client that has just
+/// sent a request, or is about to, must not find its connection closed.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// How often a drain looks whether guests still run.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -60,60 +67,114 @@ pub struct Drained {
     pub complete: bool,
 }
 
-/// How to listen.
-#[derive(Clone, Copy, Debug)]
-pub struct Server {
+/// An address to listen on.
+#[derive(Clone, Debug)]
+pub struct Listen {
     /// Where; port 0 picks a free one.
-    pub listen: SocketAddr,
-    /// Threads; each has a runtime and a listener of its own, and a connection stays with one.
+    pub address: SocketAddr,
+    /// What connections are encrypted with; `None` where they are not.
+    pub tls: Option<Arc<Certificates>>,
+}
+
+/// How to listen.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where.
+    pub listen: Vec<Listen>,
+    /// Threads; each has a runtime and listeners of its own, and a connection stays with one.
     pub workers: usize,
     /// How long running requests may go on after the drain began.
     pub drain: Duration,
+    /// What is given to connections.
+    pub connections: ConnectionLimits,
+    /// Whether another process of the same user may listen on the same addresses meanwhile: it is being replaced.
+    pub replaces: bool,
 }
 
 /// A running server.
 pub struct Listening {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<bool>>,
 }
 
+/// What a worker listens on.
+struct Door {
+    listener: TcpListener,
+    tls: Option<Arc<Certificates>>,
+    authority: HeaderValue,
+}
+
 impl Server {
+    /// A server of one address without TLS, all of whose connections may be of one client.
+    pub fn new(address: SocketAddr, workers: usize, drain: Duration) -> Self {
+        Self {
+            listen: vec![Listen { address, tls: None }],
+            workers,
+            drain,
+            connections: ConnectionLimits { per_address_max: usize::MAX, ..ConnectionLimits::default() },
+            replaces: false,
+        }
+    }
+
     /// Binds, then starts the workers. Connections are accepted when this returns.
     ///
     /// # Errors
-    /// When the address is taken or cannot be bound, or a thread cannot be started.
+    /// When an address is taken or cannot be bound, or a thread cannot be started.
     pub fn start(self, site: Arc<Site>) -> Result<Listening, ServerError> {
-        let listeners = bind(self.listen, self.workers.max(1))?;
-        let address = listeners[0].local_addr().map_err(|error| ServerError::Listen(self.listen, error))?;
+        let workers = self.workers.max(1);
+        let mut addresses = Vec::new();
+        let mut doors: Vec<Vec<Door>> = (0..workers).map(|_| Vec::new()).collect();
+        for Listen { address, tls } in &self.listen {
+            let listeners = bind(*address, workers, self.replaces)?;
+            let bound = listeners[0].local_addr().map_err(|error| ServerError::Listen(*address, error))?;
+            let authority = HeaderValue::from_str(&bound.to_string())
+                .map_err(|error| ServerError::Worker(io::Error::other(error)))?;
+            for (doors, listener) in doors.iter_mut().zip(listeners) {
+                doors.push(Door { listener, tls: tls.clone(), authority: authority.clone() });
+            }
+            addresses.push(bound);
+        }
         let (stop, stopped) = watch::channel(false);
-        let workers = listeners
+        let by_address = Addresses::new(self.connections.per_address_max);
+        let workers = doors
             .into_iter()
             .enumerate()
-            .map(|(index, listener)| {
-                let (site, stopped) = (Arc::clone(&site), stopped.clone());
-                let ids = Ids::new().map_err(|error| ServerError::Worker(error.into()))?;
-                let authority = HeaderValue::from_str(&address.to_string())
-                    .map_err(|error| ServerError::Worker(io::Error::other(error)))?;
-                let worker = Arc::new(Worker { ids, address: authority });
+            .map(|(index, doors)| {
+                let office = Arc::new(Office {
+                    site: Arc::clone(&site),
+                    limits: self.connections,
+                    open: Arc::new(Semaphore::new(self.connections.per_worker_max)),
+                    by_address: Arc::clone(&by_address),
+                    draining: AtomicBool::new(false),
+                });
+                let (stopped, drain) = (stopped.clone(), self.drain);
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
                     .map_err(ServerError::Worker)?;
                 std::thread::Builder::new()
                     .name(format!("tenon-worker-{index}"))
-                    .spawn(move || runtime.block_on(work(listener, site, worker, stopped, self.drain)))
+                    .spawn(move || runtime.block_on(office.work(doors, stopped, drain)))
                     .map_err(ServerError::Worker)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Listening { address, stop, workers })
+        Ok(Listening { addresses, stop, workers })
     }
 }
 
 impl Listening {
-    /// Where it listens.
+    /// Where it listens; of several addresses, the first.
+    ///
+    /// # Panics
+    /// When it was told to listen nowhere.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses[0]
+    }
+
+    /// Where it listens, in the order in which it was told to.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     /// Stops accepting, lets what is running finish within the drain's time, and waits for it.
@@ -127,7 +188,7 @@ impl Listening {
 }
 
 /// One socket for each worker on the same address; the kernel spreads connections over them.
-fn bind(listen: SocketAddr, count: usize) -> Result<Vec<TcpListener>, ServerError> {
+fn bind(listen: SocketAddr, count: usize, replaces: bool) -> Result<Vec<TcpListener>, ServerError> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AddrInUse => ServerError::InUse(listen),
         _ => ServerError::Listen(listen, error),
@@ -135,9 +196,12 @@ fn bind(listen: SocketAddr, count: usize) -> Result<Vec<TcpListener>, ServerErro
     // Sockets that share a port would also share it with another process of this user: a first one that does not
     // share finds out whether anybody listens there. It does not listen itself, for a client that came meanwhile would
     // lose its connection.
-    let alone = socket(listen, false).map_err(failed)?;
-    let address = alone.local_addr().map_err(failed)?;
-    drop(alone);
+    let address = if replaces {
+        listen
+    } else {
+        let alone = socket(listen, false).map_err(failed)?;
+        alone.local_addr().map_err(failed)?
+    };
     (0..count).map(|_| socket(address, true).map_err(failed)).collect()
 }
 
@@ -153,97 +217,224 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// One worker: accepts until it is told to stop, then waits for its connections.
-async fn work(
-    listener: TcpListener,
+/// What the connections of one worker have in common.
+struct Office {
     site: Arc<Site>,
-    worker: Arc<Worker>,
-    mut stopped: watch::Receiver<bool>,
-    drain: Duration,
-) -> bool {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "a worker's listener cannot be used");
-            return false;
+    limits: ConnectionLimits,
+    /// Places for connections.
+    open: Arc<Semaphore>,
+    by_address: Arc<Addresses>,
+    /// Whether each response is its connection's last.
+    draining: AtomicBool,
+}
+
+/// A connection that was accepted, and counts until it is over.
+struct Accepted {
+    stream: TcpStream,
+    client: SocketAddr,
+    _place: OwnedSemaphorePermit,
+    _held: Held,
+}
+
+impl Office {
+    /// One worker: accepts until it is told to stop, then waits for its connections.
+    async fn work(
+        self: Arc<Self>,
+        doors: Vec<Door>,
+        stopped: watch::Receiver<bool>,
+        drain: Duration,
+    ) -> bool {
+        let graceful = Arc::new(GracefulShutdown::new());
+        let mut accepting = Vec::new();
+        for door in doors {
+            let office = Arc::clone(&self);
+            accepting.push(tokio::spawn(office.accept_all(door, Arc::clone(&graceful), stopped.clone())));
         }
-    };
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_PER_WORKER_MAX));
-    let graceful = GracefulShutdown::new();
-    let mut failing = false;
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &connections) => accepted,
-            _ = stopped.wait_for(|stopped| *stopped) => break,
-        };
-        let (stream, permit) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Said once: it goes on until somebody frees what is missing, commonly file descriptors.
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "connections cannot be accepted");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+        let mut complete = true;
+        for door in accepting {
+            complete &= door.await.unwrap_or(false);
+        }
+        let drained = async {
+            // Nobody is left who would find its connection closed.
+            let all = u32::try_from(self.limits.per_worker_max).unwrap_or(u32::MAX);
+            let _ = tokio::time::timeout(LINGER, self.open.acquire_many(all)).await;
+            if let Some(graceful) = Arc::into_inner(graceful) {
+                graceful.shutdown().await;
+            }
+            // Guests may run on after their response was taken.
+            while self.site.running() > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
             }
         };
-        failing = false;
+        tokio::time::timeout(drain, drained).await.is_ok() && complete
+    }
+
+    /// Accepts from one listener until it is told to stop; then what waits in the kernel's queue, which would be lost with
+    /// it.
+    async fn accept_all(
+        self: Arc<Self>,
+        Door { listener, tls, authority }: Door,
+        graceful: Arc<GracefulShutdown>,
+        stopped: watch::Receiver<bool>,
+    ) -> bool {
+        let worker = Worker::new(authority).map_err(io::Error::other);
+        let listener = tokio::net::TcpListener::from_std(listener);
+        let (worker, listener) = match worker.and_then(|worker| Ok((Arc::new(worker), listener?))) {
+            Ok(both) => both,
+            Err(error) => {
+                tracing::error!(%error, "a worker's listener cannot be used");
+                return false;
+            }
+        };
+        let acceptor = tls.map(|certificates| certificates.acceptor());
+        let begin = |accepted| {
+            let (office, worker, acceptor) = (Arc::clone(&self), Arc::clone(&worker), acceptor.clone());
+            tokio::spawn(office.connection(accepted, worker, acceptor, graceful.watcher(), stopped.clone()));
+        };
+        let mut told = stopped.clone();
+        let mut failing = false;
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept(&listener) => accepted,
+                _ = told.wait_for(|stopped| *stopped) => break,
+            };
+            match accepted {
+                Ok(accepted) => {
+                    failing = false;
+                    if let Some(accepted) = accepted {
+                        begin(accepted);
+                    }
+                }
+                Err(error) => {
+                    // Said once: it goes on until somebody frees what is missing, commonly file descriptors.
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "connections cannot be accepted");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        self.draining.store(true, Relaxed);
+        if let Ok(listener) = listener.into_std() {
+            while let Ok((stream, client)) = listener.accept() {
+                let Ok(place) = Arc::clone(&self.open).try_acquire_owned() else { break };
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let (Ok(stream), Some(held)) = (stream, self.by_address.hold(client.ip())) {
+                    begin(Accepted { stream, client, _place: place, _held: held });
+                }
+            }
+        }
+        true
+    }
+
+    /// The next connection; `None` for one whose address has too many.
+    async fn accept(&self, listener: &tokio::net::TcpListener) -> io::Result<Option<Accepted>> {
+        let place = Arc::clone(&self.open).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, client) = listener.accept().await?;
+        let held = self.by_address.hold(client.ip());
+        Ok(held.map(|held| Accepted { stream, client, _place: place, _held: held }))
+    }
+
+    /// The life of a connection. A client that breaks off, stalls or sends what is not HTTP ends its own, and only that.
+    async fn connection(
+        self: Arc<Self>,
+        Accepted { stream, client, _place, _held }: Accepted,
+        worker: Arc<Worker>,
+        tls: Option<TlsAcceptor>,
+        graceful: Watcher,
+        stopped: watch::Receiver<bool>,
+    ) {
+        if stream.set_nodelay(true).is_err() || !self.speaks(&stream, stopped).await {
+            return;
+        }
+        let wire = Wire::new(client.ip(), tls.is_some());
+        match tls {
+            None => self.serve(stream, worker, wire, graceful).await,
+            Some(tls) => match tokio::time::timeout(self.limits.handshake, tls.accept(stream)).await {
+                Ok(Ok(stream)) => self.serve(stream, worker, wire, graceful).await,
+                Ok(Err(error)) => {
+                    tracing::debug!(target: "tenon::connection", %error, "a handshake failed");
+                }
+                Err(_) => tracing::debug!(target: "tenon::connection", "a handshake took too long"),
+            },
+        }
+    }
+
+    /// Waits for a client's first bytes; `false` when none come while they may.
+    async fn speaks(&self, stream: &TcpStream, mut stopped: watch::Receiver<bool>) -> bool {
+        let until = tokio::time::Instant::now() + self.limits.head;
+        let is_scarce = async {
+            loop {
+                tokio::time::sleep(ACCEPT_PAUSE * 50).await;
+                if self.is_scarce() {
+                    return;
+                }
+            }
+        };
+        let lingered = async {
+            // Its sender lives as long as the server.
+            if stopped.wait_for(|stopped| *stopped).await.is_ok() {
+                tokio::time::sleep(LINGER).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            readable = stream.readable() => readable.is_ok(),
+            () = tokio::time::sleep_until(until) => false,
+            () = is_scarce => false,
+            () = lingered => false,
+        }
+    }
+
+    fn is_scarce(&self) -> bool {
+        self.open.available_permits() < self.limits.per_worker_max / SCARCE_PART
+    }
+
+    /// Serves a connection's requests.
+    async fn serve<S>(self: &Arc<Self>, stream: S, worker: Arc<Worker>, wire: Arc<Wire>, graceful: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         // What is served may have been replaced since the last connection.
-        let http = protocol(site.header_bytes());
+        let http = protocol(self.site.header_bytes(), self.limits.head);
         // A request may be waited for without a byte moving as long as it may last.
-        let idle = site.longest() + HEAD_TIMEOUT;
-        let (site, worker, wire) = (Arc::clone(&site), Arc::clone(&worker), Arc::new(Wire::default()));
+        let idle = self.site.longest() + self.limits.head;
         let stream = TokioIo::new(Watched::new(stream, Arc::clone(&wire)));
-        let stalled = Arc::clone(&wire).stalled(idle);
-        let serve = service_fn(move |request| {
-            let (site, worker, wire) = (Arc::clone(&site), Arc::clone(&worker), Arc::clone(&wire));
-            async move { Ok::<_, Infallible>(serve_request(&site, &worker, &wire, request).await) }
+        let stalled = Arc::clone(&wire).stalled(idle, || self.is_scarce());
+        let office = Arc::clone(self);
+        let serve = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let (office, worker, wire) = (Arc::clone(&office), Arc::clone(&worker), Arc::clone(&wire));
+            async move {
+                let may_be_told = request.version() < Version::HTTP_2;
+                let mut response = serve_request(&office.site, &worker, &wire, request.map(Into::into)).await;
+                if may_be_told && office.draining.load(Relaxed) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = graceful.watch(http.serve_connection(stream, serve).into_owned());
-        tokio::spawn(async move {
-            // A client that breaks off, stalls or sends what is not HTTP ends its own connection, and only that.
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(target: "tenon::connection", %error, "a connection ended early");
-                },
-                () = stalled => tracing::debug!(target: "tenon::connection", "a stalled connection was closed"),
-            }
-            drop(permit);
-        });
-    }
-    drop(listener);
-    let drained = async {
-        graceful.shutdown().await;
-        // Guests may run on after their response was taken.
-        while site.running() > 0 {
-            tokio::time::sleep(DRAIN_LOOK).await;
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(target: "tenon::connection", %error, "a connection ended early");
+            },
+            () = stalled => tracing::debug!(target: "tenon::connection", "a stalled connection was closed"),
         }
-    };
-    tokio::time::timeout(drain, drained).await.is_ok()
+    }
 }
 
-async fn accept(
-    listener: &tokio::net::TcpListener,
-    connections: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, permit))
-}
-
-fn protocol(header_bytes: u64) -> auto::Builder<TokioExecutor> {
+fn protocol(header_bytes: u64, head: Duration) -> auto::Builder<TokioExecutor> {
     let head_bytes = header_bytes.saturating_add(HEAD_BYTES_BESIDE_FIELDS);
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head)
         .max_buf_size(usize::try_from(head_bytes).unwrap_or(usize::MAX))
         .max_headers(HEADERS_MAX);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
-        .keep_alive_interval(HEAD_TIMEOUT);
+        .keep_alive_interval(head);
     http
 }

@@ -1,6 +1,7 @@
 //! What is served now, and how it is replaced while requests run.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -8,36 +9,60 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tenon_engine::{Body, Service};
-use tenon_model::Limits;
+use tenon_model::{AppId, Limits, Quota, RevisionNumber, Route, RouteHost, RoutePath};
+use tokio::sync::Semaphore;
 
-use crate::admit::Gate;
+use crate::app::App;
 use crate::identify::{REQUEST_ID, RequestId};
+use crate::observe::Observer;
+use crate::slot::{LOADS_MAX, LoadError, Loader, Loading, RevisionKey, Slot};
+use crate::table::{Entry, Table};
+use crate::tenant::{Shares, Tenant};
 
 /// After a request's time on the wall, its client has this long to take the rest of the response.
-const TAKE_GRACE: Duration = Duration::from_secs(5);
+pub(crate) const TAKE_GRACE: Duration = Duration::from_secs(5);
 /// What every response has while there is a [`Notice`]: its code.
 pub const NOTICE: HeaderName = HeaderName::from_static("x-tenon-notice");
+/// Whose an app is that is served alone.
+const LOCAL: &str = "local";
+/// What an app is called that is served alone, where its own name is none.
+const ALONE: &str = "app";
 
 /// What requests are served from, shared by all workers. It is replaced as a whole: a request sees one state of it from
 /// its beginning to its end.
 pub struct Site {
     view: ArcSwap<View>,
-    /// Gates of revisions that were replaced, while requests that they admitted still run.
-    retired: Mutex<Vec<Arc<Gate>>>,
+    /// Revisions that were replaced, while requests that they admitted still run.
+    retired: Mutex<Vec<Arc<Slot>>>,
+    /// Who loads revisions at the same time.
+    loads: Arc<Semaphore>,
+    observer: OnceLock<Arc<Observer>>,
+    /// Requests that were for no app.
+    unrouted: AtomicU64,
+    /// Where an app is served alone: the app, and the number of its last revision.
+    alone: Mutex<Option<(Arc<App>, u64)>>,
 }
 
 /// What is served at one moment.
 #[derive(Clone, Default)]
 pub(crate) struct View {
-    pub(crate) revision: Option<Revision>,
+    pub(crate) table: Arc<Table>,
     pub(crate) notice: Option<Arc<Notice>>,
+    limits: Bounds,
 }
 
-/// One state of an app, and who may come in.
-#[derive(Clone)]
-pub(crate) struct Revision {
-    pub(crate) service: Arc<Service>,
-    pub(crate) gate: Arc<Gate>,
+/// The most that any revision's limits allow.
+#[derive(Clone, Copy)]
+struct Bounds {
+    longest: Duration,
+    header_bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        let Limits { wall, header_bytes, .. } = Limits::default();
+        Self { longest: wall, header_bytes }
+    }
 }
 
 /// Why the app is not in the state its author expects, for the author: requests of a browser for a page get it instead
@@ -57,71 +82,178 @@ pub struct Notice {
 impl Site {
     /// A site of one app, which gets every request.
     pub fn new(service: Service) -> Self {
-        Self::of(View { revision: Some(Revision::new(service)), notice: None })
+        let site = Self::empty();
+        site.replace(service);
+        site
     }
 
     /// A site that has nothing to serve yet.
     pub fn empty() -> Self {
-        Self::of(View::default())
+        Self::of(Table::default())
     }
 
-    fn of(view: View) -> Self {
-        Self { view: ArcSwap::from_pointee(view), retired: Mutex::default() }
+    /// A site that serves what a table says.
+    pub fn of(table: Table) -> Self {
+        Self {
+            view: ArcSwap::from_pointee(View::of(table, None)),
+            retired: Mutex::default(),
+            loads: Arc::new(Semaphore::new(LOADS_MAX)),
+            observer: OnceLock::new(),
+            unrouted: AtomicU64::new(0),
+            alone: Mutex::default(),
+        }
     }
 
-    /// Serves this from now on. Requests that have begun end on what they began with. A notice is taken down.
+    /// The same, telling `observer` of every request.
+    #[must_use]
+    pub fn observed(self, observer: Arc<Observer>) -> Self {
+        Self { observer: OnceLock::from(observer), ..self }
+    }
+
+    /// Serves this table from now on. Requests that have begun end on what they began with.
+    pub fn publish(&self, table: Table) {
+        let notice = self.view.load().notice.clone();
+        self.put(View::of(table, notice));
+    }
+
+    /// Serves this from now on, alone. Requests that have begun end on what they began with. A notice is taken down.
     pub fn replace(&self, service: Service) {
-        let next = View { revision: Some(Revision::new(service)), notice: None };
-        // Held while the view is swapped: whoever counts what runs sees a gate on one side or the other.
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = self.view.swap(Arc::new(next));
-        retired.retain(|gate| gate.running() > 0);
-        retired.extend(before.revision.as_ref().map(|revision| Arc::clone(&revision.gate)));
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let (app, number) = match alone.take() {
+            Some((app, number)) => (app, number + 1),
+            None => (local(service.name()), 1),
+        };
+        let key = RevisionKey { app: app.id().clone(), revision: RevisionNumber(number) };
+        let slot = Slot::new(key, *service.limits(), Arc::new(NeverUnloaded));
+        slot.preload(Arc::new(service));
+        *alone = Some((Arc::clone(&app), number));
+        let everything =
+            Route { host: RouteHost::Any, path: RoutePath { segments: Vec::new(), below: true } };
+        let routes = vec![everything];
+        let entry = Entry { app, routes, stable: slot, candidate: None, paused: false };
+        self.put(View::of(Table::new(vec![entry]), None));
+    }
+
+    fn put(&self, view: View) {
+        // Held while the view is swapped: whoever counts what runs sees a revision on one side or the other.
+        let mut retired = self.retired();
+        let before = self.view.swap(Arc::new(view));
+        retired.retain(|slot| slot.running() > 0);
+        for slot in before.table.entries().iter().flat_map(|entry| entry.slots()) {
+            if slot.running() > 0 && !retired.iter().any(|other| Arc::ptr_eq(other, slot)) {
+                retired.push(Arc::clone(slot));
+            }
+        }
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts up a notice, or takes it down. What is served stays what it is.
     pub fn announce(&self, notice: Option<Notice>) {
         let notice = notice.map(Arc::new);
-        self.view.rcu(|view| View { revision: view.revision.clone(), notice: notice.clone() });
+        self.view.rcu(|view| View { notice: notice.clone(), ..View::clone(view) });
     }
 
     /// What is served now.
-    pub(crate) fn view(&self) -> Arc<View> {
-        self.view.load_full()
+    pub(crate) fn view(&self) -> arc_swap::Guard<Arc<View>> {
+        self.view.load()
     }
 
-    /// Requests running now, those on revisions that were replaced too.
+    /// What is served now.
+    pub fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.view.load().table)
+    }
+
+    /// The one revision of a site of one app.
+    pub(crate) fn alone(&self) -> Option<Arc<Entry>> {
+        match self.view.load().table.entries() {
+            [one] => Some(Arc::clone(one)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn loads(&self) -> &Arc<Semaphore> {
+        &self.loads
+    }
+
+    pub(crate) fn observer(&self) -> Option<&Arc<Observer>> {
+        self.observer.get()
+    }
+
+    pub(crate) fn count_unrouted(&self) {
+        self.unrouted.fetch_add(1, Relaxed);
+    }
+
+    /// Requests that were for no app, since the node started.
+    pub fn unrouted(&self) -> u64 {
+        self.unrouted.load(Relaxed)
+    }
+
+    /// Requests running now, those on revisions that were replaced too. Of those, the ones that have drained are let go.
     pub fn running(&self) -> u32 {
-        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = self.view.load().revision.as_ref().map_or(0, |revision| revision.gate.running());
-        retired.iter().map(|gate| gate.running()).fold(current, u32::saturating_add)
+        let mut retired = self.retired();
+        // What has drained is let go.
+        retired.retain(|slot| slot.running() > 0);
+        let table = self.table();
+        let is_current = |slot: &&Arc<Slot>| {
+            table.entries().iter().flat_map(|entry| entry.slots()).any(|current| Arc::ptr_eq(current, slot))
+        };
+        // A revision that was replaced and put back is among both.
+        let gone = retired.iter().filter(|slot| !is_current(slot));
+        let current = table.entries().iter().flat_map(|entry| entry.slots());
+        current.chain(gone).map(|slot| slot.running()).fold(0, u32::saturating_add)
     }
 
     /// The longest that a request and the taking of its response may last.
     pub fn longest(&self) -> Duration {
-        self.view.load().longest()
+        self.view.load().limits.longest + TAKE_GRACE
     }
 
     /// What the header fields of a request may take, in bytes.
     pub fn header_bytes(&self) -> u64 {
-        self.view.load().limits().header_bytes
-    }
-}
-
-impl Revision {
-    fn new(service: Service) -> Self {
-        let gate = Gate::new(service.limits());
-        Self { service: Arc::new(service), gate }
+        self.view.load().limits.header_bytes
     }
 }
 
 impl View {
-    fn limits(&self) -> Limits {
-        self.revision.as_ref().map_or_else(Limits::default, |revision| *revision.service.limits())
+    fn of(table: Table, notice: Option<Arc<Notice>>) -> Self {
+        let all = || table.entries().iter().flat_map(|entry| entry.slots()).map(|slot| slot.limits());
+        let default = Bounds::default();
+        let limits = Bounds {
+            longest: all().map(|limits| limits.wall).max().unwrap_or(default.longest),
+            header_bytes: all().map(|limits| limits.header_bytes).max().unwrap_or(default.header_bytes),
+        };
+        Self { table: Arc::new(table), notice, limits }
     }
+}
 
-    pub(crate) fn longest(&self) -> Duration {
-        self.limits().wall + TAKE_GRACE
+/// An app that is served alone: its tenant has the whole node.
+fn local(name: &str) -> Arc<App> {
+    let everything = Quota {
+        requests_per_second: u32::MAX,
+        cpu_us_per_second: u64::MAX,
+        bytes_per_second: u64::MAX,
+        memory_bytes: u64::MAX,
+        concurrency: u32::MAX,
+        queue: u32::MAX,
+        reserved_instances: 0,
+        apps: 1,
+    };
+    let (tenant, alone) = (LOCAL.parse(), ALONE.parse());
+    let (Ok(tenant), Ok(alone)) = (tenant, alone) else { unreachable!("both are names") };
+    let app = AppId { tenant, app: name.parse().unwrap_or(alone) };
+    let tenant = Tenant::new(app.tenant.clone(), everything, &Shares::new(u32::MAX));
+    App::alone(app, tenant)
+}
+
+/// A revision that is served alone stays in memory.
+struct NeverUnloaded;
+
+impl Loader for NeverUnloaded {
+    fn load(&self, _: &RevisionKey) -> Loading {
+        Box::pin(async { Err(LoadError("it was unloaded".into())) })
     }
 }
 

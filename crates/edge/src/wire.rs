@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -13,15 +14,27 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tenon_engine::{Body, BodyError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::admit::Admitted;
+use crate::ticket::Ticket;
 
 /// How often a connection is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often, where connections have become scarce.
+const LOOK_EVERY_SCARCE: Duration = Duration::from_secs(1);
+/// Where they have, a connection without a request is closed after this time.
+const IDLE_SCARCE: Duration = Duration::from_secs(2);
 
 /// One connection, as its stream, its responses and its watch see it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Wire {
+    /// Who is at the other end.
+    pub(crate) client: IpAddr,
+    /// Whether what passes is encrypted.
+    pub(crate) secure: bool,
     moved: AtomicBool,
+    /// Requests whose response is not taken yet.
+    running: AtomicU32,
+    /// Whether a request came since it was looked at.
+    asked: AtomicBool,
     untaken: Mutex<Untaken>,
 }
 
@@ -33,16 +46,33 @@ struct Untaken {
 }
 
 impl Wire {
+    pub(crate) fn new(client: IpAddr, secure: bool) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            secure,
+            moved: AtomicBool::new(false),
+            running: AtomicU32::new(0),
+            asked: AtomicBool::new(false),
+            untaken: Mutex::default(),
+        })
+    }
+
     fn untaken(&self) -> MutexGuard<'_, Untaken> {
         self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends when no byte has moved for `idle`, or a client has not taken its response in time.
-    pub(crate) async fn stalled(self: Arc<Self>, idle: Duration) {
-        let every = LOOK_EVERY.min(idle);
-        let mut still = Duration::ZERO;
+    /// Ends when no byte has moved for `idle`, or a client has not taken its response in time. Where connections are scarce,
+    /// also when it holds one without a request, whether bytes move or not.
+    pub(crate) async fn stalled(self: Arc<Self>, idle: Duration, is_scarce: impl Fn() -> bool) {
+        let (mut still, mut unused) = (Duration::ZERO, Duration::ZERO);
         while still < idle {
+            let every = if is_scarce() { LOOK_EVERY_SCARCE } else { LOOK_EVERY }.min(idle);
             tokio::time::sleep(every).await;
+            let is_used = self.asked.swap(false, Relaxed) || self.running.load(Relaxed) > 0;
+            unused = if is_used { Duration::ZERO } else { unused + every };
+            if unused >= IDLE_SCARCE && is_scarce() {
+                return;
+            }
             let overdue = self
                 .untaken()
                 .until
@@ -53,6 +83,23 @@ impl Wire {
             }
             still = if self.moved.swap(false, Relaxed) { Duration::ZERO } else { still + every };
         }
+    }
+}
+
+/// A request of a connection, until its response is taken.
+pub(crate) struct Running(Arc<Wire>);
+
+impl Running {
+    pub(crate) fn new(wire: &Arc<Wire>) -> Self {
+        wire.asked.store(true, Relaxed);
+        wire.running.fetch_add(1, Relaxed);
+        Self(Arc::clone(wire))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Relaxed);
     }
 }
 
@@ -127,8 +174,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 /// client that takes longer than the request had loses its connection.
 pub struct Reply {
     body: Body,
-    admitted: Option<Admitted>,
-    wire: Arc<Wire>,
+    ticket: Option<Arc<Ticket>>,
+    running: Running,
     until: Instant,
     /// Its entry among the wire's untaken responses: made when it is not gone after its first frame.
     entry: Option<(Instant, u64)>,
@@ -136,13 +183,13 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn new(body: Body, admitted: Option<Admitted>, wire: Arc<Wire>, until: Instant) -> Self {
-        Self { body, admitted, wire, until, entry: None, polled: false }
+    pub(crate) fn new(body: Body, ticket: Option<Arc<Ticket>>, running: Running, until: Instant) -> Self {
+        Self { body, ticket, running, until, entry: None, polled: false }
     }
 
     fn enter(&mut self) {
         if self.polled && self.entry.is_none() {
-            let mut untaken = self.wire.untaken();
+            let mut untaken = self.running.0.untaken();
             untaken.next += 1;
             let entry = (self.until, untaken.next);
             untaken.until.insert(entry, ());
@@ -163,8 +210,22 @@ impl HttpBody for Reply {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.enter();
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(None | Some(Err(_))) = polled {
-            self.admitted = None;
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(ticket), Some(piece)) = (&self.ticket, frame.data_ref()) {
+                    ticket.sent(piece);
+                    if self.body.is_end_stream() {
+                        ticket.taken();
+                    }
+                }
+            }
+            Poll::Ready(None) => {
+                if let Some(ticket) = self.ticket.take() {
+                    ticket.taken();
+                }
+            }
+            Poll::Ready(Some(Err(_))) => self.ticket = None,
+            Poll::Pending => {}
         }
         polled
     }
@@ -181,19 +242,25 @@ impl HttpBody for Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if let Some(entry) = self.entry {
-            self.wire.untaken().until.remove(&entry);
+            self.running.0.untaken().until.remove(&entry);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    fn wire() -> Arc<Wire> {
+        Wire::new(Ipv4Addr::LOCALHOST.into(), false)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_does_nothing_stalls_and_one_that_moves_does_not() {
-        let wire = Arc::new(Wire::default());
-        let stalled = tokio::spawn(Arc::clone(&wire).stalled(Duration::from_secs(30)));
+        let wire = wire();
+        let stalled = tokio::spawn(Arc::clone(&wire).stalled(Duration::from_secs(30), || false));
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_secs(20)).await;
             wire.moved.store(true, Relaxed);
@@ -204,8 +271,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_response_that_is_not_taken_in_time_stalls_its_connection() {
-        let wire = Arc::new(Wire::default());
-        let mut reply = Reply::new(Body::whole(vec![0; 1 << 20]), None, Arc::clone(&wire), Instant::now());
+        let wire = wire();
+        let mut reply = Reply::new(Body::whole(vec![0; 1 << 20]), None, Running::new(&wire), Instant::now());
         for _ in 0..2 {
             assert!(std::future::poll_fn(|context| Pin::new(&mut reply).poll_frame(context)).await.is_some());
         }
@@ -216,10 +283,34 @@ mod tests {
             }
         };
         tokio::select! {
-            () = Arc::clone(&wire).stalled(Duration::from_secs(30)) => {}
+            () = Arc::clone(&wire).stalled(Duration::from_secs(30), || false) => {}
             () = keeps_moving => {}
         }
         drop(reply);
         assert!(wire.untaken().until.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_connections_are_scarce_one_without_a_request_is_closed_soon() {
+        let busy = wire();
+        let until = Instant::now() + Duration::from_secs(99);
+        let reply = Reply::new(Body::whole("x"), None, Running::new(&busy), until);
+        let (unused, used) = (wire(), Arc::clone(&busy));
+        let mut used = tokio::spawn(used.stalled(Duration::from_secs(30), || true));
+        let trickles = async {
+            loop {
+                unused.moved.store(true, Relaxed);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let began = tokio::time::Instant::now();
+        tokio::select! {
+            () = Arc::clone(&unused).stalled(Duration::from_secs(30), || true) => {}
+            () = trickles => {}
+            _ = &mut used => unreachable!("it has a request"),
+        }
+        assert!(began.elapsed() <= Duration::from_secs(4));
+        drop(reply);
+        tokio::time::timeout(Duration::from_secs(4), used).await.unwrap().unwrap();
     }
 }

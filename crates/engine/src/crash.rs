@@ -15,4 +15,4 @@ pub use report::{
 pub use store::{CrashFolder, CrashPolicy, Crashes, CrashesError};
 
 pub(crate) use report::{Boundary, FRAMES_MAX, Wreck, is_reported, stack};
-pub(crate) use trail::{Trail, core_dump, enter, remember};
+pub(crate) use trail::{Trail, core_dump, enter, remember, trace};

@@ -18,6 +18,7 @@ use wasmtime::Error;
 use wasmtime::component::Accessor;
 use wasmtime_wasi_http::p3;
 
+use crate::account::Account;
 use crate::crash::{CrashFrame, CrashLine};
 use crate::engine::Guard;
 use crate::failure::Failure;
@@ -96,7 +97,7 @@ struct State {
 }
 
 impl Crowd {
-    pub(crate) fn new(reuse: Reuse, guard: Guard) -> Arc<Self> {
+    pub(crate) fn new(reuse: Reuse, guard: Guard, account: Option<Arc<Account>>) -> Arc<Self> {
         let state = State {
             inside: Vec::new(),
             entering: Vec::new(),
@@ -108,7 +109,8 @@ impl Crowd {
             wakers: [None, None],
         };
         // Its budget is those of the requests in it.
-        Arc::new(Self { reuse, home: current().id(), meter: Meter::shared(guard), state: Mutex::new(state) })
+        let meter = Meter::shared(guard, account);
+        Arc::new(Self { reuse, home: current().id(), meter, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -317,7 +319,8 @@ impl Crowds {
                 Err(back) => job = *back,
             }
         }
-        let crowd = Crowd::new(reuse, guard);
+        // All its requests are of one app, and so of one account.
+        let crowd = Crowd::new(reuse, guard, job.seat.meter.account().cloned());
         let Ok(inside) = crowd.enter(job) else {
             return Err(Failure::Internal { cause: "a new sandbox lets nobody in".into() });
         };

@@ -27,6 +27,8 @@ pub enum Limit {
     Cpu(Duration),
     /// [`Limits::memory_bytes`].
     Memory(u64),
+    /// What all requests of the account may hold together: [`Account::memory_max`](crate::Account::memory_max).
+    AccountMemory(u64),
     /// The pool's number of sandboxes.
     Pool(u32),
     /// [`Limits::stack_bytes`].
@@ -49,6 +51,7 @@ impl std::fmt::Display for Limit {
             Self::Wall(wall) => write!(f, "wall {}", format_duration(*wall)),
             Self::Cpu(cpu) => write!(f, "cpu {}", format_duration(*cpu)),
             Self::Memory(bytes) => write!(f, "memory {}", format_bytes(*bytes)),
+            Self::AccountMemory(bytes) => write!(f, "memory quota {}", format_bytes(*bytes)),
             Self::Pool(instances) => write!(f, "pool {instances}"),
             Self::Stack(bytes) => write!(f, "stack {}", format_bytes(*bytes)),
             Self::Tables(elements) => write!(f, "table-elements {elements}"),
@@ -148,6 +151,7 @@ impl Failure {
             Self::Trap { .. } => "guest-trap",
             Self::Deadline { limit: Limit::Cpu(_), .. } => "cpu-deadline",
             Self::Deadline { .. } => "wall-deadline",
+            Self::OutOfMemory { limit: Limit::AccountMemory(_), .. } => "memory-quota",
             Self::OutOfMemory { .. } => "out-of-memory",
             Self::Exceeded { limit, .. } => match limit {
                 Limit::Stack(_) => "stack-limit",
@@ -156,7 +160,11 @@ impl Failure {
                 Limit::HostCall(_) => "host-call-limit",
                 Limit::ResponseBody(_) => "response-body-limit",
                 Limit::ResponseHeaders(_) => "response-headers-limit",
-                Limit::Wall(_) | Limit::Cpu(_) | Limit::Memory(_) | Limit::Pool(_) => "internal",
+                Limit::Wall(_)
+                | Limit::Cpu(_)
+                | Limit::Memory(_)
+                | Limit::AccountMemory(_)
+                | Limit::Pool(_) => "internal",
             },
             Self::PoolExhausted { .. } => "pool-exhausted",
             Self::NoResponse { .. } => "guest-no-response",
@@ -224,7 +232,9 @@ impl Failure {
             return Self::Deadline { limit: Limit::Cpu(limits.cpu), place };
         }
         if let Some(asked_bytes) = meter.denied_bytes() {
-            return Self::OutOfMemory { limit: Limit::Memory(limits.memory_bytes), asked_bytes, place };
+            let limit =
+                meter.full_account_bytes().map_or(Limit::Memory(limits.memory_bytes), Limit::AccountMemory);
+            return Self::OutOfMemory { limit, asked_bytes, place };
         }
         if let Some((limit, cause)) = exceeded(error, limits, meter) {
             return Self::Exceeded { limit, cause: cause.into(), place };

@@ -20,13 +20,18 @@ use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use crate::account::Account;
 use crate::capability::{self, Caller, OpenFiles, PRINCIPALS_MAX, Principals, Sent};
+use crate::crash;
 use crate::meter::Meter;
 
 /// Core instances, memories and tables one request may create: more than any pooled component can have.
 const CORE_ITEMS_MAX: usize = 1_000;
 /// Bytes of a body that the host takes from the guest in one write.
 const BODY_CHUNK_BYTES: usize = 64 << 10;
+
+/// Where a request says which trace it is part of (W3C Trace Context).
+const TRACEPARENT: http::HeaderName = http::HeaderName::from_static("traceparent");
 
 /// The data of one request's store.
 pub(crate) struct Host {
@@ -59,6 +64,7 @@ impl Host {
                 memory_bytes: 0,
                 table_elements_max: limits.table_elements,
                 table_elements: 0,
+                account: meter.account().cloned(),
                 meter,
             },
             open_files: OpenFiles::default(),
@@ -288,10 +294,16 @@ impl Seat {
 impl WasiHttpHooks for Seat {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, HttpError>> + Send> {
+        // What the guest says itself about its place in a trace stands.
+        if let Some(trace) = crash::trace()
+            && !request.headers().contains_key(TRACEPARENT)
+        {
+            request.headers_mut().insert(TRACEPARENT, trace);
+        }
         Box::new(capability::http::send(Arc::clone(self.caller()), request, options.unwrap_or_default()))
     }
 
@@ -310,6 +322,8 @@ pub(crate) struct Allowance {
     memory_bytes: u64,
     table_elements_max: u64,
     table_elements: u64,
+    /// Whose the memory is, together with that of others.
+    account: Option<Arc<Account>>,
     pub(crate) meter: Arc<Meter>,
 }
 
@@ -318,6 +332,14 @@ impl Allowance {
     pub(crate) fn renew(&mut self, meter: Arc<Meter>) {
         meter.memory_used(self.memory_bytes);
         self.meter = meter;
+    }
+}
+
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            account.give_memory(self.memory_bytes);
+        }
     }
 }
 
@@ -330,6 +352,12 @@ impl ResourceLimiter for Allowance {
         let asked = self.memory_bytes.saturating_add(desired.saturating_sub(current) as u64);
         if asked > self.memory_bytes_max {
             self.meter.memory_denied(asked);
+            self.meter.set_account_full(false);
+            return Ok(false);
+        }
+        if self.account.as_ref().is_some_and(|account| !account.take_memory(asked - self.memory_bytes)) {
+            self.meter.memory_denied(asked);
+            self.meter.set_account_full(true);
             return Ok(false);
         }
         self.memory_bytes = asked;

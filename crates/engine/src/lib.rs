@@ -7,6 +7,7 @@
 //! What is deliberately absent: no configuration files, no environment, no routing, no terminal. Nothing on the
 //! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own.
 
+mod account;
 mod artifact;
 mod aside;
 pub mod call;
@@ -44,6 +45,7 @@ pub mod typed {
     pub use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower};
 }
 
+pub use account::Account;
 pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
 pub use capability::Backends;
 pub use capability::http::Roots;
@@ -61,6 +63,7 @@ pub use http::{Request, Response};
 pub use initialize::initialize;
 pub use link::Terms;
 pub use pool::{PageScan, Pool, PoolReport};
+pub use received::{Received, ReceivedError, Tap};
 pub use respond::{Bill, Body, BodyError, Record, Recorder};
 pub use service::{Incoming, Service, head_bytes};
 pub use shape::{PlainHandler, Shape};

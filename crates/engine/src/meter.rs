@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use crate::account::Account;
 use crate::crash::{Trail, enter};
 use crate::engine::Guard;
 
@@ -45,18 +46,28 @@ pub(crate) struct Meter {
     table_denied: AtomicBool,
     /// Of a sandbox that several requests are in at once: whom its time is billed to, in equal parts.
     sharers: Option<Mutex<Vec<Arc<Meter>>>>,
+    /// Whose use of the machine it is, together with others.
+    account: Option<Arc<Account>>,
+    /// Whether it was the account that had no memory left, when the guest was last refused some.
+    account_full: AtomicBool,
     /// What the request leaves for its crash report.
     pub(crate) trail: Arc<Trail>,
 }
 
 impl Meter {
     pub(crate) fn new(budget: Duration, guard: Guard) -> Arc<Self> {
-        Arc::new(Self::with(nanos(budget), guard, None))
+        Self::billed(budget, guard, None)
+    }
+
+    /// The same, counted in an account too.
+    pub(crate) fn billed(budget: Duration, guard: Guard, account: Option<Arc<Account>>) -> Arc<Self> {
+        Arc::new(Self { account, ..Self::with(nanos(budget), guard, None) })
     }
 
     /// A meter of a sandbox that several requests are in at once: it has no budget but theirs.
-    pub(crate) fn shared(guard: Guard) -> Arc<Self> {
-        Arc::new(Self::with(u64::MAX, guard, Some(Mutex::default())))
+    /// Its memory is the account's; its time is counted in those of who shares it.
+    pub(crate) fn shared(guard: Guard, account: Option<Arc<Account>>) -> Arc<Self> {
+        Arc::new(Self { account, ..Self::with(u64::MAX, guard, Some(Mutex::default())) })
     }
 
     fn with(budget_ns: u64, guard: Guard, sharers: Option<Mutex<Vec<Arc<Meter>>>>) -> Self {
@@ -72,6 +83,8 @@ impl Meter {
             memory_denied_bytes: AtomicU64::new(0),
             table_denied: AtomicBool::new(false),
             sharers,
+            account: None,
+            account_full: AtomicBool::new(false),
             trail: Arc::default(),
         }
     }
@@ -86,7 +99,12 @@ impl Meter {
     /// Counts time; whether the budget, or that of one who shares it, is used up.
     fn spend(&self, ns: u64) -> bool {
         let spent = self.spent_ns.fetch_add(ns, Relaxed).saturating_add(ns);
-        let Some(sharers) = &self.sharers else { return spent >= self.budget_ns };
+        let Some(sharers) = &self.sharers else {
+            if let Some(account) = &self.account {
+                account.spend_cpu(ns);
+            }
+            return spent >= self.budget_ns;
+        };
         let sharers = sharers.lock().unwrap_or_else(PoisonError::into_inner);
         // What runs when nobody is in the sandbox runs for nobody.
         let Some(part) = ns.checked_div(sharers.len() as u64) else { return true };
@@ -114,12 +132,32 @@ impl Meter {
         self.began.elapsed()
     }
 
+    /// The moment at which its wall clock showed this.
+    pub(crate) fn at(&self, wall: Duration) -> Instant {
+        self.began.checked_add(wall).unwrap_or(self.began)
+    }
+
     pub(crate) fn memory_used(&self, bytes: u64) {
         self.memory_bytes.store(bytes, Relaxed);
     }
 
     pub(crate) fn memory_denied(&self, asked_bytes: u64) {
         self.memory_denied_bytes.store(asked_bytes, Relaxed);
+    }
+
+    /// The account that it is billed to, if there is one.
+    pub(crate) fn account(&self) -> Option<&Arc<Account>> {
+        self.account.as_ref()
+    }
+
+    pub(crate) fn set_account_full(&self, full: bool) {
+        self.account_full.store(full, Relaxed);
+    }
+
+    /// What all of the account may hold together, where that is why the guest was last refused memory.
+    pub(crate) fn full_account_bytes(&self) -> Option<u64> {
+        let account = self.account.as_ref().filter(|_| self.account_full.load(Relaxed));
+        account.map(|account| account.memory_max())
     }
 
     /// The most memory the guest had; linear memories never shrink.

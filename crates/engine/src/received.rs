@@ -7,10 +7,102 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming as Received;
+use hyper::body::Incoming;
 use wasmtime_wasi_http::Error;
 
 use crate::respond::Watch;
+
+/// A request's body on its way in, wherever it comes from.
+pub struct Received {
+    source: Source,
+    tap: Option<Arc<dyn Tap>>,
+}
+
+enum Source {
+    Wire(Incoming),
+    Whole(Bytes),
+}
+
+/// Told of every piece of a body that passes.
+pub trait Tap: Send + Sync + 'static {
+    /// This piece has passed.
+    fn passed(&self, piece: &Bytes);
+    /// Nothing comes after what has passed.
+    fn ended(&self);
+}
+
+/// A body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ReceivedError(hyper::Error);
+
+impl From<ReceivedError> for Error {
+    fn from(error: ReceivedError) -> Self {
+        error.0.into()
+    }
+}
+
+impl From<Incoming> for Received {
+    fn from(body: Incoming) -> Self {
+        Self { source: Source::Wire(body), tap: None }
+    }
+}
+
+impl Received {
+    /// A body that is all there.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self { source: Source::Whole(bytes), tap: None }
+    }
+
+    /// The same, telling `tap` what passes.
+    #[must_use]
+    pub fn tapped(self, tap: Arc<dyn Tap>) -> Self {
+        Self { tap: Some(tap), ..self }
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = ReceivedError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReceivedError>>> {
+        let Self { source, tap } = &mut *self;
+        let polled = match source {
+            Source::Wire(body) => ready!(Pin::new(body).poll_frame(context)),
+            Source::Whole(bytes) if bytes.is_empty() => None,
+            Source::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+        };
+        if let Some(tap) = tap {
+            match &polled {
+                Some(Ok(frame)) => {
+                    if let Some(piece) = frame.data_ref() {
+                        tap.passed(piece);
+                    }
+                }
+                Some(Err(_)) => {}
+                None => tap.ended(),
+            }
+        }
+        Poll::Ready(polled.map(|frame| frame.map_err(ReceivedError)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Wire(body) => body.is_end_stream(),
+            Source::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Wire(body) => body.size_hint(),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
 
 /// A request's body that its request lends to the guest: it can be taken away, wherever the guest has put it.
 pub(crate) struct Lent(Arc<Watch>);

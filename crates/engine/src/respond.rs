@@ -4,14 +4,14 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming as Received;
 use tokio::sync::Notify;
 
 use crate::failure::Failure;
+use crate::received::Received;
 
 /// A response body: whole, or streamed by a guest that is still running.
 pub struct Body(Inner);
@@ -179,6 +179,8 @@ pub struct Record {
     pub outcome: Result<bool, Failure>,
     /// What it cost.
     pub bill: Bill,
+    /// When it ended.
+    pub ended: Instant,
     /// The id of the crash report, if one is written.
     pub crash: Option<Arc<str>>,
 }

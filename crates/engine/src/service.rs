@@ -9,10 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::PathAndQuery;
-use http::{Response, Uri};
+use http::{HeaderValue, Response, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming as Received;
 use tenon_model::store::Message;
 use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, Reuse, format_bytes};
 use wasmtime::component::{Accessor, ComponentExportIndex, InstancePre};
@@ -22,6 +21,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttpView, p3};
 
+use crate::account::Account;
 use crate::artifact::Stored;
 use crate::aside::Aside;
 use crate::capability::Principals;
@@ -36,7 +36,7 @@ use crate::host::Host;
 use crate::link::{Terms, link};
 use crate::meter::{CutOff, Meter, Metered};
 use crate::plain;
-use crate::received::{Counted, Lent};
+use crate::received::{Counted, Lent, Received};
 use crate::respond::{Bill, Body, Record, Recorder, Watch};
 use crate::reuse::{Made, Resting, Sandbox};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
@@ -92,6 +92,10 @@ pub struct Incoming {
     pub id: Arc<str>,
     /// Whether it came over TLS.
     pub secure: bool,
+    /// What it is counted in, beside its own bill.
+    pub account: Option<Arc<Account>>,
+    /// What requests that the guest sends say of the trace they are part of: a `traceparent`.
+    pub trace: Option<HeaderValue>,
 }
 
 impl Service {
@@ -270,10 +274,13 @@ impl Service {
     /// Why there is no response. A failure after the response's head is only recorded, and ends the body early.
     pub async fn serve<R: Recorder>(
         self: &Arc<Self>,
-        incoming: Incoming,
+        mut incoming: Incoming,
         recorder: R,
     ) -> Result<Response<Body>, Failure> {
-        let meter = Meter::new(self.limits.cpu, self.guard);
+        let meter = Meter::billed(self.limits.cpu, self.guard, incoming.account.take());
+        if let Some(trace) = incoming.trace.take() {
+            meter.trail.set_trace(trace);
+        }
         let answer = Answer::default();
         let watch = Arc::clone(&answer.watch);
         let boundary = self
@@ -326,7 +333,7 @@ impl Service {
         answer: Answer,
         mut ending: Ending<R>,
     ) -> Result<Response<Body>, Failure> {
-        let Incoming { mut request, id, secure } = incoming;
+        let Incoming { mut request, id, secure, .. } = incoming;
         let until = ending.meter.until(self.limits.wall);
         let entered = async {
             complete_uri(&mut request, secure).map_err(bad_request)?;
@@ -464,7 +471,7 @@ impl Service {
         meter: Arc<Meter>,
         answer: Answer,
     ) -> Result<Option<Sandbox>, Stop> {
-        let Incoming { request, id, secure } = incoming;
+        let Incoming { request, id, secure, .. } = incoming;
         let mut sandbox = match &self.entry {
             Entry::Http02(_) | Entry::Http03(_) => {
                 let request = self.counted(request, &answer).await?;
@@ -1101,7 +1108,7 @@ impl<R: Recorder> Ending<R> {
                 memory_bytes: self.meter.memory_bytes(),
             };
             let crash = outcome.as_ref().err().and_then(|failure| self.report(failure, &bill));
-            recorder.record(Record { outcome, bill, crash });
+            recorder.record(Record { outcome, bill, ended: self.meter.at(bill.wall), crash });
         }
     }
 

@@ -58,9 +58,7 @@ pub(crate) fn run(args: &DevArgs, settings: &Settings, terminal: &Terminal) -> R
     let site = Arc::new(Site::empty());
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
-    let listening = Server { listen: args.listen, workers: WORKERS, drain: DRAIN }
-        .start(Arc::clone(&site))
-        .map_err(refused)?;
+    let listening = Server::new(args.listen, WORKERS, DRAIN).start(Arc::clone(&site)).map_err(refused)?;
     let (watch, stop) = Watch::new(args.poll);
     let data = args.data.data.as_deref().unwrap_or(&settings.data).to_owned();
     let maker = Maker {

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
         .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
     let workers = args.workers.map_or_else(cores, usize::from);
     let site = Arc::new(Site::new(service));
-    let server = Server { listen: args.listen, workers, drain: site.longest() };
+    let server = Server::new(args.listen, workers, site.longest());
     let listening = server.start(Arc::clone(&site)).map_err(refused)?;
     let deliveries = Deliveries::start(&site).map_err(refused)?;
     let address = listening.address();

@@ -109,6 +109,34 @@ fn a_request_goes_where_it_was_granted_and_nowhere_else() {
 }
 
 #[test]
+fn what_a_guest_sends_is_part_of_its_requests_trace() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let peer = Peer::start();
+    for guest in ["reaching", "reaching-p3"] {
+        let tenon = tenon();
+        let grant = http(peer.address(), ", private = true");
+        let server = granted(&tenon, guest, &[&grant, SOCKETS_NOWHERE], "").start();
+        let url = peer.url("/").replace(':', "%3a").replace('/', "%2f");
+        let sent = |traceparent: Option<String>| {
+            let mut request = get(&format!("/fetch?url={url}"));
+            if let Some(traceparent) = traceparent {
+                request.headers_mut().insert("traceparent", traceparent.parse().unwrap());
+            }
+            call(server.address(), request).expect(200);
+            peer.heads().pop().unwrap().to_ascii_lowercase()
+        };
+        let head = sent(Some(format!("00-{TRACE}-00f067aa0ba902b7-01")));
+        assert!(head.contains(&format!("traceparent: 00-{TRACE}-")), "{head}");
+        assert!(!head.contains("00f067aa0ba902b7"), "it has a span of its own: {head}");
+        for none in [None, Some(format!("00-{TRACE}-0000000000000000-01"))] {
+            let head = sent(none);
+            assert!(!head.contains("traceparent"), "{head}");
+        }
+        server.stop();
+    }
+}
+
+#[test]
 fn a_private_address_needs_its_own_word() {
     let peer = Peer::start();
     for guest in ["reaching", "reaching-p3"] {

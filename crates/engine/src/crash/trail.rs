@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use http::HeaderValue;
 use wasmtime::{Error, Store, WasmCoreDump};
 
 use super::report::{CrashLine, cut};
@@ -19,6 +20,8 @@ const LINE_BYTES_MAX: usize = 512;
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
     kept: Mutex<Kept>,
+    /// What requests that the guest sends say of the trace they are part of.
+    trace: OnceLock<HeaderValue>,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +31,11 @@ struct Kept {
 }
 
 impl Trail {
+    /// Sets what requests that the guest sends say of the trace they are part of. Once: a request is part of one trace.
+    pub(crate) fn set_trace(&self, trace: HeaderValue) {
+        let _ = self.trace.set(trace);
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // Only ever used by the thread that polls the guest: never waited for.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,6 +76,11 @@ thread_local! {
 /// the same value again afterwards.
 pub(crate) fn enter(trail: &mut Option<Arc<Trail>>) {
     CURRENT.with(|current| std::mem::swap(&mut *current.borrow_mut(), trail));
+}
+
+/// What a request says of its trace that this thread's guest sends.
+pub(crate) fn trace() -> Option<HeaderValue> {
+    CURRENT.with(|current| current.borrow().as_ref()?.trace.get().cloned())
 }
 
 /// Keeps a line that the guest of this thread's request wrote.

@@ -401,7 +401,7 @@ impl Subject {
         let service =
             Service::new(engine, stored, &Terms { name, file, limits: *limits, authorities, backends })?;
         let site = Arc::new(Site::new(describe(service, &Known::Component(bytes), errors)?));
-        let server = Server { listen: SocketAddr::from(([127, 0, 0, 1], 0)), workers: 1, drain: DRAIN };
+        let server = Server::new(SocketAddr::from(([127, 0, 0, 1], 0)), 1, DRAIN);
         Ok(Asked { listening: Some(server.start(site).map_err(refused)?) })
     }
 }

@@ -1,0 +1,380 @@
+//! What was seen of requests: how they ended, how long they took, and what they cost. Counting is adding to a few numbers
+//! that only requests of the same app share.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tenon_engine::{Failure, Limit};
+use tenon_model::Seen;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The guest answered, with a status below 500.
+    Answered,
+    /// The guest answered with a status of 500 or more.
+    Errored,
+    /// The guest trapped, panicked or exited.
+    Trapped,
+    /// The guest ran out of memory.
+    OutOfMemory,
+    /// The guest used up its processor time.
+    CpuDeadline,
+    /// The request's time on the wall was over.
+    WallDeadline,
+    /// The guest, or its response, ran into another limit.
+    OverLimit,
+    /// The guest gave no response, or one that cannot be sent.
+    NoResponse,
+    /// The request could not be given to the guest.
+    Rejected,
+    /// Refused before a guest ran, by a quota, a limit or the breaker.
+    Refused,
+    /// The client went away first.
+    Gone,
+    /// Ours.
+    Internal,
+}
+
+impl Outcome {
+    /// All of them, in the order in which they are counted.
+    pub const ALL: [Self; 12] = [
+        Self::Answered,
+        Self::Errored,
+        Self::Trapped,
+        Self::OutOfMemory,
+        Self::CpuDeadline,
+        Self::WallDeadline,
+        Self::OverLimit,
+        Self::NoResponse,
+        Self::Rejected,
+        Self::Refused,
+        Self::Gone,
+        Self::Internal,
+    ];
+
+    /// Its name in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Errored => "errored",
+            Self::Trapped => "trapped",
+            Self::OutOfMemory => "out-of-memory",
+            Self::CpuDeadline => "cpu-deadline",
+            Self::WallDeadline => "wall-deadline",
+            Self::OverLimit => "over-limit",
+            Self::NoResponse => "no-response",
+            Self::Rejected => "rejected",
+            Self::Refused => "refused",
+            Self::Gone => "gone",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the guest failed by itself: nothing that a client does slowly, and nothing that the node lacks, is its
+    /// doing.
+    pub fn is_crash(self) -> bool {
+        matches!(self, Self::Trapped | Self::OutOfMemory | Self::CpuDeadline | Self::OverLimit)
+    }
+
+    /// Whether the client was told of a failure, with a status of 500 or more.
+    pub fn is_error(self) -> bool {
+        self.is_crash()
+            || matches!(self, Self::Errored | Self::WallDeadline | Self::NoResponse | Self::Internal)
+    }
+
+    pub(crate) fn of_failure(failure: &Failure) -> Self {
+        match failure {
+            Failure::Trap { .. } => Self::Trapped,
+            // What all of a tenant's requests have is used up: not this guest's doing.
+            Failure::OutOfMemory { limit: Limit::AccountMemory(_), .. } => Self::Refused,
+            Failure::OutOfMemory { .. } => Self::OutOfMemory,
+            Failure::Deadline { limit: Limit::Cpu(_), .. } => Self::CpuDeadline,
+            Failure::Deadline { .. } => Self::WallDeadline,
+            Failure::Exceeded { .. } => Self::OverLimit,
+            Failure::PoolExhausted { .. } => Self::Refused,
+            Failure::NoResponse { .. } | Failure::InvalidResponse { .. } => Self::NoResponse,
+            Failure::BadRequest { .. } | Failure::RequestTooLarge { .. } => Self::Rejected,
+            Failure::Internal { .. } => Self::Internal,
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Buckets of a histogram.
+pub const BUCKETS: usize = 108;
+/// Buckets between a power of two and the next.
+const PARTS_BITS: u32 = 2;
+
+/// The bucket that a number of microseconds is counted in. The last one holds everything from some four minutes on.
+fn bucket(us: u64) -> usize {
+    const PARTS: u64 = 1 << PARTS_BITS;
+    if us < PARTS {
+        return usize::try_from(us).unwrap_or(0);
+    }
+    let power = us.ilog2();
+    let part = (us >> (power - PARTS_BITS)) & (PARTS - 1);
+    let index = u64::from(power - PARTS_BITS + 1) * PARTS + part;
+    usize::try_from(index).unwrap_or(usize::MAX).min(BUCKETS - 1)
+}
+
+/// The least number of microseconds that is counted in a later bucket.
+fn bucket_end(index: usize) -> u64 {
+    let (group, part) = (index >> PARTS_BITS, (index & ((1 << PARTS_BITS) - 1)) as u64);
+    match u32::try_from(group).unwrap_or(0).checked_sub(1) {
+        None => part + 1,
+        Some(shift) => ((1 << PARTS_BITS) + part + 1) << shift,
+    }
+}
+
+/// Counts of requests.
+#[derive(Debug)]
+pub struct Counters {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    cpu_us: AtomicU64,
+    memory_kib_ms: AtomicU64,
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
+    latency_us: AtomicU64,
+    latency: [AtomicU64; BUCKETS],
+    shadow_same: AtomicU64,
+    shadow_different: AtomicU64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            outcomes: std::array::from_fn(|_| AtomicU64::default()),
+            cpu_us: AtomicU64::default(),
+            memory_kib_ms: AtomicU64::default(),
+            received_bytes: AtomicU64::default(),
+            sent_bytes: AtomicU64::default(),
+            latency_us: AtomicU64::default(),
+            latency: std::array::from_fn(|_| AtomicU64::default()),
+            shadow_same: AtomicU64::default(),
+            shadow_different: AtomicU64::default(),
+        }
+    }
+}
+
+/// What one request adds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted {
+    pub(crate) outcome: Outcome,
+    pub(crate) cpu: Duration,
+    /// From its arrival to the guest's end.
+    pub(crate) latency: Duration,
+    /// Of that, while it had memory.
+    pub(crate) wall: Duration,
+    pub(crate) memory_bytes: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+}
+
+impl Counters {
+    /// Counts a request that a guest ran for.
+    pub(crate) fn count(&self, counted: &Counted) {
+        self.outcomes[counted.outcome.index()].fetch_add(1, Relaxed);
+        self.cpu_us.fetch_add(micros_rounded(counted.cpu), Relaxed);
+        let memory_kib_ms = (counted.memory_bytes >> 10).saturating_mul(micros(counted.wall)) / 1_000;
+        self.memory_kib_ms.fetch_add(memory_kib_ms, Relaxed);
+        for (counter, bytes) in
+            [(&self.received_bytes, counted.received_bytes), (&self.sent_bytes, counted.sent_bytes)]
+        {
+            if bytes > 0 {
+                counter.fetch_add(bytes, Relaxed);
+            }
+        }
+        let latency_us = micros(counted.latency);
+        self.latency_us.fetch_add(latency_us, Relaxed);
+        self.latency[bucket(latency_us)].fetch_add(1, Relaxed);
+    }
+
+    /// Counts a request that no guest ran for.
+    pub(crate) fn count_refused(&self, outcome: Outcome) {
+        self.outcomes[outcome.index()].fetch_add(1, Relaxed);
+    }
+
+    /// Counts an answer to a copied request that was compared with the other revision's.
+    pub(crate) fn count_shadow(&self, same: bool) {
+        let counter = if same { &self.shadow_same } else { &self.shadow_different };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// What was counted until now. Numbers that requests change meanwhile may be of different moments.
+    pub fn snapshot(&self) -> CounterSnapshot {
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        CounterSnapshot {
+            outcomes: self.outcomes.each_ref().map(load),
+            cpu_us: load(&self.cpu_us),
+            memory_kib_ms: load(&self.memory_kib_ms),
+            received_bytes: load(&self.received_bytes),
+            sent_bytes: load(&self.sent_bytes),
+            latency_us: load(&self.latency_us),
+            latency: self.latency.each_ref().map(load),
+            shadow_same: load(&self.shadow_same),
+            shadow_different: load(&self.shadow_different),
+        }
+    }
+}
+
+/// What [`Counters`] had counted at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterSnapshot {
+    /// Requests by how they ended, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; Outcome::ALL.len()],
+    /// Time on the processor, in microseconds.
+    pub cpu_us: u64,
+    /// Memory over time: kibibytes times milliseconds.
+    pub memory_kib_ms: u64,
+    /// Bytes of request bodies.
+    pub received_bytes: u64,
+    /// Bytes of response bodies.
+    pub sent_bytes: u64,
+    /// The sum of all latencies, in microseconds.
+    pub latency_us: u64,
+    /// Requests by their latency; [`CounterSnapshot::buckets`] says what the places mean.
+    pub latency: [u64; BUCKETS],
+    /// Copied requests that both revisions answered alike.
+    pub shadow_same: u64,
+    /// Copied requests that they answered differently.
+    pub shadow_different: u64,
+}
+
+impl Default for CounterSnapshot {
+    fn default() -> Self {
+        Counters::default().snapshot()
+    }
+}
+
+impl CounterSnapshot {
+    /// Requests that ended so.
+    pub fn of(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome.index()]
+    }
+
+    /// All requests that a guest ran for.
+    pub fn requests(&self) -> u64 {
+        self.latency.iter().sum()
+    }
+
+    /// Buckets of latencies: the microseconds that all of a bucket are below, and how many are in it.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.latency.iter().enumerate().map(|(index, count)| (bucket_end(index), *count))
+    }
+
+    /// The latency that `per_mille` of a thousand requests were below, in microseconds, rounded up to its bucket's end;
+    /// zero when there was none.
+    pub fn quantile_us(&self, per_mille: u32) -> u64 {
+        let all = u128::from(self.requests());
+        let rank = (all * u128::from(per_mille)).div_ceil(1_000);
+        let mut below: u128 = 0;
+        for (end, count) in self.buckets() {
+            below += u128::from(count);
+            if below > 0 && below >= rank {
+                return end;
+            }
+        }
+        0
+    }
+
+    /// What was counted after `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.with(earlier, u64::saturating_sub)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        self.with(other, u64::saturating_add)
+    }
+
+    fn with(&self, other: &Self, operation: impl Fn(u64, u64) -> u64) -> Self {
+        let of = &operation;
+        Self {
+            outcomes: std::array::from_fn(|index| of(self.outcomes[index], other.outcomes[index])),
+            cpu_us: of(self.cpu_us, other.cpu_us),
+            memory_kib_ms: of(self.memory_kib_ms, other.memory_kib_ms),
+            received_bytes: of(self.received_bytes, other.received_bytes),
+            sent_bytes: of(self.sent_bytes, other.sent_bytes),
+            latency_us: of(self.latency_us, other.latency_us),
+            latency: std::array::from_fn(|index| of(self.latency[index], other.latency[index])),
+            shadow_same: of(self.shadow_same, other.shadow_same),
+            shadow_different: of(self.shadow_different, other.shadow_different),
+        }
+    }
+
+    /// What a rollout is judged by.
+    pub fn seen(&self) -> Seen {
+        let sum = |wanted: fn(Outcome) -> bool| {
+            Outcome::ALL.into_iter().filter(|outcome| wanted(*outcome)).map(|outcome| self.of(outcome)).sum()
+        };
+        Seen {
+            requests: self.requests(),
+            errors: sum(Outcome::is_error),
+            crashes: sum(Outcome::is_crash),
+            p99_us: self.quantile_us(990),
+        }
+    }
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// To the nearest, so that many short requests do not add up to nothing.
+fn micros_rounded(duration: Duration) -> u64 {
+    micros(duration.saturating_add(Duration::from_nanos(500)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(outcome: Outcome, latency_us: u64) -> Counted {
+        Counted {
+            outcome,
+            cpu: Duration::from_micros(3),
+            latency: Duration::from_micros(latency_us),
+            wall: Duration::from_millis(2),
+            memory_bytes: 1 << 20,
+            received_bytes: 5,
+            sent_bytes: 7,
+        }
+    }
+
+    #[test]
+    fn every_latency_is_in_a_bucket_that_is_near_it() {
+        for us in (0..5_000).chain([1 << 20, (1 << 25) + 12_345, 60_000_000]) {
+            let index = bucket(us);
+            let begin = index.checked_sub(1).map_or(0, bucket_end);
+            assert!((begin..bucket_end(index)).contains(&us), "{us} in {begin}..{}", bucket_end(index));
+            assert!(bucket_end(index) - begin <= (us / 4).max(1), "{us}: a bucket is a quarter wide at most");
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn what_is_counted_is_what_is_seen() {
+        let counters = Counters::default();
+        for _ in 0..98 {
+            counters.count(&counted(Outcome::Answered, 100));
+        }
+        let before = counters.snapshot();
+        counters.count(&counted(Outcome::Trapped, 40_000));
+        counters.count(&counted(Outcome::Errored, 40_000));
+        counters.count_refused(Outcome::Refused);
+        let seen = counters.snapshot();
+        assert_eq!((seen.requests(), seen.cpu_us, seen.memory_kib_ms), (100, 300, 204_800));
+        assert_eq!((seen.received_bytes, seen.sent_bytes, seen.of(Outcome::Refused)), (500, 700, 1));
+        assert_eq!((seen.quantile_us(500), seen.quantile_us(980), seen.quantile_us(990)), (112, 112, 40_960));
+        assert_eq!(seen.seen(), Seen { requests: 100, errors: 2, crashes: 1, p99_us: 40_960 });
+        assert_eq!(seen.since(&before).seen().requests, 2);
+        assert_eq!(before.plus(&seen.since(&before)), seen);
+        assert_eq!(CounterSnapshot::default().quantile_us(990), 0);
+    }
+}

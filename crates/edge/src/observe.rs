@@ -1,0 +1,144 @@
+//! Where records of requests go: a bounded queue that drops and counts, and never waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use http::uri::PathAndQuery;
+use tenon_model::RevisionNumber;
+
+use crate::app::App;
+use crate::count::Outcome;
+use crate::trace::TraceContext;
+
+/// A request that is over.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The app it was for; `None` when it was for none.
+    pub app: Option<Arc<App>>,
+    /// The revision it was for; `None` when none was chosen.
+    pub revision: Option<RevisionNumber>,
+    /// Its correlation id.
+    pub id: Arc<str>,
+    /// Its method.
+    pub method: Method,
+    /// Its path, and what follows it.
+    pub path: Option<PathAndQuery>,
+    /// The status that was answered with; `None` when nobody was there any more to be answered.
+    pub status: Option<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The stable code of what went wrong.
+    pub code: Option<&'static str>,
+    /// The id of the crash report, if one is written.
+    pub crash: Option<Arc<str>>,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// From then to the guest's end.
+    pub took: Duration,
+    /// Time on the processor.
+    pub cpu: Duration,
+    /// The most memory it had, in bytes.
+    pub memory_bytes: u64,
+    /// Bytes of its body.
+    pub received_bytes: u64,
+    /// Bytes of the response's body.
+    pub sent_bytes: u64,
+    /// Its place in a trace, if it has one.
+    pub trace: Option<TraceContext>,
+}
+
+/// The end of the queue that requests put their records in.
+#[derive(Debug)]
+pub struct Observer {
+    queue: SyncSender<Observed>,
+    dropped: AtomicU64,
+    sample: u32,
+}
+
+/// The end that somebody reads.
+#[derive(Debug)]
+pub struct Observations(Receiver<Observed>);
+
+impl Observer {
+    /// A queue of so many records. Of 10,000 requests that come without a trace, `sample` begin one.
+    pub fn new(records_max: usize, sample: u32) -> (Arc<Self>, Observations) {
+        let (queue, observations) = sync_channel(records_max.max(1));
+        (Arc::new(Self { queue, dropped: AtomicU64::new(0), sample }), Observations(observations))
+    }
+
+    /// Records that were thrown away because the queue was full, or nobody reads it any more.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    pub(crate) fn sample(&self) -> u32 {
+        self.sample
+    }
+
+    pub(crate) fn observe(&self, observed: Observed) {
+        if self.queue.try_send(observed).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+impl Observations {
+    /// The next record; `None` when none came in time.
+    ///
+    /// # Errors
+    /// When none will come any more.
+    pub fn next_within(&self, wait: Duration) -> Result<Option<Observed>, Ended> {
+        match self.0.recv_timeout(wait) {
+            Ok(observed) => Ok(Some(observed)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(Ended),
+        }
+    }
+}
+
+/// No record will come any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nothing is observed any more")]
+pub struct Ended;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn observed() -> Observed {
+        Observed {
+            app: None,
+            revision: None,
+            id: "id".into(),
+            method: Method::GET,
+            path: None,
+            status: Some(404),
+            outcome: Outcome::Refused,
+            code: Some("no-route"),
+            crash: None,
+            arrived: Instant::now(),
+            took: Duration::ZERO,
+            cpu: Duration::ZERO,
+            memory_bytes: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
+            trace: None,
+        }
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts() {
+        let (observer, observations) = Observer::new(2, 0);
+        for _ in 0..5 {
+            observer.observe(observed());
+        }
+        assert_eq!(observer.dropped(), 3);
+        let next = || observations.next_within(Duration::ZERO).map(|observed| observed.is_some());
+        assert_eq!([next(), next(), next()], [Ok(true), Ok(true), Ok(false)]);
+        drop(observer);
+        assert_eq!(observations.next_within(Duration::ZERO).map(drop), Err(Ended));
+    }
+}

@@ -1,0 +1,626 @@
+//! The whole request path, with real guests over real sockets.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use http::header::{HOST, RETRY_AFTER, SET_COOKIE};
+use http::{HeaderName, HeaderValue, Request};
+use tempfile::TempDir;
+use tenon_engine::{Artifacts, Backends, Engine, Pool, Service, Source, Terms};
+use tenon_model::{Authorities, Chosen, ChosenBy, Limits, Quota, Sticky};
+use tenon_testkit::client::{Body, Connection, Http2, Reply, fetch, get, post};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::slot::tests::key;
+use crate::tenant::tests::generous;
+use crate::tls::tests::certificate;
+use crate::*;
+
+/// Nothing here takes so long.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+static DATA: LazyLock<TempDir> = LazyLock::new(|| TempDir::with_prefix("tenon-edge-").unwrap());
+static ENGINE: LazyLock<Engine> =
+    LazyLock::new(|| Engine::new(Pool { instances: 64, memory_bytes: 16 << 20, ..Pool::default() }).unwrap());
+static ARTIFACTS: LazyLock<Artifacts> = LazyLock::new(|| Artifacts::open(DATA.path()).unwrap());
+
+/// A guest that answers with its letter; a path's first letter asks for something else.
+fn guest(letter: char) -> Vec<u8> {
+    let letter = u32::from(letter);
+    let text = format!(
+        r#"
+(component
+  (type $request' (record
+    (field "method" string) (field "path" string)
+    (field "headers" (list (tuple string string))) (field "body" (option (list u8)))))
+  (import "request" (type $request (eq $request')))
+  (type $response' (record
+    (field "status" u16) (field "headers" (list (tuple string string))) (field "body" (list u8))))
+  (import "response" (type $response (eq $response')))
+  (core module $m
+    (memory (export "memory") 4)
+    (global $free (mut i32) (i32.const 4096))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (local $at i32)
+      (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+      (global.set $free (i32.add (local.get $at) (local.get 3)))
+      (local.get $at))
+    (func (export "handle") (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+      (local $asked i32)
+      (local.set $asked (i32.load8_u (i32.add (local.get 2) (i32.const 1))))
+      (i32.store16 (i32.const 512) (i32.const 200))
+      (i32.store (i32.const 516) (i32.const 0))
+      (i32.store (i32.const 520) (i32.const 0))
+      (i32.store (i32.const 524) (i32.const 1024))
+      (i32.store (i32.const 528) (i32.const 1))
+      (i32.store8 (i32.const 1024) (i32.const {letter}))
+      ;; t: trap
+      (if (i32.eq (local.get $asked) (i32.const 116)) (then unreachable))
+      ;; l: loop
+      (if (i32.eq (local.get $asked) (i32.const 108)) (then (loop $forever (br $forever))))
+      ;; g: grow by four mebibytes, or trap
+      (if (i32.eq (local.get $asked) (i32.const 103)) (then
+        (if (i32.eq (memory.grow (i32.const 64)) (i32.const -1)) (then unreachable))))
+      ;; e: echo the body
+      (if (i32.eq (local.get $asked) (i32.const 101)) (then
+        (i32.store (i32.const 524) (local.get 7))
+        (i32.store (i32.const 528) (local.get 8))))
+      ;; s: a status of 500
+      (if (i32.eq (local.get $asked) (i32.const 115)) (then (i32.store16 (i32.const 512) (i32.const 500))))
+      (i32.const 512)))
+  (core instance $i (instantiate $m))
+  (func $handle (param "req" $request) (result $response)
+    (canon lift (core func $i "handle") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))
+  (export "handle" (func $handle)))
+"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+fn limits() -> Limits {
+    Limits { cpu: Duration::from_millis(50), memory_bytes: 8 << 20, ..Limits::default() }
+}
+
+fn service(letter: char, limits: Limits) -> Arc<Service> {
+    let bytes = guest(letter);
+    let source = Source { name: "guest", bytes: &bytes, parts: &Vec::new, contract: &|| None };
+    let stored = ARTIFACTS.get(&ENGINE, &source).unwrap();
+    let (authorities, backends) = (Authorities::default(), Backends::default());
+    let terms =
+        Terms { name: "guest", file: "guest", limits, authorities: &authorities, backends: &backends };
+    Arc::new(Service::new(&ENGINE, stored, &terms).unwrap())
+}
+
+/// Loads the guest of a letter, and counts how often.
+struct Letter(char, AtomicU32);
+
+impl Loader for Letter {
+    fn load(&self, _: &RevisionKey) -> Loading {
+        self.1.fetch_add(1, Relaxed);
+        let letter = self.0;
+        Box::pin(async move { Ok(service(letter, limits())) })
+    }
+}
+
+fn slot(app: &str, revision: u64, letter: char) -> Arc<Slot> {
+    let slot = Slot::new(key(app, revision), limits(), Arc::new(Letter(letter, AtomicU32::new(0))));
+    slot.preload(service(letter, limits()));
+    slot
+}
+
+fn tenant(name: &str, quota: Quota) -> Arc<Tenant> {
+    Tenant::new(name.parse().unwrap(), quota, &Shares::new(64))
+}
+
+/// An app `tenant/name` at the host of its name.
+fn app(name: &str, quota: Quota) -> Arc<App> {
+    let id = key(name, 1).app;
+    App::new(id.clone(), tenant(id.tenant.as_str(), quota))
+}
+
+fn entry(app: &Arc<App>, stable: &Arc<Slot>) -> Entry {
+    let route = format!("{}.example/*", app.id().app).parse().unwrap();
+    Entry {
+        app: Arc::clone(app),
+        routes: vec![route],
+        stable: Arc::clone(stable),
+        candidate: None,
+        paused: false,
+    }
+}
+
+fn served(site: Site) -> (Arc<Site>, Listening) {
+    let site = Arc::new(site);
+    let server = Server::new((Ipv4Addr::LOCALHOST, 0).into(), 2, DEADLINE);
+    let listening = server.start(Arc::clone(&site)).unwrap();
+    (site, listening)
+}
+
+fn of(host: &str, mut request: Request<Body>) -> Request<Body> {
+    let host = HeaderValue::from_str(&format!("{host}.example")).unwrap();
+    request.headers_mut().insert(HOST, host);
+    request
+}
+
+async fn ask(address: SocketAddr, host: &str, path: &str) -> Reply {
+    fetch(address, of(host, get(path))).await.unwrap()
+}
+
+/// Waits for what comes about on another thread.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < DEADLINE, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn each_request_reaches_its_app_and_no_other() {
+    let (a, b) = (app("one/a", generous()), app("two/b", generous()));
+    let paused = app("two/c", generous());
+    let table = Table::new(vec![
+        entry(&a, &slot("one/a", 1, 'A')),
+        entry(&b, &slot("two/b", 1, 'B')),
+        Entry { paused: true, ..entry(&paused, &slot("two/c", 1, 'C')) },
+    ]);
+    let (site, listening) = served(Site::of(table));
+    let address = listening.address();
+    assert_eq!(ask(address, "a", "/").await.expect(200), "A");
+    assert_eq!(ask(address, "b", "/").await.expect(200), "B");
+    ask(address, "c", "/").await.expect_failure(503, "app-paused");
+    ask(address, "d", "/").await.expect_failure(404, "no-route");
+    let http2 = Http2::open(address).await.unwrap();
+    // Its authority is the address, which no app has.
+    http2.exchange(get("/")).await.unwrap().expect_failure(404, "no-route");
+    assert_eq!(site.unrouted(), 2);
+    assert!(listening.drain().complete);
+}
+
+#[tokio::test]
+async fn a_hundred_swaps_lose_no_request_and_none_sees_two_revisions() {
+    let app = app("one/a", generous());
+    let letters = ['A', 'B'].map(|letter| service(letter, limits()));
+    let next = |revision: u64| {
+        let slot = slot("one/a", revision, 'A');
+        slot.preload(Arc::clone(&letters[usize::try_from(revision % 2).unwrap()]));
+        slot
+    };
+    let (site, listening) = served(Site::of(Table::new(vec![entry(&app, &next(0))])));
+    let address = listening.address();
+    let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (over, count) = (Arc::clone(&over), Arc::clone(&count));
+            tokio::spawn(async move {
+                let mut connection = Connection::open(address).await.unwrap();
+                while !over.load(Relaxed) {
+                    let reply = connection.exchange(of("a", get("/"))).await.unwrap().expect(200);
+                    assert!(reply == "A" || reply == "B", "{reply}");
+                    count.fetch_add(1, Relaxed);
+                }
+            })
+        })
+        .collect();
+    let mut slots = Vec::new();
+    for revision in 1..=100 {
+        let before = count.load(Relaxed);
+        let slot = next(revision);
+        slots.push(Arc::downgrade(&slot));
+        site.publish(Table::new(vec![entry(&app, &slot)]));
+        drop(slot);
+        until("more requests", || count.load(Relaxed) > before + 3).await;
+    }
+    assert_eq!(ask(address, "a", "/").await.expect(200), "A", "what was published last is served");
+    over.store(true, Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    until("no request to run", || site.running() == 0).await;
+    let all = count.load(Relaxed) + 1;
+    until("all to be counted", || app.counters().of(Outcome::Answered) == all).await;
+    site.publish(Table::default());
+    until("old revisions to be freed", || slots.iter().all(|slot| slot.strong_count() == 0)).await;
+    assert_eq!(app.counters().requests(), all, "they stay counted");
+    assert!(listening.drain().complete);
+}
+
+#[tokio::test]
+async fn a_revision_is_loaded_when_it_is_needed_and_again_after_it_was_unloaded() {
+    let app = app("one/a", generous());
+    let loader = Arc::new(Letter('A', AtomicU32::new(0)));
+    let slot = Slot::new(key("one/a", 1), limits(), Arc::clone(&loader) as Arc<dyn Loader>);
+    let (_site, listening) = served(Site::of(Table::new(vec![entry(&app, &slot)])));
+    let address = listening.address();
+    assert!(!slot.is_loaded());
+    for loads in 1..=2 {
+        let all = futures_of((0..8).map(|_| ask(address, "a", "/"))).await;
+        assert!(all.into_iter().all(|reply| reply.expect(200) == "A"));
+        assert_eq!(loader.1.load(Relaxed), loads, "all who came at once waited for one load");
+        until("it to be unloaded", || slot.unload()).await;
+    }
+    let missing = Slot::new(key("one/a", 2), limits(), Arc::new(crate::slot::tests::Nothing::default()));
+    let (_site, listening) = served(Site::of(Table::new(vec![entry(&app, &missing)])));
+    ask(listening.address(), "a", "/").await.expect_failure(503, "not-loaded");
+}
+
+async fn futures_of<T: Send + 'static>(
+    futures: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let tasks: Vec<_> = futures.map(tokio::spawn).collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        all.push(task.await.unwrap());
+    }
+    all
+}
+
+#[tokio::test]
+async fn quotas_bite_with_their_names_and_a_neighbour_is_not_concerned() {
+    let none = Quota { requests_per_second: 3, ..generous() };
+    let cpu = Quota { cpu_us_per_second: 5_000, ..generous() };
+    let memory = Quota { memory_bytes: 3 << 20, ..generous() };
+    let bytes = Quota { bytes_per_second: 1_000, ..generous() };
+    let apps = [
+        ("one/rate", none),
+        ("two/cpu", cpu),
+        ("three/memory", memory),
+        ("four/bytes", bytes),
+        ("five/free", generous()),
+    ]
+    .map(|(name, quota)| app(name, quota));
+    let entries = apps.iter().map(|app| entry(app, &slot(&app.id().to_string(), 1, 'A'))).collect();
+    let (_site, listening) = served(Site::of(Table::new(entries)));
+    let address = listening.address();
+    let refused = |reply: Reply, status, code, quota: &str| {
+        let reply = reply.expect_failure(status, code);
+        assert_eq!(reply.header("x-quota"), quota);
+        assert!(!reply.header(RETRY_AFTER.as_str()).is_empty());
+    };
+    for _ in 0..3 {
+        ask(address, "rate", "/").await.expect(200);
+    }
+    refused(ask(address, "rate", "/").await, 429, "requests-quota", "requests-per-second");
+
+    ask(address, "cpu", "/loop").await.expect_failure(504, "cpu-deadline");
+    refused(ask(address, "cpu", "/").await, 429, "cpu-quota", "cpu-per-second");
+
+    refused(ask(address, "memory", "/grow").await, 503, "memory-quota", "memory");
+    ask(address, "free", "/grow").await.expect(200);
+    let memory = &apps[2];
+    until("its memory to be given back", || memory.tenant().usage().memory_bytes == 0).await;
+    ask(address, "memory", "/").await.expect(200);
+    until("both to be counted", || memory.counters().requests() == 2).await;
+    assert_eq!(memory.counters().seen().crashes, 0, "it is not the guest's failure");
+
+    let body = vec![b'x'; 1_500];
+    assert_eq!(fetch(address, of("bytes", post("/echo", body.clone()))).await.unwrap().body, body);
+    refused(ask(address, "bytes", "/").await, 429, "bytes-quota", "bytes-per-second");
+    until("both ways to be counted", || apps[3].counters().sent_bytes == 1_500).await;
+    assert_eq!(apps[3].counters().received_bytes, 1_500);
+
+    for _ in 0..20 {
+        ask(address, "free", "/").await.expect(200);
+    }
+    assert_eq!(apps[4].tenant().usage().refused, [0; 6]);
+    assert!(apps[1].tenant().usage().cpu_us >= 50_000, "{:?}", apps[1].tenant().usage());
+}
+
+#[tokio::test]
+async fn a_guest_that_loops_is_billed_while_it_runs() {
+    let app = app("one/a", Quota { cpu_us_per_second: 1_000, ..generous() });
+    let patient = Limits { cpu: Duration::from_secs(20), ..limits() };
+    let slot = slot("one/a", 1, 'A');
+    slot.preload(service('A', patient));
+    let (_site, listening) = served(Site::of(Table::new(vec![entry(&app, &slot)])));
+    let address = listening.address();
+    let mut loops = Connection::open(address).await.unwrap();
+    let looping = tokio::spawn(async move { loops.exchange(of("a", get("/loop"))).await.map(drop) });
+    until("it to be billed", || app.tenant().usage().cpu_us > 2_000).await;
+    ask(address, "a", "/").await.expect_failure(429, "cpu-quota");
+    looping.abort();
+}
+
+#[tokio::test]
+async fn an_app_that_keeps_failing_is_given_a_rest_and_probed() {
+    let (failing, other) = (app("one/a", generous()), app("one/b", generous()));
+    let stable = slot("one/a", 1, 'A');
+    let beside = slot("one/b", 1, 'B');
+    let table = |of: &Arc<Slot>| Table::new(vec![entry(&failing, of), entry(&other, &beside)]);
+    let (site, listening) = served(Site::of(table(&stable)));
+    let address = listening.address();
+    for _ in 0..19 {
+        ask(address, "a", "/trap").await.expect_failure(500, "guest-trap");
+    }
+    ask(address, "a", "/status").await.expect(500);
+    for _ in 0..20 {
+        assert!(!failing.is_open());
+        ask(address, "a", "/trap").await.expect_failure(500, "guest-trap");
+    }
+    let refused = ask(address, "a", "/").await.expect_failure(503, "circuit-open");
+    assert_eq!(refused.header(RETRY_AFTER.as_str()), "1");
+    ask(address, "b", "/").await.expect(200);
+    // Another revision is not concerned: what is reverted to serves at once.
+    site.publish(table(&slot("one/a", 2, 'N')));
+    assert_eq!(ask(address, "a", "/").await.expect(200), "N");
+    site.publish(table(&stable));
+    ask(address, "a", "/").await.expect_failure(503, "circuit-open");
+    let began = Instant::now();
+    while failing.is_open() {
+        assert!(began.elapsed() < DEADLINE);
+        ask(address, "a", "/").await;
+    }
+    ask(address, "a", "/").await.expect(200);
+    let counters = failing.counters();
+    assert_eq!((counters.of(Outcome::Trapped), counters.of(Outcome::Errored)), (39, 1));
+    assert!(counters.of(Outcome::Refused) > 0);
+    assert_eq!(stable.counters().snapshot().seen().crashes, 39);
+}
+
+#[tokio::test]
+async fn a_canary_gets_those_who_are_chosen_and_its_share() {
+    let app = app("one/a", generous());
+    let (stable, next) = (slot("one/a", 1, 'A'), slot("one/a", 2, 'B'));
+    let candidate = Candidate {
+        slot: Arc::clone(&next),
+        percent: 50,
+        sticky: Sticky::Cookie,
+        chosen: Some(Chosen { by: ChosenBy::Header("x-try".into()), value: "next".into() }),
+        shadow_percent: 0,
+    };
+    let with = |candidate| Entry { candidate: Some(candidate), ..entry(&app, &stable) };
+    let (site, listening) = served(Site::of(Table::new(vec![with(candidate.clone())])));
+    let address = listening.address();
+    let mut chosen = of("a", get("/"));
+    chosen.headers_mut().insert("x-try", HeaderValue::from_static("next"));
+    assert_eq!(fetch(address, chosen).await.unwrap().expect(200), "B");
+    let mut seen = [0, 0];
+    for _ in 0..60 {
+        let first = ask(address, "a", "/").await;
+        let cookie = first.header(SET_COOKIE.as_str()).split(';').next().unwrap().to_owned();
+        let letter = first.expect(200);
+        seen[usize::from(letter == "B")] += 1;
+        let mut again = of("a", get("/"));
+        again.headers_mut().insert("cookie", HeaderValue::from_str(&cookie).unwrap());
+        let again = fetch(address, again).await.unwrap();
+        assert_eq!(again.header(SET_COOKIE.as_str()), "");
+        assert_eq!(again.expect(200), letter);
+    }
+    assert!(seen[0] > 5 && seen[1] > 5, "{seen:?}");
+    let requests = |slot: &Slot| slot.counters().snapshot().requests();
+    until("all to be counted", || requests(&stable) + requests(&next) == 121).await;
+    // Sent back: at once, and the stable revision was in memory all the time.
+    site.publish(Table::new(vec![entry(&app, &stable)]));
+    for _ in 0..20 {
+        assert_eq!(ask(address, "a", "/").await.expect(200), "A");
+    }
+}
+
+#[tokio::test]
+async fn copied_requests_are_compared_and_their_answers_thrown_away() {
+    let app = app("one/a", generous());
+    let (stable, next) = (slot("one/a", 1, 'A'), slot("one/a", 2, 'B'));
+    let candidate = Candidate {
+        slot: Arc::clone(&next),
+        percent: 0,
+        sticky: Sticky::Address,
+        chosen: None,
+        shadow_percent: 100,
+    };
+    let entry = Entry { candidate: Some(candidate), ..entry(&app, &stable) };
+    let (_site, listening) = served(Site::of(Table::new(vec![entry])));
+    let address = listening.address();
+    let shadows = || {
+        let seen = next.counters().snapshot();
+        (seen.shadow_same, seen.shadow_different)
+    };
+    assert_eq!(ask(address, "a", "/").await.expect(200), "A");
+    until("a difference", || shadows() == (0, 1)).await;
+    assert_eq!(fetch(address, of("a", post("/echo", "both alike"))).await.unwrap().expect(200), "both alike");
+    until("no difference", || shadows() == (1, 1)).await;
+    ask(address, "a", "/status").await.expect(500);
+    until("another difference", || shadows() == (1, 2)).await;
+    // What is larger than is kept goes its way, and is not compared.
+    let large = vec![b'x'; 70 << 10];
+    let echoed = fetch(address, of("a", post("/echo", large.clone()))).await.unwrap();
+    assert!(echoed.body == large, "{:?}", echoed.status);
+    until("all to be counted", || stable.counters().snapshot().requests() == 4).await;
+    until("copies to be over", || app.tenant().usage().running == 0).await;
+    assert_eq!((shadows(), next.counters().snapshot().requests()), ((1, 2), 3));
+}
+
+#[tokio::test]
+async fn what_happened_is_observed_with_its_trace() {
+    let app = app("one/a", generous());
+    let (observer, observations) = Observer::new(100, 0);
+    let table = Table::new(vec![entry(&app, &slot("one/a", 3, 'A'))]);
+    let (_site, listening) = served(Site::of(table).observed(Arc::clone(&observer)));
+    let address = listening.address();
+    let mut request = of("a", post("/echo?x=1", "body"));
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    request.headers_mut().insert("traceparent", HeaderValue::from_static(parent));
+    request.headers_mut().insert("x-request-id", HeaderValue::from_static("mine"));
+    fetch(address, request).await.unwrap().expect(200);
+    ask(address, "a", "/trap").await.expect(500);
+    ask(address, "nobody", "/").await.expect(404);
+    drop(listening);
+    let next = || observations.next_within(DEADLINE).unwrap().unwrap();
+    let mut all = [next(), next(), next()];
+    all.sort_by_key(|observed| observed.arrived);
+    let [first, second, third] = all;
+    assert_eq!((&*first.id, first.status, first.outcome), ("mine", Some(200), Outcome::Answered));
+    assert_eq!(first.path.unwrap(), "/echo?x=1");
+    assert_eq!((first.received_bytes, first.sent_bytes), (4, 4));
+    assert_eq!(first.revision.unwrap().0, 3);
+    let trace = first.trace.unwrap();
+    assert_eq!(trace.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+    assert_eq!((trace.parent_id, trace.sampled), (Some(0x00f0_67aa_0ba9_02b7), true));
+    assert!(first.memory_bytes > 0 && first.took > Duration::ZERO);
+    assert_eq!(
+        (second.outcome, second.code, second.status),
+        (Outcome::Trapped, Some("guest-trap"), Some(500))
+    );
+    assert_eq!((third.code, third.status, third.app.is_none()), (Some("no-route"), Some(404), true));
+    assert_eq!(observer.dropped(), 0);
+}
+
+/// A client that believes this certificate alone, and offers these protocols.
+fn trusting(certificate: &Certificate, protocols: &[&str]) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&certificate.chain).unwrap()).unwrap();
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config).into()
+}
+
+/// One request over TLS; the protocol that was agreed on, and the answer.
+async fn ask_tls(connector: &TlsConnector, address: SocketAddr, host: &str) -> Option<(Vec<u8>, String)> {
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    let stream = connector.connect(name, TcpStream::connect(address).await.unwrap()).await.ok()?;
+    let protocol = stream.get_ref().1.alpn_protocol().unwrap_or_default().to_vec();
+    let request = Request::get(format!("https://{host}/")).header(HOST, host);
+    let request = request.body(Empty::<bytes::Bytes>::new()).unwrap();
+    let response = if protocol == b"h2" {
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request).await.unwrap()
+    } else {
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender.send_request(request).await.unwrap()
+    };
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    Some((protocol, String::from_utf8(body.to_vec()).unwrap()))
+}
+
+#[tokio::test]
+async fn tls_has_a_certificate_for_each_name_and_they_are_replaced_while_it_runs() {
+    let (a, b) = (app("one/a", generous()), app("two/b", generous()));
+    let table = Table::new(vec![entry(&a, &slot("one/a", 1, 'A')), entry(&b, &slot("two/b", 1, 'B'))]);
+    let old = [certificate(&["a.example"]), certificate(&["b.example"])];
+    let new = [certificate(&["a.example"]), certificate(&["b.example"])];
+    let certificates = Certificates::new(&old).unwrap();
+    let local = (Ipv4Addr::LOCALHOST, 0).into();
+    let server = Server {
+        listen: vec![
+            Listen { address: local, tls: None },
+            Listen { address: local, tls: Some(Arc::clone(&certificates)) },
+        ],
+        ..Server::new(local, 1, DEADLINE)
+    };
+    let listening = server.start(Arc::new(Site::of(table))).unwrap();
+    let [plain, tls] = listening.addresses() else { panic!("two addresses") };
+    ask(*plain, "a", "/").await.expect(200);
+    let both = ["h2", "http/1.1"];
+    let asked = |protocol: &str, letter: &str| Some((protocol.as_bytes().to_vec(), letter.to_owned()));
+    assert_eq!(ask_tls(&trusting(&old[0], &both), *tls, "a.example").await, asked("h2", "A"));
+    assert_eq!(ask_tls(&trusting(&old[1], &both[1..]), *tls, "b.example").await, asked("http/1.1", "B"));
+    assert_eq!(ask_tls(&trusting(&old[1], &[]), *tls, "b.example").await, asked("", "B"));
+    assert_eq!(ask_tls(&trusting(&old[0], &both), *tls, "b.example").await, None);
+    certificates.replace(&new).unwrap();
+    assert_eq!(ask_tls(&trusting(&old[0], &both), *tls, "a.example").await, None);
+    assert_eq!(ask_tls(&trusting(&new[0], &both), *tls, "a.example").await, asked("h2", "A"));
+    assert!(listening.drain().complete);
+}
+
+async fn connect_from(client: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((client, 0).into()).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// Whether the server has closed it.
+async fn is_closed(stream: &TcpStream) -> bool {
+    let closed = async {
+        while stream.try_read(&mut [0; 64]).is_err() {
+            let _ = stream.readable().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_millis(100), closed).await.is_ok()
+}
+
+#[tokio::test]
+async fn one_address_cannot_hold_all_connections_and_idle_ones_make_room() {
+    let app = app("one/a", generous());
+    let table = Table::new(vec![entry(&app, &slot("one/a", 1, 'A'))]);
+    let local = (Ipv4Addr::LOCALHOST, 0).into();
+    let connections =
+        ConnectionLimits { per_worker_max: 16, per_address_max: 15, ..ConnectionLimits::default() };
+    let server = Server { connections, ..Server::new(local, 1, DEADLINE) };
+    let listening = server.start(Arc::new(Site::of(table))).unwrap();
+    let address = listening.address();
+    let greedy = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let mut idle = Vec::new();
+    for _ in 0..15 {
+        idle.push(connect_from(greedy, address).await);
+    }
+    let one_more = connect_from(greedy, address).await;
+    assert!(is_closed(&one_more).await, "it has as many as it may");
+    // Others find room, and soon more of it: who holds a connection and asks nothing has to let go of it.
+    ask(address, "a", "/").await.expect(200);
+    until("idle connections to be closed", || {
+        idle.iter().any(|stream| matches!(stream.try_read(&mut [0; 64]), Ok(0)))
+    })
+    .await;
+    let replies = futures_of((0..10).map(|_| ask(address, "a", "/"))).await;
+    assert!(replies.into_iter().all(|reply| reply.expect(200) == "A"));
+}
+
+#[tokio::test]
+async fn a_drain_loses_no_request_of_a_client_that_is_told() {
+    let app = app("one/a", generous());
+    let stable = slot("one/a", 1, 'A');
+    let local = (Ipv4Addr::LOCALHOST, 0).into();
+    let start = |address, replaces| {
+        let site = Site::of(Table::new(vec![entry(&app, &stable)]));
+        Server { replaces, ..Server::new(address, 1, DEADLINE) }.start(Arc::new(site)).unwrap()
+    };
+    let mut listening = start(local, false);
+    let address = listening.address();
+    let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (over, count) = (Arc::clone(&over), Arc::clone(&count));
+            tokio::spawn(async move {
+                let mut connection = Connection::open(address).await.unwrap();
+                while !over.load(Relaxed) {
+                    let reply = connection.exchange(of("a", get("/"))).await.unwrap();
+                    if reply.header("connection") == "close" {
+                        connection = Connection::open(address).await.unwrap();
+                    }
+                    reply.expect(200);
+                    count.fetch_add(1, Relaxed);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let before = count.load(Relaxed);
+        until("more requests", || count.load(Relaxed) > before + 20).await;
+        let next = start(address, true);
+        let last = std::mem::replace(&mut listening, next);
+        let drained = tokio::task::spawn_blocking(move || last.drain().complete);
+        assert!(drained.await.unwrap());
+    }
+    over.store(true, Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+}
+
+#[test]
+fn names_of_headers_are_stable() {
+    for (name, header) in [("x-quota", rescue::QUOTA), ("x-error-code", rescue::ERROR_CODE)] {
+        assert_eq!(HeaderName::from_static(name), header);
+    }
+}
