@@ -1,0 +1,3 @@
+//! The admin API.
+
+pub mod endpoints;
