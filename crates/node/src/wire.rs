@@ -10,6 +10,7 @@ mod terms;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use problem::{Problem, ProblemNote};
@@ -31,7 +32,7 @@ pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 pub const NOTE_BYTES_MAX: usize = 1 << 10;
 
 /// `PUT /v1/tenants/{tenant}/apps/{app}`: the state that the app is to have.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deploy {
     /// The digest of the composed component, in the attributed form. Its bytes have been uploaded as a blob.
@@ -57,7 +58,7 @@ pub struct Deploy {
 }
 
 /// What a deploy did.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Deployed {
     /// The app afterwards.
     pub app: App,
@@ -74,7 +75,7 @@ pub struct Deployed {
 }
 
 /// One step of a deploy.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StepTaken {
     /// `verify`, `authority`, `compile`, `probe`, `commit` or `publish`.
     pub step: String,
@@ -85,7 +86,7 @@ pub struct StepTaken {
 }
 
 /// An app.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct App {
     /// Whose it is.
     pub tenant: String,
@@ -110,14 +111,14 @@ pub struct App {
 }
 
 /// A list of apps.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Apps {
     /// In order of their names.
     pub apps: Vec<App>,
 }
 
 /// A revision.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Revision {
     /// `r7`.
     pub revision: String,
@@ -140,14 +141,14 @@ pub struct Revision {
 }
 
 /// A list of revisions.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Revisions {
     /// The newest first.
     pub revisions: Vec<Revision>,
 }
 
 /// `POST …/revert`: back to an earlier revision.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Revert {
     /// To which; the parent of the stable one where nothing is said. While a rollout runs, and nothing is said, it ends the
@@ -163,7 +164,7 @@ pub struct Revert {
 }
 
 /// `POST …/promote`, `…/pause`, `…/resume`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
     /// With `pause` and `resume`: the rollout, which then stays at its step, and not the app.
@@ -178,14 +179,14 @@ pub struct Change {
 }
 
 /// `GET …/rollout`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutAnswer {
     /// The one that runs, else the last one; `None` when there never was one.
     pub rollout: Option<RolloutStatus>,
 }
 
 /// What a tenant may use over time. What is left out has its default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quota {
     /// Requests a second, on average.
@@ -264,7 +265,7 @@ impl Default for Quota {
 }
 
 /// `PUT /v1/tenants/{tenant}`: made where it is not there, else changed to exactly this.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PutTenant {
     /// What it may use.
@@ -276,7 +277,7 @@ pub struct PutTenant {
 }
 
 /// A tenant.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Tenant {
     /// What it is called.
     pub tenant: String,
@@ -293,14 +294,14 @@ pub struct Tenant {
 }
 
 /// A list of tenants.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Tenants {
     /// In order of their names.
     pub tenants: Vec<Tenant>,
 }
 
 /// What a token allows; each includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verb {
     /// To look.
@@ -312,7 +313,7 @@ pub enum Verb {
 }
 
 /// `POST /v1/tokens`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostToken {
     /// For which tenant; every one where it is left out.
@@ -329,7 +330,7 @@ pub struct PostToken {
 }
 
 /// `POST /v1/tokens/{token}/rotate`: a new secret for the same token.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotateToken {
     /// How long the secret it had so far stays valid, in seconds, at most a week.
@@ -337,7 +338,7 @@ pub struct RotateToken {
 }
 
 /// A token, without its secret.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Token {
     /// What it is known by.
     pub token: String,
@@ -354,14 +355,14 @@ pub struct Token {
 }
 
 /// A list of tokens.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Tokens {
     /// In order of their names.
     pub tokens: Vec<Token>,
 }
 
 /// A token that was made or rotated. Its secret is shown this once.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NewToken {
     /// What is known of it.
     pub token: Token,
@@ -370,7 +371,7 @@ pub struct NewToken {
 }
 
 /// One line of the audit log.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
     /// Its place, from 1 on, without gaps.
     pub sequence: u64,
@@ -389,7 +390,7 @@ pub struct AuditEntry {
 }
 
 /// A page of the audit log: `GET /v1/audit?after=SEQUENCE&limit=N`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Audit {
     /// In order.
     pub entries: Vec<AuditEntry>,
@@ -398,7 +399,7 @@ pub struct Audit {
 }
 
 /// `GET /v1/status`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The version of Tenon.
     pub version: String,
@@ -431,7 +432,7 @@ pub struct Status {
 }
 
 /// `GET /v1/top`: counters since the start, for whoever asks twice and subtracts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Top {
     /// Since the node started, in microseconds.
     pub at_us: u64,
@@ -440,7 +441,7 @@ pub struct Top {
 }
 
 /// What one revision has done since the node started.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TopRow {
     /// Whose.
     pub tenant: String,
@@ -474,7 +475,7 @@ pub struct TopRow {
 
 /// `GET /v1/capacity?tenant=T&app=A`, or with `memory_bytes`, `concurrency` and `artifact_bytes` of an app that is not
 /// there yet: how many more such apps fit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
     /// How many more fit.
     pub fits: u64,
@@ -485,7 +486,7 @@ pub struct Capacity {
 }
 
 /// One bound of the capacity.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Bound {
     /// Which.
     pub bound: String,
@@ -498,7 +499,7 @@ pub struct Bound {
 }
 
 /// One line of `GET …/logs`, each a JSON object on a line of its own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// When, in microseconds since 1970.
     pub at_us: u64,

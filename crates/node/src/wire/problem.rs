@@ -1,10 +1,11 @@
 //! What a client is told when something is wrong: RFC 9457, with the parts of a diagnostic.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tenon_model::Diagnostic;
 
 /// `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `about:blank`: what kind of problem it is, `code` says.
     #[serde(rename = "type", default = "about_blank")]
@@ -27,7 +28,7 @@ pub struct Problem {
 }
 
 /// One more thing worth knowing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProblemNote {
     /// What the text is.
     pub label: String,

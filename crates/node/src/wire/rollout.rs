@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tenon_model::{ChosenBy, RolloutPlan, STEPS_MAX};
 
 /// How a candidate takes over.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rollout {
     /// The steps, with growing shares; after the last the candidate is the stable revision.
@@ -22,7 +23,7 @@ pub struct Rollout {
 }
 
 /// This share of requests goes to the candidate for this long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// Of a hundred requests, those that go to the candidate.
@@ -32,7 +33,7 @@ pub struct Step {
 }
 
 /// What keeps a client with one revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sticky {
     /// The client's address.
@@ -45,7 +46,7 @@ pub enum Sticky {
 }
 
 /// A request that is for the candidate whatever the share is: exactly one of `header` and `cookie` names where it says so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Chosen {
     /// The name of a header field.
@@ -59,7 +60,7 @@ pub struct Chosen {
 }
 
 /// What the candidate may do worse than the stable revision. What is left out has its default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tolerance {
     /// Failed requests in a thousand, beyond those of the stable revision.
@@ -80,7 +81,7 @@ impl Default for Tolerance {
 }
 
 /// How a rollout stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutStatus {
     /// The revision that takes over: `r8`.
     pub candidate: String,
@@ -105,7 +106,7 @@ pub struct RolloutStatus {
 }
 
 /// How a rollout stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutState {
     /// It goes on by itself.
@@ -119,7 +120,7 @@ pub enum RolloutState {
 }
 
 /// What a revision did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Seen {
     /// Requests answered.
     pub requests: u64,

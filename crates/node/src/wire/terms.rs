@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tenon_model::{Authorities, Location};
 use tenon_wit::ErrorStatuses;
@@ -24,7 +25,7 @@ const DURATION_US_MAX: u64 = 30 * 24 * 3_600 * 1_000_000;
 pub struct InvalidTerms(pub String);
 
 /// On which terms a component runs. What is left out has the default of a manifest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Terms {
     /// What one request may use up.
@@ -42,7 +43,7 @@ pub struct Terms {
 }
 
 /// A request that a new revision has to answer before it serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
     /// What is asked for: `/health`. Any status below 500 will do, where `status` is not set.
@@ -53,7 +54,7 @@ pub struct Probe {
 }
 
 /// What one request may use up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "each is the field of `tenon_model::Limits` with its unit")]
 pub struct Limits {
@@ -75,7 +76,7 @@ pub struct Limits {
 }
 
 /// What one component may use up through the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "each is the field of `tenon_model::OutsideLimits`")]
 pub struct Outside {
@@ -87,7 +88,7 @@ pub struct Outside {
 }
 
 /// How often one sandbox is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reuse {
     /// Requests in all.
@@ -97,7 +98,7 @@ pub struct Reuse {
 }
 
 /// The status of a typed error: one number, or one for each case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ErrorStatus {
     /// One for every error.
@@ -107,7 +108,7 @@ pub enum ErrorStatus {
 }
 
 /// What one component may do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Authority {
     /// What it may touch.
@@ -119,7 +120,7 @@ pub struct Authority {
 }
 
 /// What a component may touch.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "each is the field of `tenon_model::Grants`")]
 pub struct Grants {
@@ -151,7 +152,7 @@ pub struct Grants {
 }
 
 /// Reading, or reading and writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Access {
@@ -160,7 +161,7 @@ pub enum Access {
 }
 
 /// Requests a guest may send.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpGrant {
     /// Over TLS.
@@ -177,7 +178,7 @@ pub struct HttpGrant {
 }
 
 /// A directory that a guest finds opened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
     /// The directory on the node, absolute.
@@ -189,7 +190,7 @@ pub struct Directory {
 }
 
 /// Sockets a guest may use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Socket {
     /// UDP, and not TCP.
@@ -203,7 +204,7 @@ pub struct Socket {
 }
 
 /// A bucket of the key-value store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bucket {
     /// The name the guest opens.
@@ -216,7 +217,7 @@ pub struct Bucket {
 }
 
 /// A container of the blob store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
     /// The name the guest opens.
@@ -226,7 +227,7 @@ pub struct Container {
 }
 
 /// Topics of the message bus.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Messaging {
     /// Topics it may publish to.
