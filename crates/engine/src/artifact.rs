@@ -6,11 +6,13 @@
 //! mapped, so there is no moment in which it could be exchanged. Anything that does not verify is compiled again and
 //! replaced.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tenon_model::{Diagnostic, Digest, Location};
@@ -32,6 +34,8 @@ const WRITING: &str = ".writing-";
 const ABANDONED_AFTER: Duration = Duration::from_secs(3_600);
 /// The names of a composition's parts, and the types of the component.
 const NOTES_BYTES_MAX: u64 = 2 << 20;
+/// Files that are remembered as sealed; when there are more, all are forgotten.
+const SEALED_MAX: usize = 100_000;
 /// Types that are longer as text are not kept: nobody reads a page of as much.
 const CONTRACT_BYTES_MAX: usize = 512 << 10;
 
@@ -124,6 +128,31 @@ fn unfit(name: &str, error: &wasmtime::Error) -> Diagnostic {
 pub struct Artifacts {
     folder: PathBuf,
     key: [u8; 32],
+    /// Files whose seal this process has checked, and how they were then. What is mapped is not looked at again either,
+    /// and only this user can write into the folder.
+    sealed: Mutex<HashMap<PathBuf, Stamp>>,
+}
+
+/// Tells one state of a file from the next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            bytes: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
 }
 
 impl Artifacts {
@@ -137,7 +166,30 @@ impl Artifacts {
         private_folder(&folder).and_then(|()| tidy(&folder)).map_err(at(&folder))?;
         let key_path = data.join("key");
         let key = node_key(&key_path).map_err(at(&key_path))?;
-        Ok(Self { folder, key })
+        Ok(Self { folder, key, sealed: Mutex::default() })
+    }
+
+    /// The compiled form of the component with this digest, if it is in the store: nothing is compiled. The seal of a file
+    /// is checked once in a process, and again when the file has changed.
+    ///
+    /// # Errors
+    /// `artifact-refused` when what is in the store does not verify, so that it has to be compiled again; or what the
+    /// engine says against the component.
+    pub fn find(&self, engine: &Engine, digest: &Digest) -> Result<Option<Stored>, Diagnostic> {
+        let began = Instant::now();
+        for lane in Lane::ALL {
+            match self.load(engine, lane, digest) {
+                Ok(Some(stored)) => return Ok(Some(Stored { took: began.elapsed(), ..stored })),
+                Ok(None) => {}
+                Err(LoadError::Unfit(error)) => return Err(unfit(&digest.to_string(), &error)),
+                Err(LoadError::NoEngine(error)) => return Err(error.into()),
+                Err(LoadError::Untrusted(why)) => {
+                    let said = format!("the compiled form of {digest} is not run: {why}");
+                    return Err(Diagnostic::new("artifact-refused", said).mend("it is compiled again"));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The compiled form of `source`: from the store when it is there and verifies, else compiled and stored.
@@ -244,7 +296,7 @@ impl Artifacts {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(LoadError::Untrusted(error.to_string())),
         };
-        let verified = self.verify(file).map_err(LoadError::Untrusted)?;
+        let verified = self.verify_once(&path, file).map_err(LoadError::Untrusted)?;
         self.map(engine, verified, path, digest).map(Some)
     }
 
@@ -274,7 +326,27 @@ impl Artifacts {
     }
 
     /// Checks the seal of an open artifact and reads its notes.
-    fn verify(&self, mut file: File) -> Result<Verified, String> {
+    fn verify(&self, file: File) -> Result<Verified, String> {
+        self.read(file, false)
+    }
+
+    /// The same, without the seal where it was checked before and the file is as it was.
+    fn verify_once(&self, path: &Path, file: File) -> Result<Verified, String> {
+        let stamp = Stamp::of(&file.metadata().map_err(|error| error.to_string())?);
+        let sealed = || self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sealed().get(path) == Some(&stamp);
+        let verified = self.read(file, known)?;
+        if !known {
+            let mut sealed = sealed();
+            if sealed.len() >= SEALED_MAX {
+                sealed.clear();
+            }
+            sealed.insert(path.to_owned(), stamp);
+        }
+        Ok(verified)
+    }
+
+    fn read(&self, mut file: File, known: bool) -> Result<Verified, String> {
         let io = |error: io::Error| error.to_string();
         let bytes = file.metadata().map_err(io)?.len();
         if !(TRAILER_BYTES..=ARTIFACT_BYTES_MAX).contains(&bytes) {
@@ -291,7 +363,7 @@ impl Artifacts {
         }
         let sealed = blake3::Hash::from_slice(seal).map_err(|error| error.to_string())?;
         // `blake3::Hash` compares in constant time.
-        if self.seal(&mut file, bytes - (TRAILER_BYTES - 8)).map_err(io)? != sealed {
+        if !known && self.seal(&mut file, bytes - (TRAILER_BYTES - 8)).map_err(io)? != sealed {
             return Err("its seal is not this node's: it was changed, or another node made it".into());
         }
         let mut number = [0; 8];

@@ -29,6 +29,7 @@ pub(crate) struct Subscriber {
     /// Its part of the composition, or the service.
     component: String,
     topics: BTreeSet<String>,
+    tenant: String,
     store: Arc<dyn Messages>,
 }
 
@@ -130,7 +131,8 @@ impl Subscriber {
         // Without a store nothing can have been published either.
         let (Some(topics), Some(store)) = (topics, backends.stores.messages.clone()) else { return Ok(None) };
         let component = own.unwrap_or(service).to_owned();
-        Ok(Some(Self { handler, principal, component, topics, store }))
+        let tenant = backends.tenant.as_deref().unwrap_or(TENANT).to_owned();
+        Ok(Some(Self { handler, principal, component, topics, tenant, store }))
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -140,7 +142,7 @@ impl Subscriber {
     /// Where its messages come from.
     pub(crate) fn post(&self, service: &str) -> Post {
         let subscription =
-            Subscription { tenant: TENANT.into(), app: service.into(), topics: self.topics.clone() };
+            Subscription { tenant: self.tenant.clone(), app: service.into(), topics: self.topics.clone() };
         Post { store: Arc::clone(&self.store), subscription, component: self.component.clone() }
     }
 

@@ -225,6 +225,35 @@ impl Service {
         self.subscriber.as_ref().map(|subscriber| subscriber.post(&self.name))
     }
 
+    /// Instantiates the component in a fresh sandbox under the limits of a request, and throws it away: whether it starts.
+    ///
+    /// The caller must be inside a tokio runtime.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn try_out(self: &Arc<Self>, id: Arc<str>) -> Result<(), Failure> {
+        let meter = Meter::new(self.limits.cpu, self.guard);
+        let mut ending = Ending {
+            service: Arc::clone(self),
+            meter: Arc::clone(&meter),
+            recorder: None::<fn(Record)>,
+            watch: Arc::default(),
+            boundary: None,
+            function: None,
+            stack: Vec::new(),
+        };
+        let store_meter = Arc::clone(&meter);
+        let run = async {
+            match &self.entry {
+                // Messages come to it as they come: there is no other way in.
+                Entry::Nothing => Ok(()),
+                _ => self.sandbox(store_meter, id).await.map(drop),
+            }
+        };
+        let ended = Metered::new(run, meter, self.limits.wall).await;
+        ending.judge(ended)
+    }
+
     /// Gives the component one message, in a fresh sandbox under the limits of a request, and waits until it has
     /// handled it. `id` stands for it in the log.
     ///

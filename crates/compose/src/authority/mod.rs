@@ -7,8 +7,8 @@ mod wire;
 use std::fmt::Write as _;
 
 use tenon_model::{
-    Access, Authority, Capability, Diagnostic, Diagnostics, Grants, HostPattern, HttpScheme, OutsideLimits,
-    SocketDirection, SocketProtocol, Standing, StoreName, format_bytes, format_time, standing,
+    Access, Authorities, Authority, Capability, Diagnostic, Diagnostics, Grants, HostPattern, HttpScheme,
+    OutsideLimits, SocketDirection, SocketProtocol, Standing, StoreName, format_bytes, format_time, standing,
 };
 use tenon_wit::{Contract, inspect, require_component, same_track};
 
@@ -116,34 +116,48 @@ pub fn of_manifest(manifest: &Manifest, inputs: &[Input<'_>]) -> Result<Report, 
 /// # Errors
 /// When it cannot be read.
 pub fn of_component(name: &str, file: &str, bytes: &[u8]) -> Result<Report, Diagnostic> {
+    of_granted(name, file, bytes, &Authorities::default())
+}
+
+/// What a component may touch that was composed, or not, and runs with these authorities.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn of_granted(
+    name: &str,
+    file: &str,
+    bytes: &[u8],
+    authorities: &Authorities,
+) -> Result<Report, Diagnostic> {
     require_component(file, bytes)?;
     let contract = Contract::of(file, bytes)?;
     let nothing = Authority::default();
-    let import = |name: &str| {
+    let import = |name: &str, authority: &Authority| {
         let item = contract.imports().find(|item| same_track(item.name(), name));
         let is_data_only = item.is_none_or(|item| item.is_data_only());
-        Import { name: name.to_owned(), basis: Basis::of(name, &nothing.grants, is_data_only) }
+        Import { name: name.to_owned(), basis: Basis::of(name, &authority.grants, is_data_only) }
     };
     let inspection = inspect(file, bytes)?;
     let mut parts: Vec<PartReport> = Vec::new();
     for part in inspection.composition.iter().flat_map(|composition| &composition.components) {
         let nested = inspection.component.components.iter().find(|it| it.name.as_deref() == Some(&part.name));
         let imports = nested.map(|nested| nested.imports.as_slice()).unwrap_or_default();
+        let authority = authorities.parts.get(&part.name).unwrap_or(&nothing);
         parts.push(PartReport {
             name: part.name.clone(),
             imports: imports
                 .iter()
                 .filter(|name| !part.imports.contains_key(*name))
-                .map(|name| import(name))
+                .map(|name| import(name, authority))
                 .collect(),
-            authority: nothing.clone(),
+            authority: authority.clone(),
         });
     }
     if parts.is_empty() {
         parts.push(PartReport {
             name: name.to_owned(),
-            imports: contract.imports().map(|item| import(item.name())).collect(),
-            authority: nothing,
+            imports: contract.imports().map(|item| import(item.name(), &authorities.whole)).collect(),
+            authority: authorities.whole.clone(),
         });
     }
     Ok(Report { file: file.to_owned(), parts })

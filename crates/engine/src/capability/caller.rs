@@ -177,6 +177,12 @@ impl Caller {
         &self.principals.service
     }
 
+    /// Whose it is, on a node of several tenants; nothing elsewhere, where a log is one app's.
+    pub(crate) fn tenant_and_app(&self) -> (Option<&str>, Option<&str>) {
+        let tenant = self.backends().tenant.as_deref();
+        (tenant, tenant.map(|_| self.service()))
+    }
+
     /// What people call it: the part's name, or the service's.
     pub(crate) fn name(&self) -> &str {
         self.principal().part.as_deref().unwrap_or(&self.principals.service)
@@ -239,7 +245,8 @@ impl Caller {
         if self.take_log_bytes(asked.len() + grant.len()) == asked.len() + grant.len() {
             let component = self.name();
             let request_id = &*self.request();
-            tracing::warn!(target: "tenon::grant", component, request_id, capability, asked, grant, "not granted");
+            let (tenant, app) = self.tenant_and_app();
+            tracing::warn!(target: "tenon::grant", tenant, app, component, request_id, capability, asked, grant, "not granted");
         }
     }
 
@@ -248,7 +255,8 @@ impl Caller {
         if self.take_log_bytes(server.len() + cause.len()) == server.len() + cause.len() {
             let component = self.name();
             let request_id = &*self.request();
-            tracing::warn!(target: "tenon::http", component, request_id, server, cause, mend, "a server's certificate is not believed");
+            let (tenant, app) = self.tenant_and_app();
+            tracing::warn!(target: "tenon::http", tenant, app, component, request_id, server, cause, mend, "a server's certificate is not believed");
         }
     }
 
@@ -256,8 +264,11 @@ impl Caller {
     fn say_dropped(&self, log: &mut LogWindow) {
         let dropped = std::mem::take(&mut log.dropped_bytes);
         if dropped > 0 {
+            let (tenant, app) = self.tenant_and_app();
             tracing::warn!(
                 target: "tenon::guest",
+                tenant,
+                app,
                 component = self.name(),
                 request_id = &*self.request(),
                 limit = self.authority().outside.log_bytes,
@@ -272,7 +283,8 @@ impl Caller {
         if self.take_log_bytes(limit.len()) == limit.len() {
             let component = self.name();
             let request_id = &*self.request();
-            tracing::warn!(target: "tenon::limit", component, request_id, limit, value, "the component ran into its limit");
+            let (tenant, app) = self.tenant_and_app();
+            tracing::warn!(target: "tenon::limit", tenant, app, component, request_id, limit, value, "the component ran into its limit");
         }
         false
     }

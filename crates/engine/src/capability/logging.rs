@@ -33,6 +33,7 @@ impl logging::Host for Called<'_> {
         }
         let component = self.caller.name();
         let request_id = &*self.caller.request();
+        let (tenant, app) = self.caller.tenant_and_app();
         // Line by line, as standard output: a guest must not write lines that look like the node's own.
         for mut line in message[..cut].split(['\n', '\r']).filter(|line| !line.is_empty()) {
             while !line.is_empty() {
@@ -42,7 +43,7 @@ impl logging::Host for Called<'_> {
                 macro_rules! emit {
                     ($level:ident, $name:literal) => {
                         tracing::$level!(
-                            target: "tenon::guest", level = $name, context, component, request_id, "{piece}"
+                            target: "tenon::guest", tenant, app, level = $name, context, component, request_id, "{piece}"
                         )
                     };
                 }

@@ -44,6 +44,9 @@ pub struct Backends {
     pub stores: stores::Stores,
     /// What the embedding program implements itself.
     pub functions: HostFunctions,
+    /// Whose the service is, on a node of several tenants: what it keeps is kept apart from what an app of another tenant
+    /// keeps under the same name.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// What sending a request ends in: the response, and the connection's work that is left.

@@ -67,7 +67,8 @@ impl Lines {
         let component = self.caller.name();
         let request_id = &*self.caller.request();
         crate::crash::remember(self.stream, line.trim_end());
-        tracing::info!(target: "tenon::guest", stream = self.stream, component, request_id, "{}", line.trim_end());
+        let (tenant, app) = self.caller.tenant_and_app();
+        tracing::info!(target: "tenon::guest", tenant, app, stream = self.stream, component, request_id, "{}", line.trim_end());
         self.partial.clear();
     }
 }

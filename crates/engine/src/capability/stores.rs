@@ -49,12 +49,13 @@ impl Caller {
     /// What the service calls `name`. All parts of a composition mean the same with it; who may touch it, their
     /// grants say.
     pub(super) fn collection(&self, name: &str) -> Result<Collection, StoreError> {
-        Collection::new(TENANT, self.service(), name)
+        let (tenant, app) = self.owner();
+        Collection::new(tenant, app, name)
     }
 
     /// Whose collections it uses: the tenant, and the app.
     pub(super) fn owner(&self) -> (&str, &str) {
-        (TENANT, self.service())
+        (self.backends().tenant.as_deref().unwrap_or(TENANT), self.service())
     }
 }
 

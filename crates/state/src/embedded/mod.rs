@@ -3,7 +3,7 @@
 mod blobs;
 mod keyvalue;
 mod messages;
-mod open;
+pub(crate) mod open;
 mod reader;
 mod usage;
 mod writer;
@@ -43,7 +43,13 @@ struct Shared {
 }
 
 /// The open database. Closing one whose file is damaged can panic inside it; that must not end whoever closes it.
-struct Opened(Option<Database>);
+pub(crate) struct Opened(Option<Database>);
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opened")
+    }
+}
 
 impl Deref for Opened {
     type Target = Database;
@@ -63,8 +69,8 @@ impl Drop for Opened {
 }
 
 impl Embedded {
-    fn new(database: Database, objects: PathBuf, quota: Quota) -> std::io::Result<Self> {
-        let database = Arc::new(Opened(Some(database)));
+    fn new(database: Opened, objects: PathBuf, quota: Quota) -> std::io::Result<Self> {
+        let database = Arc::new(database);
         let reader = Reader::new(Arc::clone(&database));
         let writer = Writer::start(database)?;
         Ok(Self {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError};
 use tenon_model::{Diagnostic, Location};
 
-use super::{Embedded, Quota, blobs, keyvalue, messages, usage};
+use super::{Embedded, Opened, Quota, blobs, keyvalue, messages, usage};
 
 /// The database.
 const FILE: &str = "state.redb";
@@ -44,21 +44,10 @@ impl Embedded {
         let objects = folder.join(OBJECTS);
         let system = |error: io::Error| unreadable(folder, &error.to_string());
         fs::create_dir_all(&objects).map_err(system)?;
-        // A panic inside the database is one more way of saying that the file is damaged.
-        let opened = catch_unwind(AssertUnwindSafe(|| database(&file)))
-            .unwrap_or_else(|panic| Err(Refusal::Damaged(text_of(panic.as_ref()))));
-        let (database, kept) = opened.map_err(|refusal| match refusal {
-            Refusal::InUse => Diagnostic::new("store-in-use", "the store is open in another process")
-                .at(Location::file(file.display().to_string()))
-                .mend("stop the other `tenon serve`, or give each its own `--data`"),
-            Refusal::Version(cause) => {
-                Diagnostic::new("store-version", "another version of Tenon wrote this store")
-                    .at(Location::file(file.display().to_string()))
-                    .note("the database says", cause)
-                    .mend("start the version that wrote it, or choose another `--data`")
-            }
-            Refusal::System(cause) => unreadable(&file, &cause),
-            Refusal::Damaged(cause) => damaged(&file, &cause),
+        let mut kept = HashSet::new();
+        let database = opened(&file, |database| {
+            kept = tables(database)?;
+            Ok(None)
         })?;
         sweep(&objects, &kept).map_err(system)?;
         for aside in set_aside(&file) {
@@ -71,7 +60,42 @@ impl Embedded {
     }
 }
 
-fn unreadable(place: &Path, cause: &str) -> Diagnostic {
+/// Opens the database `file`, and makes its tables: `tables` says so if another version made those that are there. A
+/// damaged file is set aside.
+///
+/// # Errors
+/// A diagnostic.
+pub(crate) fn opened(
+    file: &Path,
+    tables: impl FnOnce(&Database) -> Result<Option<String>, redb::Error>,
+) -> Result<Opened, Diagnostic> {
+    // A panic inside the database is one more way of saying that the file is damaged.
+    let opened = catch_unwind(AssertUnwindSafe(|| database(file, tables)))
+        .unwrap_or_else(|panic| Err(Refusal::Damaged(text_of(panic.as_ref()))));
+    opened.map_err(|refusal| match refusal {
+        Refusal::InUse => Diagnostic::new("store-in-use", "the store is open in another process")
+            .at(Location::file(file.display().to_string()))
+            .mend("stop the other process, or give each its own `--data`"),
+        Refusal::Version(cause) => {
+            Diagnostic::new("store-version", "another version of Tenon wrote this store")
+                .at(Location::file(file.display().to_string()))
+                .note("the database says", cause)
+                .mend("start the version that wrote it, or choose another `--data`")
+        }
+        Refusal::System(cause) => unreadable(file, &cause),
+        Refusal::Damaged(cause) => damaged(file, &cause),
+    })
+}
+
+/// The file can be read as a database, and what is in it cannot be read.
+pub(crate) fn unsound(file: &Path, cause: &str) -> Diagnostic {
+    Diagnostic::new("store-damaged", "what the store's file says cannot be read")
+        .at(Location::file(file.display().to_string()))
+        .note("cause", cause.to_owned())
+        .mend(format!("put a backup in its place:\n    cp BACKUP {}", file.display()))
+}
+
+pub(crate) fn unreadable(place: &Path, cause: &str) -> Diagnostic {
     Diagnostic::new("store-unreadable", "the store cannot be opened")
         .at(Location::file(place.display().to_string()))
         .note("cause", cause.to_owned())
@@ -106,13 +130,15 @@ fn set_aside(file: &Path) -> impl Iterator<Item = PathBuf> {
     (1..=SET_ASIDE_MAX).map(|number| aside_name(file, number)).take_while(|aside| aside.exists())
 }
 
-fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave up").to_owned()
 }
 
-/// Opens the file and makes the tables; gives back the identities of all objects too.
-fn database(file: &Path) -> Result<(Database, HashSet<u128>), Refusal> {
+fn database(
+    file: &Path,
+    tables: impl FnOnce(&Database) -> Result<Option<String>, redb::Error>,
+) -> Result<Opened, Refusal> {
     let database = Builder::new().set_cache_size(CACHE_BYTES).create(file).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
         DatabaseError::UpgradeRequired(_) => Refusal::Version(error.to_string()),
@@ -121,16 +147,21 @@ fn database(file: &Path) -> Result<(Database, HashSet<u128>), Refusal> {
         }
         error => Refusal::Damaged(error.to_string()),
     })?;
-    let made = tables(&database).map_err(|error| match error {
+    let database = Opened(Some(database));
+    let other_version = tables(&database).map_err(|error| match error {
         redb::Error::TableTypeMismatch { .. } | redb::Error::TypeDefinitionChanged { .. } => {
             Refusal::Version(error.to_string())
         }
         redb::Error::Io(error) => Refusal::System(error.to_string()),
         error => Refusal::Damaged(error.to_string()),
     })?;
-    Ok((database, made))
+    match other_version {
+        Some(cause) => Err(Refusal::Version(cause)),
+        None => Ok(database),
+    }
 }
 
+/// Makes the tables; gives back the identities of all objects.
 fn tables(database: &Database) -> Result<HashSet<u128>, redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(keyvalue::VALUES)?;

@@ -1,0 +1,438 @@
+//! What each endpoint does. Nothing here asks who may do it: that was decided.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use tenon_edge::Outcome;
+use tenon_model::{AppId, RevisionNumber, TenantId};
+use tenon_state::desired::{AppRecord, ChangeError, Phase, RevisionRecord, TenantRecord, TokenRecord};
+
+use super::authorize::Permitted;
+use super::endpoints::Action;
+use super::server::Reply;
+use super::{logs, openapi, upload};
+use crate::capacity::{self, open_files, resident_bytes};
+use crate::journey::{self, Deployer, end_rollout};
+use crate::node::{Inner, put_tenant_of};
+use crate::policy;
+use crate::refused::{Answer, Refused, missing};
+use crate::telemetry::{self, Outlets};
+use crate::tokens::{Fresh, verb, verb_text};
+use crate::wire::{self, NOTE_BYTES_MAX};
+
+/// Lines of a log that are shown where nobody says how many.
+const LINES: usize = 100;
+/// The longest that a rotated secret stays valid: a week.
+const GRACE_S_MAX: u64 = 7 * 24 * 3_600;
+/// A token is not made for longer: a hundred years.
+const LIFETIME_S_MAX: u64 = 100 * 365 * 24 * 3_600;
+
+pub(super) fn handle(
+    node: &Inner,
+    outlets: &Outlets,
+    permitted: &Permitted,
+    query: &str,
+    body: &Bytes,
+) -> Answer<Reply> {
+    let action = permitted.endpoint().action;
+    if node.draining.load(Relaxed) && permitted.endpoint().method != http::Method::GET {
+        return Err(Refused::new("node-draining", "the node is about to end", "ask again when it is back"));
+    }
+    match action {
+        Action::OpenApi => Ok(Reply::json(&openapi::document())),
+        Action::Live => Ok(Reply::whole("text/plain", "live\n".into())),
+        Action::Status => Ok(Reply::json(&status(node, permitted))),
+        Action::Metrics => {
+            let text = telemetry::render(node, outlets);
+            Ok(Reply::whole("text/plain; version=0.0.4; charset=utf-8", text.into()))
+        }
+        Action::Top => Ok(Reply::json(&top(node, permitted))),
+        Action::Capacity => capacity(node, permitted, query),
+        Action::ListTenants => {
+            let tenants = node.desired.tenants();
+            let seen = tenants.iter().filter(|tenant| permitted.may_see(&tenant.id));
+            Ok(Reply::json(&wire::Tenants { tenants: seen.map(|it| tenant(node, it)).collect() }))
+        }
+        Action::GetTenant => {
+            let record = node.desired.tenant(&permitted.path_tenant()?).ok_or_else(|| missing("tenant"))?;
+            Ok(Reply::json(&tenant(node, &record)))
+        }
+        Action::PutTenant => put_tenant(node, permitted, &read(body)?),
+        Action::DeleteTenant => {
+            node.noted(node.desired.delete_tenant(node.by(permitted.who()), &permitted.path_tenant()?))?;
+            node.reconcile();
+            Ok(Reply::empty(http::StatusCode::NO_CONTENT))
+        }
+        Action::PostToken => post_token(node, permitted, &read(body)?),
+        Action::ListTokens => {
+            let tokens = node.desired.tokens();
+            let seen = tokens.iter().filter(|token| owns(permitted, token));
+            Ok(Reply::json(&wire::Tokens { tokens: seen.map(|it| token(it)).collect() }))
+        }
+        Action::DeleteToken => {
+            let record = own_token(node, permitted)?;
+            node.noted(node.desired.delete_token(node.by(permitted.who()), &record.id))?;
+            Ok(Reply::empty(http::StatusCode::NO_CONTENT))
+        }
+        Action::RotateToken => rotate_token(node, permitted, &read_or_default(body)?),
+        Action::HeadBlob => upload::head(node, permitted),
+        // They stream, and never get here.
+        Action::PatchBlob | Action::PutBlob => Err(missing("blob")),
+        Action::ListAllApps => {
+            let (_, apps) = node.desired.apps();
+            let seen = apps.iter().filter(|app| permitted.may_see(&app.id.tenant));
+            Ok(Reply::json(&wire::Apps { apps: seen.map(|app| node.told(app)).collect() }))
+        }
+        Action::ListApps => {
+            let id = permitted.path_tenant()?;
+            node.desired.tenant(&id).ok_or_else(|| missing("tenant"))?;
+            let apps = node.desired.apps_of(&id);
+            Ok(Reply::json(&wire::Apps { apps: apps.iter().map(|app| node.told(app)).collect() }))
+        }
+        Action::GetApp => Ok(Reply::json(&node.told(&*app(node, permitted)?))),
+        Action::Deploy => {
+            let by = Deployer { who: permitted.who(), tenant: permitted.tenant() };
+            Ok(Reply::json(&journey::deploy(node, &by, &permitted.path_app()?, &read(body)?)?))
+        }
+        Action::DeleteApp => {
+            let id = permitted.path_app()?;
+            let _line = node.line(&id);
+            node.noted(node.desired.delete_app(node.by(permitted.who()), &id))?;
+            node.reconcile();
+            Ok(Reply::empty(http::StatusCode::NO_CONTENT))
+        }
+        Action::ListRevisions => {
+            let app = app(node, permitted)?;
+            let revisions = node.desired.revisions(&app.id)?;
+            Ok(Reply::json(&wire::Revisions {
+                revisions: revisions.iter().map(|it| revision(&app, it)).collect(),
+            }))
+        }
+        Action::GetRollout => {
+            let rollout = node.told_rollout(&*app(node, permitted)?);
+            Ok(Reply::json(&wire::RolloutAnswer { rollout }))
+        }
+        Action::Revert => {
+            let revert = read_or_default(body)?;
+            Ok(Reply::json(&journey::revert(node, permitted.who(), &permitted.path_app()?, &revert)?))
+        }
+        Action::Promote => change(node, permitted, &read_or_default(body)?, "promote", |app, _| {
+            end_rollout(app, Phase::Promoted, None)
+        }),
+        Action::Pause => {
+            change(node, permitted, &read_or_default(body)?, "pause", |app, change| pause(app, change, true))
+        }
+        Action::Resume => change(node, permitted, &read_or_default(body)?, "resume", |app, change| {
+            pause(app, change, false)
+        }),
+        Action::Logs => {
+            let last = said(query, "last").and_then(|last| last.parse().ok()).unwrap_or(LINES);
+            logs::lines(node, permitted, said(query, "follow").is_some_and(|it| it == "true"), last)
+        }
+        Action::Audit => audit(node, permitted, query),
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &Bytes) -> Answer<T> {
+    serde_json::from_slice(body).map_err(|error| {
+        let said = format!("the request's body cannot be read: {error}");
+        Refused::new("admin-request", said, "see `GET /v1/openapi.json` for its form")
+    })
+}
+
+fn read_or_default<T: DeserializeOwned + Default>(body: &Bytes) -> Answer<T> {
+    if body.is_empty() { Ok(T::default()) } else { read(body) }
+}
+
+/// What a query says about a name. No value that is asked for has to be escaped.
+fn said<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(it, _)| *it == name)
+        .map(|(_, value)| value)
+}
+
+fn number(query: &str, name: &str) -> Answer<Option<u64>> {
+    let wrong = |_| Refused::new("admin-request", format!("`{name}` is no number"), "write digits");
+    said(query, name).map(|value| value.parse().map_err(wrong)).transpose()
+}
+
+fn app(node: &Inner, permitted: &Permitted) -> Answer<std::sync::Arc<AppRecord>> {
+    node.desired.app(&permitted.path_app()?).ok_or_else(|| missing("app"))
+}
+
+fn change(
+    node: &Inner,
+    permitted: &Permitted,
+    change: &wire::Change,
+    what: &'static str,
+    apply: impl FnOnce(&mut AppRecord, &wire::Change) -> Result<(), ChangeError>,
+) -> Answer<Reply> {
+    note(&change.note)?;
+    let id = permitted.path_app()?;
+    let by = node.by(permitted.who());
+    let done = node.desired.point(by, &id, change.generation, what, &change.note, |app| apply(app, change));
+    let app = node.noted(done)?;
+    node.reconcile();
+    Ok(Reply::json(&node.told(&app)))
+}
+
+fn pause(app: &mut AppRecord, change: &wire::Change, paused: bool) -> Result<(), ChangeError> {
+    if !change.rollout {
+        app.paused = paused;
+        return Ok(());
+    }
+    let Some(rollout) = app.rollout.as_mut().filter(|rollout| rollout.is_open()) else {
+        return Err(ChangeError::Refused("no rollout runs"));
+    };
+    rollout.phase = if paused { Phase::Paused } else { Phase::Running };
+    Ok(())
+}
+
+fn note(text: &str) -> Answer<()> {
+    match text.len() {
+        0..=NOTE_BYTES_MAX => Ok(()),
+        _ => Err(Refused::new("admin-request", "the note is longer than 1 KiB", "say it in fewer words")),
+    }
+}
+
+fn revision(app: &AppRecord, record: &RevisionRecord) -> wire::Revision {
+    let is_candidate = app.open_rollout().is_some_and(|rollout| rollout.candidate == record.number);
+    let state = match record.number == app.stable {
+        true => "stable",
+        false if is_candidate => "candidate",
+        false => "kept",
+    };
+    let number = |number: RevisionNumber| number.to_string();
+    wire::Revision {
+        revision: number(record.number),
+        parent: record.parent.map(number),
+        reverts_to: record.reverts_to.map(number),
+        component: record.component.to_string(),
+        terms: tenon_model::Digest::of(record.terms.as_bytes()).to_string(),
+        created: record.created,
+        by: record.by.clone(),
+        note: record.note.clone(),
+        state: state.to_owned(),
+    }
+}
+
+fn tenant(node: &Inner, record: &TenantRecord) -> wire::Tenant {
+    let wire::PutTenant { quota, allow } = put_tenant_of(record);
+    let apps = node.desired.apps_of(&record.id).len();
+    let running = node.live().tenants.get(&record.id).map_or(0, |tenant| tenant.usage().running);
+    wire::Tenant {
+        tenant: record.id.to_string(),
+        quota,
+        allow,
+        created: record.created,
+        apps: u32::try_from(apps).unwrap_or(u32::MAX),
+        running,
+    }
+}
+
+fn put_tenant(node: &Inner, permitted: &Permitted, put: &wire::PutTenant) -> Answer<Reply> {
+    let id = permitted.path_tenant()?;
+    policy::read(&put.allow)?;
+    if put.quota.concurrency == 0 {
+        return Err(Refused::new(
+            "admin-request",
+            "a tenant that runs nothing is none",
+            "set `concurrency` to 1 or more",
+        ));
+    }
+    let document = serde_json::to_string(put)
+        .map_err(|error| Refused::new("admin-request", error.to_string(), "send it again"))?;
+    let by = node.by(permitted.who());
+    let record = node.noted(node.desired.put_tenant(by, &id, &document, put.quota.apps))?;
+    node.reconcile();
+    Ok(Reply::json(&tenant(node, &record)))
+}
+
+fn owns(permitted: &Permitted, token: &TokenRecord) -> bool {
+    permitted.tenant().is_none() || permitted.tenant() == token.tenant.as_ref()
+}
+
+fn own_token(node: &Inner, permitted: &Permitted) -> Answer<std::sync::Arc<TokenRecord>> {
+    let record = node.desired.token(permitted.said("token")).filter(|token| owns(permitted, token));
+    record.ok_or_else(|| missing("token"))
+}
+
+fn token(record: &TokenRecord) -> wire::Token {
+    wire::Token {
+        token: record.id.clone(),
+        tenant: record.tenant.as_ref().map(ToString::to_string),
+        verb: verb(&record.verb).unwrap_or(wire::Verb::Read),
+        created: record.created,
+        expires: record.expires,
+        note: record.note.clone(),
+    }
+}
+
+fn fresh(id: Option<&str>) -> Answer<Fresh> {
+    Fresh::new(id).map_err(|error| Refused::new("internal", error.to_string(), "try again"))
+}
+
+fn post_token(node: &Inner, permitted: &Permitted, post: &wire::PostToken) -> Answer<Reply> {
+    note(&post.note)?;
+    let tenant: Option<TenantId> = match &post.tenant {
+        Some(name) => Some(name.parse().map_err(|error| {
+            Refused::new("admin-name", format!("`tenant`: {error}"), "name a tenant that is there")
+        })?),
+        None => None,
+    };
+    // Nobody gives away more than they have.
+    if permitted.tenant().is_some() && permitted.tenant() != tenant.as_ref() {
+        let mend = "name your own tenant in `tenant`";
+        return Err(Refused::new(
+            "admin-forbidden",
+            "a token of one tenant makes tokens of that tenant only",
+            mend,
+        ));
+    }
+    if post.verb > permitted.verb() {
+        return Err(Refused::new(
+            "admin-forbidden",
+            "a token cannot make one that allows more",
+            "ask for less",
+        ));
+    }
+    if post.lifetime_s.is_some_and(|lifetime| !(1..=LIFETIME_S_MAX).contains(&lifetime)) {
+        return Err(Refused::new(
+            "admin-request",
+            "a token is valid for 1 s to 100 years",
+            "change `lifetime_s`",
+        ));
+    }
+    let Fresh { id, secret, hash } = fresh(None)?;
+    let created = node.now();
+    let record = TokenRecord {
+        id,
+        tenant,
+        verb: verb_text(post.verb).into(),
+        hash,
+        before: None,
+        created,
+        expires: post.lifetime_s.map(|lifetime| created.saturating_add(lifetime)),
+        note: post.note.clone(),
+    };
+    let record = node.noted(node.desired.put_token(node.by(permitted.who()), "create-token", record))?;
+    Ok(Reply::json(&wire::NewToken { token: token(&record), secret }))
+}
+
+fn rotate_token(node: &Inner, permitted: &Permitted, rotate: &wire::RotateToken) -> Answer<Reply> {
+    let before = own_token(node, permitted)?;
+    let Fresh { secret, hash, .. } = fresh(Some(&before.id))?;
+    let until = node.now().saturating_add(rotate.grace_s.min(GRACE_S_MAX));
+    let record =
+        TokenRecord { before: Some((before.hash.clone(), until)), hash, ..TokenRecord::clone(&before) };
+    let record = node.noted(node.desired.put_token(node.by(permitted.who()), "rotate-token", record))?;
+    Ok(Reply::json(&wire::NewToken { token: token(&record), secret }))
+}
+
+fn audit(node: &Inner, permitted: &Permitted, query: &str) -> Answer<Reply> {
+    let after = number(query, "after")?.unwrap_or(0);
+    let limit = number(query, "limit")?.unwrap_or(100);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let entries = node.desired.audit(after, limit, permitted.tenant())?;
+    let entries = entries
+        .into_iter()
+        .map(|it| wire::AuditEntry {
+            sequence: it.sequence,
+            at: it.at,
+            who: it.who,
+            what: it.what,
+            target: it.target,
+            detail: it.detail,
+            hash: it.hash,
+        })
+        .collect();
+    Ok(Reply::json(&wire::Audit { entries, intact: node.desired.is_audit_intact() }))
+}
+
+fn capacity(node: &Inner, permitted: &Permitted, query: &str) -> Answer<Reply> {
+    let app = match (said(query, "tenant"), said(query, "app")) {
+        (Some(tenant), Some(app)) => {
+            let wrong =
+                |_| Refused::new("admin-name", "that is not the name of an app", "name one that is there");
+            let id = AppId { tenant: tenant.parse().map_err(wrong)?, app: app.parse().map_err(wrong)? };
+            if !permitted.may_see(&id.tenant) {
+                return Err(missing("app"));
+            }
+            Some(id)
+        }
+        _ => None,
+    };
+    let question = capacity::Question {
+        app,
+        memory_bytes: number(query, "memory_bytes")?,
+        concurrency: number(query, "concurrency")?,
+        artifact_bytes: number(query, "artifact_bytes")?,
+    };
+    Ok(Reply::json(&capacity::capacity(node, &question)?))
+}
+
+fn status(node: &Inner, permitted: &Permitted) -> wire::Status {
+    let (generation, apps) = node.desired.apps();
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let apps = apps.iter().filter(|app| permitted.may_see(&app.id.tenant)).count();
+    let tenants = node.desired.tenants().iter().filter(|tenant| permitted.may_see(&tenant.id)).count();
+    wire::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: if node.draining.load(Relaxed) { "draining" } else { "serving" }.to_owned(),
+        uptime_s: node.began.elapsed().as_secs(),
+        listen: node.addresses.get().cloned().unwrap_or_default(),
+        generation,
+        published: node.published.load(Relaxed),
+        tenants: count(tenants),
+        apps: count(apps),
+        loaded: count(node.live().loaded().0),
+        running: node.site.running(),
+        pool_instances: node.shares.instances(),
+        resident_bytes: resident_bytes(),
+        open_files: open_files(),
+        wrong: node.wrong(),
+    }
+}
+
+fn top(node: &Inner, permitted: &Permitted) -> wire::Top {
+    let live = node.live();
+    let mut rows = Vec::new();
+    for (app, revision) in live.revisions().filter(|(app, _)| permitted.may_see(&app.id().tenant)) {
+        let seen = revision.slot.counters().snapshot();
+        let outcomes: std::collections::BTreeMap<String, u64> = Outcome::ALL
+            .into_iter()
+            .filter(|outcome| seen.of(*outcome) > 0)
+            .map(|outcome| (outcome.name().to_owned(), seen.of(outcome)))
+            .collect();
+        if outcomes.is_empty() {
+            continue;
+        }
+        let judged = seen.seen();
+        rows.push(wire::TopRow {
+            tenant: app.id().tenant.to_string(),
+            app: app.id().app.to_string(),
+            revision: revision.slot.key().revision.to_string(),
+            requests: seen.requests(),
+            errors: judged.errors,
+            outcomes,
+            running: revision.slot.running(),
+            p50_us: seen.quantile_us(500),
+            p99_us: judged.p99_us,
+            cpu_us: seen.cpu_us,
+            memory_byte_seconds: seen.memory_kib_ms.saturating_mul(1_024) / 1_000,
+            bytes_in: seen.received_bytes,
+            bytes_out: seen.sent_bytes,
+            loaded: revision.slot.is_loaded(),
+        });
+    }
+    drop(live);
+    rows.sort_by(|left, right| {
+        let key = |row: &wire::TopRow| (row.tenant.clone(), row.app.clone(), row.revision.clone());
+        key(left).cmp(&key(right))
+    });
+    let at_us = u64::try_from(node.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    wire::Top { at_us, rows }
+}

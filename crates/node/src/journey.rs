@@ -1,0 +1,433 @@
+//! The life of a deploy.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use tenon_compose::authority::{self, Report};
+use tenon_engine::{Incoming, Pool, Received, Record, Service};
+use tenon_model::{AppId, Diagnostic, Digest, ROUTES_MAX, RevisionNumber, Route, TenantId};
+use tenon_state::desired::{AppRecord, NewRevision, Phase, RevisionRecord, Takeover};
+
+use crate::live::Content;
+use crate::node::{Inner, invalid_plan, read_plan};
+use crate::policy;
+use crate::refused::{Answer, Refused, missing};
+use crate::wire::{self, NOTE_BYTES_MAX, Probe, StepTaken};
+
+/// How much of the answer to a probe is read, in bytes.
+const PROBE_BYTES_MAX: usize = 1 << 20;
+
+/// Who deploys.
+pub(crate) struct Deployer<'a> {
+    /// The token's name.
+    pub(crate) who: &'a str,
+    /// Its tenant: what others uploaded is nothing that it can deploy.
+    pub(crate) tenant: Option<&'a TenantId>,
+}
+
+/// What each step took, for whoever waits.
+struct Steps {
+    began: Instant,
+    taken: Vec<StepTaken>,
+}
+
+impl Steps {
+    fn new() -> Self {
+        Self { began: Instant::now(), taken: Vec::new() }
+    }
+
+    fn done(&mut self, step: &str, detail: impl Into<String>) {
+        let took = std::mem::replace(&mut self.began, Instant::now()).elapsed();
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.taken.push(StepTaken { step: step.to_owned(), took_us, detail: detail.into() });
+    }
+}
+
+/// What somebody wants, read.
+struct Wanted {
+    id: AppId,
+    content: Content,
+    terms: String,
+    routes: Option<Vec<Route>>,
+    plan: Option<String>,
+}
+
+/// Verified → is it there already? → authority → compiled → probed → committed → published. Until it is committed, nothing
+/// of it is served; when it fails, the old revision serves on.
+pub(crate) fn deploy(
+    node: &Inner,
+    by: &Deployer<'_>,
+    id: &AppId,
+    deploy: &wire::Deploy,
+) -> Answer<wire::Deployed> {
+    let mut steps = Steps::new();
+    let wanted = read(node, id, deploy)?;
+    let _line = node.line(id);
+    let before = node.desired.app(id);
+    let bytes = uploaded(node, by, &wanted.content.component)?;
+    steps.done("verify", format!("{} bytes", bytes.len()));
+    let (report, grew) = authority_of(node, &wanted, &bytes, before.as_deref())?;
+    if let Some(app) = before.as_deref().filter(|_| !deploy.force)
+        && let Some(revision) = same(node, app, &wanted, deploy)?
+    {
+        steps.done("authority", "nothing changed");
+        return Ok(deployed(node, app, revision, false, steps, &report, Vec::new()));
+    }
+    policy::permit(&id.tenant, &node.allowed(&id.tenant)?, &wanted.content.terms.authorities)?;
+    steps.done(
+        "authority",
+        match grew.len() {
+            0 => "asks for no more than before".to_owned(),
+            more => format!("asks for {more} more than before"),
+        },
+    );
+    steps.done("compile", node.compile(id, &wanted.content.component)?);
+    let (service, size) = node.service(id, &wanted.content)?;
+    steps.done("probe", probe(node, &service, wanted.content.terms.probe.as_ref())?);
+    let new = NewRevision {
+        component: wanted.content.component,
+        terms: &wanted.terms,
+        reverts_to: None,
+        note: &deploy.note,
+    };
+    let takeover = wanted.plan.as_deref().map_or(Takeover::AtOnce, Takeover::ByPlan);
+    let routes = wanted.routes.as_deref();
+    let by = node.by(by.who);
+    let app = node.noted(node.desired.revise(by, id, deploy.generation, &new, routes, &takeover))?;
+    steps.done("commit", format!("{} is on the disk", app.last));
+    publish(node, &app, &service, size);
+    steps.done("publish", format!("generation {}", app.generation));
+    Ok(deployed(node, &app, app.last, true, steps, &report, grew))
+}
+
+/// Back to an earlier revision: a new one that is equal to it. While a rollout runs, and nothing else is said, the
+/// candidate goes, and the stable revision has everything again.
+pub(crate) fn revert(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert) -> Answer<wire::Deployed> {
+    let mut steps = Steps::new();
+    let _line = node.line(id);
+    let app = node.desired.app(id).ok_or_else(|| missing("app"))?;
+    let to = match &revert.to {
+        Some(to) => Some(to.parse::<RevisionNumber>().map_err(|_| missing("revision"))?),
+        None => None,
+    };
+    if let (None, Some(_)) = (to, app.open_rollout()) {
+        let why = if revert.note.is_empty() { "somebody sent it back" } else { &revert.note };
+        let app =
+            node.noted(node.desired.point(node.by(who), id, revert.generation, "revert", why, |app| {
+                end_rollout(app, Phase::Reverted, Some(why.to_owned()))
+            }))?;
+        steps.done("commit", "the rollout is over");
+        node.reconcile();
+        steps.done("publish", format!("generation {}", app.generation));
+        return Ok(deployed(node, &app, app.stable, true, steps, &nothing(), Vec::new()));
+    }
+    let stable = node.desired.revision(id, app.stable)?.ok_or_else(|| missing("revision"))?;
+    let to = to.or(stable.parent).ok_or_else(|| {
+        Refused::new(
+            "no-such-revision",
+            "there is no revision before the one that serves",
+            "deploy the one that is wanted",
+        )
+    })?;
+    let target = node.desired.revision(id, to)?.ok_or_else(|| missing("revision"))?;
+    let content = Content::read(target.component, &target.terms)?;
+    let (service, size) = node.service(id, &content)?;
+    steps.done("compile", "compiled before");
+    let note = if revert.note.is_empty() { format!("back to {to}") } else { revert.note.clone() };
+    let new =
+        NewRevision { component: target.component, terms: &target.terms, reverts_to: Some(to), note: &note };
+    let done = node.desired.revise(node.by(who), id, revert.generation, &new, None, &Takeover::AtOnce);
+    let app = node.noted(done)?;
+    steps.done("commit", format!("{} is {to} again", app.last));
+    publish(node, &app, &service, size);
+    steps.done("publish", format!("generation {}", app.generation));
+    Ok(deployed(node, &app, app.last, true, steps, &nothing(), Vec::new()))
+}
+
+/// Ends a rollout, if one has not ended.
+pub(crate) fn end_rollout(
+    app: &mut AppRecord,
+    phase: Phase,
+    why: Option<String>,
+) -> Result<(), tenon_state::desired::ChangeError> {
+    let Some(rollout) = app.rollout.as_mut().filter(|rollout| rollout.is_open()) else {
+        return Err(tenon_state::desired::ChangeError::Refused("no rollout runs"));
+    };
+    if phase == Phase::Promoted {
+        app.stable = rollout.candidate;
+    }
+    rollout.phase = phase;
+    rollout.why = why;
+    Ok(())
+}
+
+fn nothing() -> Report {
+    Report { file: String::new(), parts: Vec::new() }
+}
+
+/// Turns what was sent into what can be used.
+fn read(node: &Inner, id: &AppId, deploy: &wire::Deploy) -> Answer<Wanted> {
+    if deploy.note.len() > NOTE_BYTES_MAX {
+        return Err(Refused::new("admin-request", "the note is longer than 1 KiB", "say it in fewer words"));
+    }
+    let component: Digest = deploy.component.parse().map_err(|error| {
+        Refused::new("admin-request", format!("`component`: {error}"), "name the component by its digest")
+    })?;
+    let terms = serde_json::to_string(&deploy.terms)
+        .map_err(|error| Refused::new("admin-terms", error.to_string(), "mend the manifest"))?;
+    let content = Content::read(component, &terms)?;
+    let memory_max = node.bounds.pool_memory_bytes.min(Pool::MEMORY_BYTES_MAX);
+    let pool = node.engine.pool().pool;
+    let limits = &content.terms.limits;
+    if limits.memory_bytes > memory_max
+        || limits.stack_bytes > pool.stack_bytes
+        || limits.instances > pool.core_instances
+    {
+        return Err(Diagnostic::new(
+            "exceeds-limits",
+            "the app's limits are larger than a sandbox of this node",
+        )
+        .note(
+            "a sandbox has",
+            format!(
+                "memory {}, stack {}, {} core instances",
+                tenon_model::format_bytes(memory_max),
+                tenon_model::format_bytes(pool.stack_bytes),
+                pool.core_instances
+            ),
+        )
+        .mend("lower [limits] in the manifest; or have whoever runs the node raise `--pool-memory`")
+        .into());
+    }
+    let mut routes = Vec::new();
+    for text in &deploy.routes {
+        let route: Route = text.parse().map_err(|error: tenon_model::InvalidRoute| {
+            Refused::new("admin-route", error.to_string(), "write for example `shop.example/*`")
+        })?;
+        if !routes.contains(&route) {
+            routes.push(route);
+        }
+    }
+    if routes.len() > ROUTES_MAX {
+        return Err(Refused::new(
+            "admin-route",
+            format!("an app has at most {ROUTES_MAX} routes"),
+            "join some with `/*`",
+        ));
+    }
+    let plan = match &deploy.rollout {
+        None => None,
+        Some(rollout) => {
+            let plan = rollout.read().map_err(invalid_plan)?;
+            match plan.is_at_once() {
+                true => None,
+                false => {
+                    Some(serde_json::to_string(rollout).map_err(|error| invalid_plan(error.to_string()))?)
+                }
+            }
+        }
+    };
+    let routes = (!routes.is_empty()).then_some(routes);
+    Ok(Wanted { id: id.clone(), content, terms, routes, plan })
+}
+
+/// The component's bytes, if who deploys has uploaded them.
+fn uploaded(node: &Inner, by: &Deployer<'_>, component: &Digest) -> Answer<Vec<u8>> {
+    let bytes = match node.desired.may_use(by.tenant, component)? {
+        true => node.blobs.read(component)?,
+        false => None,
+    };
+    bytes.ok_or_else(|| tenon_state::desired::ChangeError::NotUploaded.into())
+}
+
+/// What the app may touch, and what of it the revision before could not.
+fn authority_of(
+    node: &Inner,
+    wanted: &Wanted,
+    bytes: &[u8],
+    before: Option<&AppRecord>,
+) -> Answer<(Report, Vec<String>)> {
+    let file = wanted.id.to_string();
+    let name = wanted.id.app.as_str();
+    let report = authority::of_granted(name, &file, bytes, &wanted.content.terms.authorities)?;
+    let Some(before) = before else { return Ok((report, Vec::new())) };
+    let stable = node.desired.revision(&wanted.id, before.stable)?.ok_or_else(|| missing("revision"))?;
+    let old = Content::read(stable.component, &stable.terms)?;
+    // Of a component whose bytes are gone, nothing is known: then everything is new.
+    let base = match node.blobs.read(&stable.component) {
+        Ok(Some(bytes)) => authority::of_granted(name, &file, &bytes, &old.terms.authorities)?,
+        _ => nothing(),
+    };
+    let line = |diagnostic: &Diagnostic| {
+        let now = diagnostic.notes.iter().find(|note| note.label == "now");
+        now.map_or_else(|| diagnostic.message.clone(), |now| format!("{}: {}", diagnostic.message, now.text))
+    };
+    let grew = authority::growth(&base, &report).iter().map(line).collect();
+    Ok((report, grew))
+}
+
+/// The revision that is what is wanted already.
+fn same(
+    node: &Inner,
+    app: &AppRecord,
+    wanted: &Wanted,
+    deploy: &wire::Deploy,
+) -> Answer<Option<RevisionNumber>> {
+    if wanted.routes.as_ref().is_some_and(|routes| *routes != app.routes) {
+        return Ok(None);
+    }
+    if deploy.generation.is_some_and(|generation| generation != app.generation) {
+        return Ok(None);
+    }
+    let number = app.open_rollout().map_or(app.stable, |rollout| rollout.candidate);
+    let Some(RevisionRecord { component, terms, .. }) = node.desired.revision(&app.id, number)? else {
+        return Ok(None);
+    };
+    Ok((component == wanted.content.component && terms == wanted.terms).then_some(number))
+}
+
+/// Has the revision answer before it serves; says how it did.
+fn probe(node: &Inner, service: &Arc<Service>, probe: Option<&Probe>) -> Answer<String> {
+    let failed = |what: String| {
+        Refused::from(
+            Diagnostic::new(
+                "probe-failed",
+                "the new revision does not answer as it should, and does not serve",
+            )
+            .note("the probe", what)
+            .mend("mend the app, and deploy it again; the revision before serves on"),
+        )
+    };
+    let id: Arc<str> = "probe".into();
+    let Some(probe) = probe else {
+        return match node.runtime.block_on(service.try_out(id)) {
+            Ok(()) => Ok("it starts".into()),
+            Err(failure) => {
+                Err(failed(format!("it does not start: {}: {}", failure.code(), failure.cause())))
+            }
+        };
+    };
+    let request = http::Request::builder()
+        .uri(&probe.path)
+        .header(http::header::HOST, "probe.invalid")
+        .body(Received::whole(Bytes::new()))
+        .map_err(|error| failed(error.to_string()))?;
+    let incoming = Incoming { request, id, secure: false, account: None, trace: None };
+    let wall = service.limits().wall;
+    let status = node.runtime.block_on(async {
+        let answer = service.serve(incoming, |_: Record| {}).await;
+        let response = answer.map_err(|failure| format!("{}: {}", failure.code(), failure.cause()))?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, PROBE_BYTES_MAX).collect();
+        match tokio::time::timeout(wall + Duration::from_secs(1), body).await {
+            Ok(Ok(_)) => Ok(parts.status.as_u16()),
+            Ok(Err(error)) => Err(format!("its answer cannot be read: {error}")),
+            Err(_) => Err("its answer does not end".to_owned()),
+        }
+    });
+    let status = status.map_err(failed)?;
+    let is_well = probe.status.map_or(status < 500, |wanted| wanted == status);
+    if is_well {
+        Ok(format!("{} answers {status}", probe.path))
+    } else {
+        Err(failed(format!("{} answers {status}", probe.path)))
+    }
+}
+
+/// Serves what was committed. The service is in memory already: the first request does not wait.
+fn publish(node: &Inner, app: &AppRecord, service: &Arc<Service>, size: u64) {
+    node.reconcile();
+    let live = node.live();
+    if let Some(revision) = live.revision(&app.id, app.last) {
+        if !revision.slot.is_loaded() {
+            revision.slot.preload(Arc::clone(service));
+        }
+        if size > 0 {
+            revision.bytes.store(size, Relaxed);
+        }
+    }
+    drop(live);
+    // Full: it has been told already.
+    let _ = node.crowded.try_send(());
+}
+
+fn deployed(
+    node: &Inner,
+    app: &AppRecord,
+    revision: RevisionNumber,
+    changed: bool,
+    steps: Steps,
+    report: &Report,
+    grew: Vec<String>,
+) -> wire::Deployed {
+    wire::Deployed {
+        app: node.told(app),
+        revision: revision.to_string(),
+        changed,
+        steps: steps.taken,
+        authority: authority::to_json(report),
+        grew,
+    }
+}
+
+impl Inner {
+    /// An app, as clients are told of it.
+    pub(crate) fn told(&self, app: &AppRecord) -> wire::App {
+        let live = self.live();
+        let stable = live.revision(&app.id, app.stable);
+        let lives = live.apps.get(&app.id);
+        let running = lives.map_or(0, |app| {
+            app.revisions.values().map(|revision| revision.slot.running()).fold(0, u32::saturating_add)
+        });
+        let (loaded, breaker_open) =
+            (stable.is_some_and(|it| it.slot.is_loaded()), lives.is_some_and(|it| it.app.is_open()));
+        drop(live);
+        wire::App {
+            tenant: app.id.tenant.to_string(),
+            app: app.id.app.to_string(),
+            generation: app.generation,
+            routes: app.routes.iter().map(ToString::to_string).collect(),
+            stable: app.stable.to_string(),
+            rollout: app.open_rollout().and_then(|_| self.told_rollout(app)),
+            paused: app.paused,
+            loaded,
+            running,
+            breaker_open,
+        }
+    }
+
+    /// How the rollout of an app stands, or the last one stood.
+    pub(crate) fn told_rollout(&self, app: &AppRecord) -> Option<wire::RolloutStatus> {
+        let rollout = app.rollout.as_ref()?;
+        let plan: wire::Rollout = serde_json::from_str(&rollout.plan).unwrap_or_default();
+        let step = usize::try_from(rollout.step).ok().and_then(|step| plan.steps.get(step)).copied();
+        let is_running = rollout.phase == Phase::Running;
+        let (left, seen_stable, seen_candidate) = self.progress(app, read_plan(&rollout.plan).ok().as_ref());
+        Some(wire::RolloutStatus {
+            candidate: rollout.candidate.to_string(),
+            stable: rollout.from.to_string(),
+            state: match rollout.phase {
+                Phase::Running => wire::RolloutState::Running,
+                Phase::Paused => wire::RolloutState::Paused,
+                Phase::Promoted => wire::RolloutState::Promoted,
+                Phase::Reverted => wire::RolloutState::Reverted,
+            },
+            step: rollout.step,
+            percent: match rollout.phase {
+                Phase::Promoted => 100,
+                Phase::Reverted => 0,
+                Phase::Running | Phase::Paused => step.map_or(0, |step| step.percent),
+            },
+            left_ms: left
+                .filter(|_| is_running)
+                .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            why: rollout.why.clone(),
+            plan,
+            seen_stable: seen_stable.into(),
+            seen_candidate: seen_candidate.into(),
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! What lives on this node while tables come and go: tenants with their buckets, apps with their breakers, revisions
+//! with what they have counted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tenon_edge::{App, Shares, Slot, Tenant};
+use tenon_model::{AppId, Digest, RevisionNumber, TenantId};
+
+use crate::wire;
+
+/// A revision, as it is brought into memory.
+#[derive(Debug)]
+pub(crate) struct LiveRevision {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) content: Arc<Content>,
+    /// Bytes of its compiled code, once it was loaded.
+    pub(crate) bytes: AtomicU64,
+}
+
+/// What a revision consists of.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) component: Digest,
+    pub(crate) terms: wire::Read,
+    pub(crate) terms_digest: Digest,
+}
+
+/// An app, and those of its revisions that serve, take over, or may be wanted back.
+#[derive(Debug)]
+pub(crate) struct LiveApp {
+    pub(crate) app: Arc<App>,
+    pub(crate) revisions: HashMap<RevisionNumber, Arc<LiveRevision>>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) tenants: HashMap<TenantId, Arc<Tenant>>,
+    pub(crate) apps: HashMap<AppId, LiveApp>,
+}
+
+impl Live {
+    /// The tenant, made when it is met first, and held to this quota.
+    pub(crate) fn tenant(
+        &mut self,
+        id: &TenantId,
+        quota: tenon_model::Quota,
+        shares: &Arc<Shares>,
+    ) -> &Arc<Tenant> {
+        let tenant = self.tenants.entry(id.clone()).or_insert_with(|| Tenant::new(id.clone(), quota, shares));
+        if tenant.quota() != quota {
+            tenant.set_quota(quota);
+        }
+        tenant
+    }
+
+    pub(crate) fn revision(&self, id: &AppId, number: RevisionNumber) -> Option<&Arc<LiveRevision>> {
+        self.apps.get(id)?.revisions.get(&number)
+    }
+
+    /// Every revision.
+    pub(crate) fn revisions(&self) -> impl Iterator<Item = (&Arc<App>, &Arc<LiveRevision>)> {
+        self.apps.values().flat_map(|app| app.revisions.values().map(move |revision| (&app.app, revision)))
+    }
+
+    /// How many are in memory, and the bytes of their code.
+    pub(crate) fn loaded(&self) -> (usize, u64) {
+        let loaded = self.revisions().filter(|(_, revision)| revision.slot.is_loaded());
+        loaded.fold((0, 0), |(count, bytes), (_, revision)| (count + 1, bytes + revision.bytes.load(Relaxed)))
+    }
+}

@@ -1,0 +1,356 @@
+//! Starting a node, and ending it.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tenon_edge::{
+    Certificate, CertificateError, Certificates, Drained, Listen, Listening, Observer, Server, ServerError,
+    Site, Table,
+};
+use tenon_engine::{Artifacts, CrashPolicy, Crashes, Engine, Pool};
+use tenon_model::{Diagnostic, Limits, Location};
+use tenon_state::{BlobFolder, Desired};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto::ring};
+
+use crate::api::{AdminServer, bind};
+use crate::compile::Compiler;
+use crate::config::{Config, Telemetry, TlsFiles};
+use crate::node::{Inner, Made};
+use crate::rollouts::LOOK;
+use crate::telemetry::{self, AccessLog, Collector, Otlp, Outlets, RECORDS_MAX};
+use crate::tokens;
+
+/// What belongs to the node in the data directory.
+const FOLDER: &str = "node";
+/// Uploads in it.
+const BLOBS: &str = "blobs";
+/// Threads of the admin API.
+const ADMIN_THREADS: usize = 2;
+/// How often a state that is open elsewhere is tried again.
+const REPLACE_LOOK: Duration = Duration::from_millis(20);
+/// How often what nobody needs is thrown away.
+const SWEEP: Duration = Duration::from_secs(600);
+/// An upload that nothing was made of is kept this long, in seconds.
+const UNUSED_S_MAX: u64 = 24 * 3_600;
+/// A file of a certificate that is larger is none.
+const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What it was given cannot be used.
+    #[error(transparent)]
+    Refused(#[from] Diagnostic),
+    /// It cannot listen.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The machine refuses.
+    #[error("the node cannot start")]
+    System(#[from] io::Error),
+}
+
+/// A node.
+pub struct Node;
+
+/// A node that runs.
+pub struct Running {
+    inner: Arc<Inner>,
+    listening: Listening,
+    certificates: Option<(Arc<Certificates>, Vec<TlsFiles>)>,
+    admin: SocketAddr,
+    token: Option<PathBuf>,
+    stop: std::sync::mpsc::SyncSender<()>,
+    threads: Vec<JoinHandle<()>>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Node {
+    /// Opens the state, makes what is served equal to it, and listens.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(config: Config) -> Result<Running, StartError> {
+        let Config { data, telemetry: Telemetry { otlp, sample, access_log }, bounds, .. } = config;
+        let collector = otlp.as_deref().map(Collector::read).transpose()?;
+        let admin_tls = config.admin_tls.as_ref().map(admin_acceptor).transpose()?;
+        let certificates = match &config.tls {
+            Some(tls) => {
+                let read = certificates(&tls.certificates)?;
+                let made = Certificates::new(&read).map_err(|error| unusable(&error))?;
+                Some((made, tls.certificates.clone()))
+            }
+            None => None,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(ADMIN_THREADS)
+            .thread_name("tenon-admin")
+            .enable_all()
+            .build()?;
+
+        let artifacts = Artifacts::open(&data).map_err(|error| {
+            Diagnostic::new(
+                "data-directory",
+                format!("the data directory cannot be used: {error}: {}", error.source),
+            )
+            .mend("choose another one with `--data DIR` or TENON_DATA")
+        })?;
+        let folder = data.join(FOLDER);
+        let desired = open_state(&folder, config.replaces)?;
+        let blobs = BlobFolder::open(&folder.join(BLOBS))?;
+        let limits = Limits { memory_bytes: bounds.pool_memory_bytes, ..Limits::default() };
+        let engine = Engine::new(Pool::of(bounds.pool_instances, &limits)).map_err(Diagnostic::from)?;
+        let crashes = crashes(&data, bounds.crash_reports)?;
+        let (observer, observations) = Observer::new(RECORDS_MAX, sample);
+        let site = Arc::new(Site::of(Table::default()).observed(Arc::clone(&observer)));
+        let (crowded, room) = sync_channel(1);
+        config.logs.start()?;
+        let inner = Inner::new(Made {
+            compiler: Compiler::new(config.compiler, &data, config.compile_limits, bounds.compilers),
+            data,
+            bounds,
+            clock: config.clock,
+            desired,
+            blobs,
+            engine,
+            artifacts,
+            crashes,
+            site: Arc::clone(&site),
+            logs: config.logs,
+            crowded,
+            runtime: runtime.handle().clone(),
+        });
+        let token = tokens::first(&inner.desired, &folder, inner.now())?;
+        inner.reconcile();
+
+        let access = access_log.map(AccessLog::start).transpose()?;
+        let otlp = match collector {
+            Some(collector) => {
+                let (otlp, spans) = Otlp::new();
+                otlp.start(spans, collector, Arc::downgrade(&inner))?;
+                Some(otlp)
+            }
+            None => None,
+        };
+        let outlets = Arc::new(Outlets { observer: Some(observer), access, otlp });
+        let (stop, stopped) = sync_channel(1);
+        let threads = vec![
+            telemetry::observe(&Arc::downgrade(&inner), observations, Arc::clone(&outlets))?,
+            keep(Arc::downgrade(&inner), room)?,
+            watch(Arc::downgrade(&inner), stopped)?,
+        ];
+
+        let mut listen = vec![Listen { address: config.listen, tls: None }];
+        if let (Some(tls), Some((certificates, _))) = (&config.tls, &certificates) {
+            listen.push(Listen { address: tls.address, tls: Some(Arc::clone(certificates)) });
+        }
+        let drain = config.drain.unwrap_or_else(|| site.longest());
+        let server = Server {
+            listen,
+            workers: config.workers,
+            drain,
+            connections: config.connections,
+            replaces: config.replaces.is_some(),
+        };
+        let admin = bind_admin(config.admin, config.replaces)?;
+        let admin_address = admin.local_addr()?;
+        let listening = server.start(site)?;
+        let addresses = listening.addresses().iter().map(ToString::to_string).collect();
+        let _ = inner.addresses.set(addresses);
+        let api = AdminServer { node: Arc::clone(&inner), outlets, tls: admin_tls };
+        runtime.spawn(async move {
+            if let Err(error) = api.run(admin).await {
+                tracing::error!(%error, "the admin API has ended");
+            }
+        });
+        Ok(Running { inner, listening, certificates, admin: admin_address, token, stop, threads, runtime })
+    }
+}
+
+impl Running {
+    /// Where apps are served: first in clear, then over TLS.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.listening.addresses()
+    }
+
+    /// Where the admin API is.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The file of the token that was made now, at the first start.
+    pub fn first_token(&self) -> Option<&Path> {
+        self.token.as_deref()
+    }
+
+    /// The pool of sandboxes, and why it is as it is.
+    pub fn pool(&self) -> &tenon_engine::PoolReport {
+        self.inner.engine.pool()
+    }
+
+    /// Apps there are.
+    pub fn apps(&self) -> usize {
+        self.inner.desired.apps().1.len()
+    }
+
+    /// The files of certificates, for whoever watches them.
+    pub fn certificate_files(&self) -> &[TlsFiles] {
+        self.certificates.as_ref().map_or(&[], |(_, files)| files)
+    }
+
+    /// Reads the certificates again. Connections that have begun are not touched; nothing changes when one cannot be used.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn reload_certificates(&self) -> Result<(), Diagnostic> {
+        let Some((current, files)) = &self.certificates else { return Ok(()) };
+        let read = certificates(files)?;
+        current.replace(&read).map_err(|error| unusable(&error))
+    }
+
+    /// Takes nothing new, lets what runs finish, closes the state.
+    pub fn drain(self) -> Drained {
+        let Self { inner, listening, stop, threads, runtime, .. } = self;
+        inner.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        let _ = stop.try_send(());
+        let drained = listening.drain();
+        // Deploys that have begun are finished, or go on when they are asked for again: nothing is half done.
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        if let Some(crashes) = &inner.crashes {
+            crashes.finish();
+        }
+        drop(inner);
+        for thread in threads {
+            let _ = thread.join();
+        }
+        drained
+    }
+}
+
+/// Opens the state; one that another process has is waited for, if it is being replaced.
+fn open_state(folder: &Path, replaces: Option<Duration>) -> Result<Desired, Diagnostic> {
+    let began = Instant::now();
+    loop {
+        match Desired::open(folder) {
+            Err(said)
+                if said.code == "store-in-use" && replaces.is_some_and(|wait| began.elapsed() < wait) =>
+            {
+                std::thread::sleep(REPLACE_LOOK);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Binds the admin API; an address that the process has which is being replaced is waited for.
+fn bind_admin(address: SocketAddr, replaces: Option<Duration>) -> Result<std::net::TcpListener, ServerError> {
+    let began = Instant::now();
+    loop {
+        match bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if replaces.is_none_or(|wait| began.elapsed() >= wait) {
+                    return Err(ServerError::InUse(address));
+                }
+                std::thread::sleep(REPLACE_LOOK);
+            }
+            Err(error) => return Err(ServerError::Listen(address, error)),
+        }
+    }
+}
+
+fn crashes(data: &Path, keep: usize) -> Result<Option<Arc<Crashes>>, Diagnostic> {
+    if keep == 0 {
+        return Ok(None);
+    }
+    let policy = CrashPolicy { keep, keep_arguments: false, files: Vec::new() };
+    let opened = Crashes::open(data, policy).map_err(|error| {
+        Diagnostic::new("data-directory", format!("crash reports cannot be kept: {error}: {}", error.source))
+            .mend("choose another data directory with `--data DIR` or TENON_DATA")
+    })?;
+    Ok(Some(opened))
+}
+
+/// Takes apps out of memory when there are too many, and throws away what nobody needs.
+fn keep(node: Weak<Inner>, room: Receiver<()>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("tenon-keep".into()).spawn(move || {
+        let mut swept = Instant::now();
+        loop {
+            let told = room.recv_timeout(LOOK);
+            let Some(node) = node.upgrade() else { return };
+            match told {
+                Ok(()) => node.make_room(),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                node.sweep(node.now().saturating_sub(UNUSED_S_MAX));
+            }
+        }
+    })
+}
+
+/// Looks at the rollouts.
+fn watch(node: Weak<Inner>, stopped: Receiver<()>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("tenon-rollouts".into()).spawn(move || {
+        while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            let Some(node) = node.upgrade() else { return };
+            node.look_at_rollouts();
+        }
+    })
+}
+
+fn pem(file: &Path) -> Result<Vec<u8>, Diagnostic> {
+    let unreadable = |cause: String| {
+        Diagnostic::new("tls-files", format!("`{}` cannot be read: {cause}", file.display()))
+            .at(Location::file(file.display().to_string()))
+            .mend("name a PEM file that the node may read")
+    };
+    let meta = fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
+    if meta.len() > PEM_BYTES_MAX {
+        return Err(unreadable("it is too large".into()));
+    }
+    fs::read(file).map_err(|error| unreadable(error.to_string()))
+}
+
+fn certificates(files: &[TlsFiles]) -> Result<Vec<Certificate>, Diagnostic> {
+    let one = |files: &TlsFiles| {
+        let name = files.chain.display().to_string();
+        Ok(Certificate { name, chain: pem(&files.chain)?, key: pem(&files.key)? })
+    };
+    files.iter().map(one).collect()
+}
+
+fn unusable(error: &CertificateError) -> Diagnostic {
+    Diagnostic::new("tls-files", error.to_string())
+        .mend("give a certificate chain and the private key that belongs to it, both as PEM files")
+}
+
+fn admin_acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Diagnostic> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Diagnostic::new("tls-files", format!("the admin API's certificate cannot be used: {error}"))
+            .at(Location::file(files.chain.display().to_string()))
+            .mend("give a certificate chain and the private key that belongs to it, both as PEM files")
+    };
+    let chain = CertificateDer::pem_slice_iter(&pem(&files.chain)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(&error))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem(&files.key)?).map_err(|error| wrong(&error))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(&error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| wrong(&error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config).into())
+}

@@ -1,0 +1,318 @@
+//! OTLP over HTTP as JSON: metrics every few seconds, spans in batches, from a thread of its own. A collector that is slow
+//! or gone loses what does not fit into the queue, and nothing else.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tenon_edge::{Observed, Outcome};
+use tenon_model::Diagnostic;
+
+use super::prometheus::{ENDS_US, below};
+use crate::capacity::resident_bytes;
+use crate::logs::now_us;
+use crate::node::Inner;
+
+/// Spans that may wait to be sent.
+const SPANS_MAX: usize = 8_192;
+/// Spans that go together.
+const BATCH_MAX: usize = 512;
+/// How long spans wait for others.
+const BATCH_WAIT: Duration = Duration::from_secs(1);
+/// How often metrics go.
+const METRICS_EVERY: Duration = Duration::from_secs(10);
+/// How long a collector may take.
+const SEND_MAX: Duration = Duration::from_secs(5);
+/// How much of its answer is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The port of collectors.
+const PORT: u16 = 4_318;
+
+/// Where it goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Collector {
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Collector {
+    /// Reads `http://HOST[:PORT][/PATH]`.
+    pub(crate) fn read(url: &str) -> Result<Self, Diagnostic> {
+        let wrong = |what: &str| {
+            Diagnostic::new("otlp-url", format!("`{url}` is no collector: {what}"))
+                .mend("write for example `http://127.0.0.1:4318`; for one that is elsewhere, run a collector beside the node that speaks TLS with it")
+        };
+        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
+        if uri.scheme_str() != Some("http") {
+            return Err(wrong("it is not `http://`"));
+        }
+        let host = uri.host().ok_or_else(|| wrong("it names no host"))?.to_owned();
+        let path = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { host, port: uri.port_u16().unwrap_or(PORT), path })
+    }
+}
+
+/// A span, as it is sent.
+type Span = Value;
+
+/// The end of the queue that spans are put in.
+#[derive(Debug)]
+pub(crate) struct Otlp {
+    queue: SyncSender<Span>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Otlp {
+    /// A queue, and what sends from it once the node is there.
+    pub(crate) fn new() -> (Self, Receiver<Span>) {
+        let (queue, spans) = sync_channel(SPANS_MAX);
+        (Self { queue, dropped: Arc::default() }, spans)
+    }
+
+    /// Starts to send.
+    pub(crate) fn start(
+        &self,
+        spans: Receiver<Span>,
+        collector: Collector,
+        node: Weak<Inner>,
+    ) -> std::io::Result<()> {
+        let dropped = Arc::clone(&self.dropped);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("tenon-otlp".into()).spawn(move || {
+            let sender = Sender { runtime, collector, dropped, failing: false };
+            sender.run(&spans, &node);
+        })?;
+        Ok(())
+    }
+
+    /// Spans that were not sent.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
+    pub(crate) fn span(&self, observed: &Observed) {
+        if let Some(span) = span(observed)
+            && self.queue.try_send(span).is_err()
+        {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+struct Sender {
+    runtime: tokio::runtime::Runtime,
+    collector: Collector,
+    dropped: Arc<AtomicU64>,
+    failing: bool,
+}
+
+impl Sender {
+    fn run(mut self, spans: &Receiver<Span>, node: &Weak<Inner>) {
+        let mut batch = Vec::new();
+        let mut told = Instant::now();
+        loop {
+            match spans.recv_timeout(BATCH_WAIT) {
+                Ok(span) => {
+                    batch.push(span);
+                    batch.extend(spans.try_iter().take(BATCH_MAX - 1));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let Some(node) = node.upgrade() else { return };
+            if !batch.is_empty() {
+                let count = batch.len() as u64;
+                let body = json!({ "resourceSpans": [{
+                    "resource": resource(),
+                    "scopeSpans": [{ "scope": { "name": "tenon" }, "spans": std::mem::take(&mut batch) }],
+                }] });
+                if !self.send("/v1/traces", &body) {
+                    self.dropped.fetch_add(count, Relaxed);
+                }
+            }
+            if told.elapsed() >= METRICS_EVERY {
+                told = Instant::now();
+                let body = metrics(&node);
+                drop(node);
+                self.send("/v1/metrics", &body);
+            }
+        }
+    }
+
+    /// Sends; whether it was taken. Says once when it begins to fail, and once when it goes again.
+    fn send(&mut self, path: &str, body: &Value) -> bool {
+        let post = post(&self.collector, path, body.to_string().into());
+        let sent = self.runtime.block_on(async {
+            match tokio::time::timeout(SEND_MAX, post).await {
+                Ok(sent) => sent,
+                Err(_) => Err("it takes too long".to_owned()),
+            }
+        });
+        match (&sent, self.failing) {
+            (Err(cause), false) => tracing::warn!(cause, "the collector does not take what is sent"),
+            (Ok(()), true) => tracing::info!("the collector takes what is sent again"),
+            _ => {}
+        }
+        self.failing = sent.is_err();
+        sent.is_ok()
+    }
+}
+
+async fn post(collector: &Collector, path: &str, body: Bytes) -> Result<(), String> {
+    let Collector { host, port, path: prefix } = collector;
+    let said = |error: &dyn std::error::Error| error.to_string();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = tokio::net::TcpStream::connect((address, *port)).await.map_err(|error| said(&error))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
+    let request = http::Request::post(format!("{prefix}{path}"))
+        .header(http::header::HOST, format!("{host}:{port}"))
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .map_err(|error| said(&error))?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|error| said(&error))?;
+        let status = response.status();
+        let _ = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }
+    };
+    tokio::pin!(connection);
+    tokio::select! {
+        done = exchange => done,
+        ended = &mut connection => Err(ended.err().map_or_else(|| "it closed the connection".to_owned(), |error| said(&error))),
+    }
+}
+
+fn resource() -> Value {
+    json!({ "attributes": [
+        text("service.name", "tenon"),
+        text("service.version", env!("CARGO_PKG_VERSION")),
+    ] })
+}
+
+fn text(key: &str, value: &str) -> Value {
+    json!({ "key": key, "value": { "stringValue": value } })
+}
+
+fn number(key: &str, value: u64) -> Value {
+    // 64-bit integers are text in the JSON form of Protocol Buffers.
+    json!({ "key": key, "value": { "intValue": value.to_string() } })
+}
+
+fn span(observed: &Observed) -> Option<Span> {
+    let trace = observed.trace?;
+    // A clock that was set moves the whole span, and does not stretch it.
+    let end_ns = u128::from(now_us()) * 1_000;
+    let began_ns = end_ns.saturating_sub(observed.arrived.elapsed().as_nanos());
+    let mut attributes = vec![
+        text("http.request.method", observed.method.as_str()),
+        text("tenon.outcome", observed.outcome.name()),
+        text("tenon.request_id", &observed.id),
+        number("tenon.cpu_us", u64::try_from(observed.cpu.as_micros()).unwrap_or(u64::MAX)),
+        number("tenon.memory_bytes", observed.memory_bytes),
+    ];
+    attributes.extend(observed.path.as_ref().map(|path| text("url.path", path.path())));
+    attributes.extend(observed.status.map(|status| number("http.response.status_code", status.into())));
+    attributes.extend(observed.code.map(|code| text("error.type", code)));
+    if let Some(app) = &observed.app {
+        attributes.push(text("tenon.tenant", app.id().tenant.as_str()));
+        attributes.push(text("tenon.app", app.id().app.as_str()));
+    }
+    attributes.extend(observed.revision.map(|revision| text("tenon.revision", &revision.to_string())));
+    let is_error = !matches!(observed.outcome, Outcome::Answered | Outcome::Gone | Outcome::Refused);
+    let name = observed.app.as_ref().map_or_else(|| "request".to_owned(), |app| app.id().to_string());
+    Some(json!({
+        "traceId": format!("{:032x}", trace.trace_id),
+        "spanId": format!("{:016x}", trace.span_id),
+        "parentSpanId": trace.parent_id.map_or_else(String::new, |parent| format!("{parent:016x}")),
+        "name": name,
+        "kind": 2,
+        "startTimeUnixNano": began_ns.to_string(),
+        "endTimeUnixNano": (began_ns + observed.took.as_nanos()).to_string(),
+        "attributes": attributes,
+        "status": { "code": if is_error { 2 } else { 0 } },
+    }))
+}
+
+fn metrics(node: &Inner) -> Value {
+    let now = (u128::from(now_us()) * 1_000).to_string();
+    let began = (u128::from(now_us()) * 1_000).saturating_sub(node.began.elapsed().as_nanos()).to_string();
+    let (mut requests, mut cpu, mut latency) = (Vec::new(), Vec::new(), Vec::new());
+    let live = node.live();
+    for (app, revision) in live.revisions() {
+        let seen = revision.slot.counters().snapshot();
+        let id = app.id();
+        let labels = |more: Option<Value>| {
+            let mut labels = vec![
+                text("tenant", id.tenant.as_str()),
+                text("app", id.app.as_str()),
+                text("revision", &revision.slot.key().revision.to_string()),
+            ];
+            labels.extend(more);
+            labels
+        };
+        for outcome in Outcome::ALL.into_iter().filter(|outcome| seen.of(*outcome) > 0) {
+            requests.push(json!({
+                "attributes": labels(Some(text("outcome", outcome.name()))),
+                "startTimeUnixNano": began, "timeUnixNano": now, "asInt": seen.of(outcome).to_string(),
+            }));
+        }
+        if seen.requests() == 0 {
+            continue;
+        }
+        cpu.push(json!({
+            "attributes": labels(None), "startTimeUnixNano": began, "timeUnixNano": now,
+            "asDouble": seen.cpu_us as f64 / 1e6,
+        }));
+        let below = ENDS_US.map(|end| below(&seen, end));
+        let all = below.iter().copied().chain([seen.requests()]);
+        let counts: Vec<String> = std::iter::once(0)
+            .chain(below)
+            .zip(all)
+            .map(|(before, upto)| upto.saturating_sub(before).to_string())
+            .collect();
+        let bounds = ENDS_US.map(|end| end as f64 / 1e6);
+        latency.push(json!({
+            "attributes": labels(None), "startTimeUnixNano": began, "timeUnixNano": now,
+            "count": seen.requests().to_string(), "sum": seen.latency_us as f64 / 1e6,
+            "explicitBounds": bounds, "bucketCounts": counts,
+        }));
+    }
+    let (loaded, _) = live.loaded();
+    drop(live);
+    let gauge = |value: u64| json!({ "dataPoints": [{ "timeUnixNano": now, "asInt": value.to_string() }] });
+    let sum = |points: Vec<Value>| json!({ "dataPoints": points, "aggregationTemporality": 2, "isMonotonic": true });
+    json!({ "resourceMetrics": [{
+        "resource": resource(),
+        "scopeMetrics": [{ "scope": { "name": "tenon" }, "metrics": [
+            { "name": "tenon.requests", "unit": "{request}", "sum": sum(requests) },
+            { "name": "tenon.cpu", "unit": "s", "sum": sum(cpu) },
+            { "name": "tenon.request.duration", "unit": "s",
+              "histogram": { "dataPoints": latency, "aggregationTemporality": 2 } },
+            { "name": "tenon.apps.loaded", "unit": "{app}", "gauge": gauge(loaded as u64) },
+            { "name": "process.memory.usage", "unit": "By", "gauge": gauge(resident_bytes()) },
+        ] }],
+    }] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collector_is_named_by_its_url() {
+        let read = |url| Collector::read(url).map(|it| (it.host, it.port, it.path));
+        assert_eq!(read("http://127.0.0.1:4318").unwrap(), ("127.0.0.1".into(), 4318, String::new()));
+        assert_eq!(read("http://otel/x/").unwrap(), ("otel".into(), 4318, "/x".into()));
+        for wrong in ["https://a", "otel:4318", "", "http://"] {
+            assert_eq!(read(wrong).unwrap_err().code, "otlp-url", "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,805 @@
+//! A node from the outside: over its admin API and its own requests, with real components, on real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tenon_model::Digest;
+use tenon_node::{CompileLimits, Config, Node, Running, compile_worker};
+
+/// Whatever takes longer than this does not come.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A component with one function, `version`, that returns a number.
+fn version(number: u32) -> Vec<u8> {
+    returning(&format!("i32.const {number}"))
+}
+
+/// One that traps instead.
+fn trapping(number: u32) -> Vec<u8> {
+    returning(&format!("(drop (i32.const {number})) unreachable"))
+}
+
+fn returning(body: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(component
+            (core module $m (func (export "version") (result i32) {body}))
+            (core instance $i (instantiate $m))
+            (func (export "version") (result u32) (canon lift (core func $i "version"))))"#
+    ))
+    .unwrap()
+}
+
+/// One that does not start.
+fn broken() -> Vec<u8> {
+    wat::parse_str(
+        r#"(component
+            (core module $m
+                (func $start unreachable) (start $start)
+                (func (export "version") (result i32) i32.const 0))
+            (core instance $i (instantiate $m))
+            (func (export "version") (result u32) (canon lift (core func $i "version"))))"#,
+    )
+    .unwrap()
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    #[track_caller]
+    fn json(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}\n{}", self.head, self.text());
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    #[track_caller]
+    fn refused(&self, status: u16, code: &str) -> Value {
+        let said = self.json(status);
+        assert_eq!(said["code"], code, "{said}");
+        assert!(self.head.contains("application/problem+json") && said["mend"].is_string(), "{said}");
+        said
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let line = self.head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")));
+        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim())
+    }
+}
+
+fn ask(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Reply> {
+    let mut stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head.push_str("host: node.test\r\n");
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    let end = end.ok_or_else(|| std::io::Error::other("no answer"))?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let mut body = answer[end + 4..].to_vec();
+    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        body = unchunked(&body);
+    }
+    Ok(Reply { status, head, body })
+}
+
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = body.windows(2).position(|window| window == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap().trim(), 16).unwrap_or(0);
+        if size == 0 {
+            break;
+        }
+        whole.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 2 + size + 2..];
+    }
+    whole
+}
+
+/// A node, its data directory, and the token of whoever runs it.
+struct Site {
+    running: Option<Running>,
+    data: PathBuf,
+    root: String,
+    /// The folder goes with it, where it is its own.
+    _folder: Option<tempfile::TempDir>,
+}
+
+fn any() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+impl Site {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Self::at(folder.path(), change);
+        site.put("/v1/tenants/acme", &json!({})).json(200);
+        Self { _folder: Some(folder), ..site }
+    }
+
+    fn at(data: &Path, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::new(data.to_owned(), any(), any());
+        config.workers = 2;
+        config.bounds.pool_instances = 50;
+        config.bounds.crash_reports = 0;
+        config.drain = Some(Duration::from_secs(5));
+        change(&mut config);
+        let running = Node::start(config).unwrap();
+        let root = fs::read_to_string(data.join("node/admin-token")).unwrap().trim().to_owned();
+        Self { running: Some(running), data: data.to_owned(), root, _folder: None }
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    fn admin_as(&self, token: &str, method: &str, path: &str, body: &[u8]) -> Reply {
+        let bearer = format!("Bearer {token}");
+        ask(self.running().admin(), method, path, &[("authorization", &bearer)], body).unwrap()
+    }
+
+    fn admin(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        self.admin_as(&self.root, method, path, body)
+    }
+
+    fn put(&self, path: &str, body: &Value) -> Reply {
+        self.admin("PUT", path, body.to_string().as_bytes())
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.admin("GET", path, b"").json(200)
+    }
+
+    fn upload_as(&self, token: &str, bytes: &[u8]) -> String {
+        let digest = Digest::of(bytes).to_string();
+        let put = self.admin_as(token, "PUT", &format!("/v1/blobs/{digest}"), bytes);
+        assert_eq!(put.status, 201, "{}", put.text());
+        digest
+    }
+
+    /// Deploys this component on a host of the app's name.
+    fn deploy(&self, app: &str, component: &[u8], more: &Value) -> Reply {
+        let digest = self.upload_as(&self.root, component);
+        let mut body = json!({ "component": digest, "terms": {}, "routes": [format!("{app}.test/*")] });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            body[key] = value.clone();
+        }
+        self.put(&format!("/v1/tenants/acme/apps/{app}"), &body)
+    }
+
+    fn request(&self, app: &str, headers: &[(&str, &str)]) -> std::io::Result<Reply> {
+        let host = format!("{app}.test");
+        let mut all = vec![("host", host.as_str()), ("content-type", "application/json")];
+        all.extend_from_slice(headers);
+        ask(self.running().addresses()[0], "POST", "/version", &all, b"{}")
+    }
+
+    /// The number that an app answers with.
+    #[track_caller]
+    fn version(&self, app: &str) -> u64 {
+        let reply = self.request(app, &[]).unwrap();
+        assert_eq!(reply.status, 200, "{}\n{}", reply.head, reply.text());
+        reply.json(200).as_u64().unwrap()
+    }
+
+    /// Ends it, and starts another one on the same data directory.
+    fn restarted(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        assert!(self.running.take().unwrap().drain().complete);
+        let folder = self._folder.take();
+        Self { _folder: folder, ..Self::at(&self.data, change) }
+    }
+}
+
+/// Waits until it is so.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < DEADLINE, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_deploy_serves_is_idempotent_and_is_there_after_a_restart() {
+    let site = Site::new();
+    let first = site.deploy("shop", &version(1), &json!({ "note": "first" })).json(200);
+    assert_eq!((&first["revision"], &first["changed"]), (&json!("r1"), &json!(true)), "{first}");
+    let steps: Vec<&str> =
+        first["steps"].as_array().unwrap().iter().map(|it| it["step"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["verify", "authority", "compile", "probe", "commit", "publish"]);
+    assert_eq!(site.version("shop"), 1);
+
+    let again = site.deploy("shop", &version(1), &json!({ "note": "first" })).json(200);
+    assert_eq!((&again["revision"], &again["changed"]), (&json!("r1"), &json!(false)), "{again}");
+    let forced = site.deploy("shop", &version(1), &json!({ "force": true })).json(200);
+    assert_eq!((&forced["revision"], &forced["changed"]), (&json!("r2"), &json!(true)));
+    site.deploy("shop", &version(3), &json!({})).json(200);
+    assert_eq!(site.version("shop"), 3);
+
+    let site = site.restarted(|_| {});
+    assert!(site.running().first_token().is_none(), "there is one already");
+    assert_eq!(site.version("shop"), 3);
+    let reverted = site.admin("POST", "/v1/tenants/acme/apps/shop/revert", b"").json(200);
+    assert_eq!(reverted["revision"], "r4");
+    assert_eq!(site.version("shop"), 1);
+    let revisions = site.get("/v1/tenants/acme/apps/shop/revisions");
+    let newest = &revisions["revisions"][0];
+    assert_eq!(
+        (&newest["reverts_to"], &newest["parent"], &newest["state"]),
+        (&json!("r2"), &json!("r3"), &json!("stable"))
+    );
+    let audit = site.get("/v1/audit");
+    let what: Vec<&str> =
+        audit["entries"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap()).collect();
+    assert_eq!(what, ["create-token", "put-tenant", "deploy", "deploy", "deploy", "revert"]);
+    assert_eq!(audit["intact"], true);
+
+    site.admin("POST", "/v1/tenants/acme/apps/shop/pause", b"").json(200);
+    assert_eq!(site.request("shop", &[]).unwrap().status, 503);
+    site.admin("POST", "/v1/tenants/acme/apps/shop/resume", b"").json(200);
+    assert_eq!(site.version("shop"), 1);
+    assert_eq!(site.admin("DELETE", "/v1/tenants/acme/apps/shop", b"").status, 204);
+    assert_eq!(site.request("shop", &[]).unwrap().status, 404);
+    // A name that was given away again begins anew.
+    let anew = site.deploy("shop", &version(7), &json!({})).json(200);
+    assert_eq!((&anew["revision"], site.version("shop")), (&json!("r1"), 7));
+}
+
+#[test]
+fn what_cannot_serve_is_refused_and_the_old_revision_serves_on() {
+    let site = Site::new();
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    site.deploy("shop", b"\0asm\x01\0\0\0", &json!({})).refused(422, "core-module");
+    site.deploy("shop", &broken(), &json!({})).refused(422, "probe-failed");
+    let probe = json!({ "terms": { "probe": { "path": "/nowhere", "status": 200 } } });
+    site.deploy("shop", &version(2), &probe).refused(422, "probe-failed");
+    let large = json!({ "terms": { "limits": { "memory_bytes": 1_u64 << 40 } } });
+    site.deploy("shop", &version(2), &large).refused(422, "exceeds-limits");
+    let unknown = json!({ "terms": { "limits": { "memory": 1 } } });
+    site.deploy("shop", &version(2), &unknown).refused(400, "admin-request");
+    site.deploy("shop", &version(2), &json!({ "routes": ["a b/"] })).refused(400, "admin-route");
+    site.deploy("shop", &version(2), &json!({ "generation": 1 })).refused(409, "app-conflict");
+    let body = json!({ "component": Digest::of(b"nothing").to_string(), "terms": {} });
+    site.put("/v1/tenants/acme/apps/shop", &body).refused(409, "not-uploaded");
+    site.put("/v1/tenants/acme/apps/Shop", &body).refused(400, "admin-name");
+    site.put("/v1/tenants/nobody/apps/shop", &body).refused(409, "not-uploaded");
+    assert_eq!(site.version("shop"), 1);
+    assert_eq!(site.get("/v1/tenants/acme/apps/shop")["stable"], "r1");
+}
+
+#[test]
+fn swaps_under_load_lose_no_request() {
+    let site = Site::new();
+    site.deploy("shop", &version(0), &json!({})).json(200);
+    let (stop, served) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut newest = 0;
+                while !stop.load(Relaxed) {
+                    let answered = site.version("shop");
+                    // Requests of one client follow one another: none is answered by what was replaced before it began.
+                    assert!(answered >= newest, "{answered} after {newest}");
+                    newest = answered;
+                    served.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        for number in 1..=30 {
+            site.deploy("shop", &version(number), &json!({})).json(200);
+        }
+        stop.store(true, Relaxed);
+    });
+    assert_eq!(site.version("shop"), 30);
+    assert!(served.load(Relaxed) > 30, "{served:?}");
+}
+
+fn canary(hold_ms: u64, percent: u8) -> Value {
+    json!({ "rollout": {
+        "steps": [{ "percent": percent, "hold_ms": hold_ms }],
+        "chosen": { "header": "x-try", "value": "next" },
+        "tolerance": { "samples": 20, "crashes": 5, "p99_percent": 0 },
+    } })
+}
+
+#[test]
+fn a_candidate_that_crashes_is_sent_back_by_itself() {
+    let site = Site::new();
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    let begun = site.deploy("shop", &trapping(2), &canary(3_600_000, 1)).json(200);
+    assert_eq!(
+        (&begun["app"]["stable"], &begun["app"]["rollout"]["state"]),
+        (&json!("r1"), &json!("running")),
+        "{begun}"
+    );
+    let rollout = || site.get("/v1/tenants/acme/apps/shop/rollout")["rollout"].clone();
+    until("the candidate goes", || {
+        assert_eq!(site.request("shop", &[]).unwrap().status, 200, "whoever is not chosen is not harmed");
+        site.request("shop", &[("x-try", "next")]).unwrap();
+        rollout()["state"] == "reverted"
+    });
+    assert!(rollout()["why"].as_str().unwrap().contains("crashed"), "{}", rollout());
+    assert_eq!(site.get("/v1/tenants/acme/apps/shop")["stable"], "r1");
+    assert_eq!(site.request("shop", &[("x-try", "next")]).unwrap().json(200), 1);
+    let entry = site.get("/v1/audit?limit=1000")["entries"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&entry["who"], &entry["what"]), (&json!("node"), &json!("revert")));
+}
+
+#[test]
+fn a_candidate_that_does_well_takes_over_and_one_waits_for_whoever_holds_it() {
+    let site = Site::new();
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    site.deploy("shop", &version(2), &canary(600, 50)).json(200);
+    until("it is promoted", || site.get("/v1/tenants/acme/apps/shop")["stable"] == "r2");
+    assert_eq!(site.version("shop"), 2);
+
+    let post = |what: &str, body: &Value| {
+        site.admin("POST", &format!("/v1/tenants/acme/apps/shop/{what}"), body.to_string().as_bytes())
+    };
+    site.deploy("shop", &version(3), &canary(3_600_000, 1)).json(200);
+    let held = post("pause", &json!({ "rollout": true })).json(200);
+    assert_eq!(held["rollout"]["state"], "paused");
+    assert_eq!(site.request("shop", &[("x-try", "next")]).unwrap().json(200), 3);
+    assert_eq!(post("promote", &json!({})).json(200)["stable"], "r3");
+    post("promote", &json!({})).refused(409, "no-rollout");
+    site.deploy("shop", &version(4), &canary(3_600_000, 1)).json(200);
+    assert_eq!(post("revert", &json!({})).json(200)["app"]["stable"], "r3");
+    assert_eq!(site.version("shop"), 3);
+    let shares =
+        json!({ "rollout": { "steps": [{ "percent": 50, "hold_ms": 1 }, { "percent": 5, "hold_ms": 1 }] } });
+    site.deploy("shop", &version(5), &shares).refused(400, "admin-rollout");
+}
+
+#[test]
+fn apps_that_are_not_asked_go_out_of_memory_and_come_back() {
+    let site = Site::with(|config| config.bounds.loaded_max = 3);
+    for number in 0..8 {
+        site.deploy(&format!("app-{number}"), &version(number), &json!({})).json(200);
+    }
+    let loaded = || site.get("/v1/status")["loaded"].as_u64().unwrap();
+    until("some go", || loaded() <= 3);
+    for round in 0..3 {
+        for number in 0..8 {
+            assert_eq!(site.version(&format!("app-{number}")), u64::from(number), "round {round}");
+        }
+    }
+    until("some go again", || loaded() <= 3);
+    // After a restart nothing is in memory until it is asked.
+    let site = site.restarted(|config| config.bounds.loaded_max = 3);
+    assert_eq!(site.get("/v1/status")["loaded"], 0);
+    assert_eq!(site.version("app-5"), 5);
+}
+
+fn artifacts(data: &Path) -> Vec<PathBuf> {
+    let all = fs::read_dir(data.join("artifacts")).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.extension().is_some_and(|extension| extension == "cwasm")).collect()
+}
+
+#[test]
+fn a_damaged_or_missing_artifact_is_compiled_again() {
+    let site = Site::with(|config| config.bounds.loaded_max = 1);
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    let [artifact] = &artifacts(&site.data)[..] else { panic!("one app has one artifact") };
+    let unload = |number: u32| {
+        site.deploy(&format!("other-{number}"), &version(100 + number), &json!({})).json(200);
+        until("it goes", || site.get("/v1/tenants/acme/apps/shop")["loaded"] == false);
+    };
+    unload(1);
+    let mut bytes = fs::read(artifact).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    // As a disk does it: in place.
+    fs::write(artifact, &bytes).unwrap();
+    assert_eq!(site.version("shop"), 1);
+    unload(2);
+    fs::remove_file(artifact).unwrap();
+    assert_eq!(site.version("shop"), 1);
+    // With neither compiled code nor component the app cannot be served, and the others are.
+    unload(3);
+    fs::remove_file(artifact).unwrap();
+    let hex = Digest::of(&version(1)).hex();
+    fs::remove_file(site.data.join("node/blobs/sha256").join(&hex[..2]).join(&hex)).unwrap();
+    assert_eq!(site.request("shop", &[]).unwrap().status, 503);
+    assert_eq!(site.version("other-3"), 103);
+    // Deployed again, it is whole again.
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    until("it is not tried at once after it failed", || site.request("shop", &[]).unwrap().status == 200);
+}
+
+#[test]
+fn tenants_are_kept_apart() {
+    let site = Site::new();
+    site.put("/v1/tenants/zeta", &json!({})).json(200);
+    let token = |tenant: &str, verb: &str| {
+        let body = json!({ "tenant": tenant, "verb": verb }).to_string();
+        let made = site.admin("POST", "/v1/tokens", body.as_bytes()).json(200);
+        made["secret"].as_str().unwrap().to_owned()
+    };
+    let (acme, zeta, reader) = (token("acme", "deploy"), token("zeta", "admin"), token("acme", "read"));
+    let component = version(1);
+    let digest = site.upload_as(&acme, &component);
+    let body = json!({ "component": digest, "terms": {}, "routes": ["shop.test/*"] }).to_string();
+    let deploy = |token: &str, tenant: &str| {
+        site.admin_as(token, "PUT", &format!("/v1/tenants/{tenant}/apps/shop"), body.as_bytes())
+    };
+    // Knowing what bytes are called is not having them.
+    let head = |token: &str| site.admin_as(token, "HEAD", &format!("/v1/blobs/{digest}"), b"").status;
+    assert_eq!([head(&acme), head(&zeta)], [200, 404]);
+    deploy(&zeta, "zeta").refused(409, "not-uploaded");
+    deploy(&zeta, "acme").refused(403, "admin-forbidden");
+    deploy(&reader, "acme").refused(403, "admin-forbidden");
+    deploy(&acme, "acme").json(200);
+    assert_eq!(site.version("shop"), 1);
+    site.upload_as(&zeta, &component);
+    let taken = deploy(&zeta, "zeta").refused(409, "route-taken");
+    assert!(!taken.to_string().contains("acme"), "{taken}");
+
+    let names = |token: &str, path: &str, list: &str, key: &str| -> Vec<String> {
+        let all = site.admin_as(token, "GET", path, b"").json(200);
+        all[list].as_array().unwrap().iter().map(|it| it[key].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&acme, "/v1/apps", "apps", "app"), ["shop"]);
+    assert_eq!(names(&zeta, "/v1/apps", "apps", "app"), [""; 0]);
+    assert_eq!(names(&zeta, "/v1/tenants", "tenants", "tenant"), ["zeta"]);
+    assert_eq!(names(&zeta, "/v1/tokens", "tokens", "tenant"), ["zeta"]);
+    assert!(names(&zeta, "/v1/audit", "entries", "target").iter().all(|target| target.starts_with("zeta")));
+    assert_eq!(site.admin_as(&zeta, "GET", "/v1/capacity?tenant=acme&app=shop", b"").status, 404);
+    // Nobody gives away more than they have.
+    for body in [json!({ "verb": "read" }), json!({ "tenant": "acme", "verb": "read" })] {
+        let made = site.admin_as(&zeta, "POST", "/v1/tokens", body.to_string().as_bytes());
+        made.refused(403, "admin-forbidden");
+    }
+    let others = names(&site.root, "/v1/tokens", "tokens", "token");
+    let theirs = names(&zeta, "/v1/tokens", "tokens", "token");
+    for other in others.iter().filter(|other| !theirs.contains(other)) {
+        site.admin_as(&zeta, "DELETE", &format!("/v1/tokens/{other}"), b"").refused(404, "no-such-token");
+    }
+    // Rotated and deleted tokens are none.
+    let id = &theirs[0];
+    let rotated = site.admin("POST", &format!("/v1/tokens/{id}/rotate"), b"").json(200);
+    site.admin_as(&zeta, "GET", "/v1/apps", b"").refused(401, "admin-token");
+    let secret = rotated["secret"].as_str().unwrap();
+    site.admin_as(secret, "GET", "/v1/apps", b"").json(200);
+    assert_eq!(site.admin("DELETE", &format!("/v1/tokens/{id}"), b"").status, 204);
+    site.admin_as(secret, "GET", "/v1/apps", b"").refused(401, "admin-token");
+    site.admin("DELETE", "/v1/tenants/acme", b"").refused(409, "tenant-in-use");
+}
+
+#[test]
+fn nothing_of_the_node_is_granted_unless_whoever_runs_it_allows_it() {
+    let site = Site::new();
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().canonicalize().unwrap();
+    let terms = json!({ "terms": { "whole": { "grants": {
+        "filesystem": [{ "directory": directory, "at": "/data", "access": "read" }],
+    } } } });
+    let refused = site.deploy("shop", &version(1), &terms).refused(403, "grant-not-allowed");
+    assert!(refused["mend"].as_str().unwrap().contains("--allow directory:"), "{refused}");
+    site.put("/v1/tenants/acme", &json!({ "allow": ["everything"] })).refused(400, "admin-request");
+    let allow = json!({ "allow": [format!("directory:{}", directory.display())] });
+    site.put("/v1/tenants/acme", &allow).json(200);
+    let deployed = site.deploy("shop", &version(1), &terms).json(200);
+    assert!(deployed["authority"].to_string().contains("/data"), "{deployed}");
+    assert_eq!(site.version("shop"), 1);
+}
+
+#[test]
+fn an_upload_goes_on_where_it_was_broken_off() {
+    let site = Site::new();
+    let component = version(1);
+    let digest = Digest::of(&component);
+    let path = format!("/v1/blobs/{digest}");
+    let bearer = format!("Bearer {}", site.root);
+    let patch = |offset: usize, bytes: &[u8]| {
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("upload-offset", &offset.to_string()),
+            ("upload-length", &component.len().to_string()),
+        ];
+        ask(site.running().admin(), "PATCH", &path, &headers, bytes).unwrap()
+    };
+    let half = component.len() / 2;
+    let part = patch(0, &component[..half]);
+    assert_eq!((part.status, part.header("upload-offset")), (204, Some(half.to_string().as_str())));
+    // Elsewhere than where it stands, it does not go on; and it says where.
+    let wrong = patch(half + 1, &component[half + 1..]);
+    wrong.refused(409, "upload-offset");
+    assert_eq!(wrong.header("upload-offset"), Some(half.to_string().as_str()));
+    let head = site.admin("HEAD", &path, b"");
+    assert_eq!((head.status, head.header("upload-offset")), (404, Some(half.to_string().as_str())));
+    // A connection that breaks in the middle leaves what has come.
+    let mut stream = TcpStream::connect(site.running().admin()).unwrap();
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nhost: node\r\nauthorization: {bearer}\r\nupload-offset: {half}\r\nupload-length: {}\r\ncontent-length: {}\r\n\r\n",
+        component.len(),
+        component.len() - half
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&component[half..half + 3]).unwrap();
+    drop(stream);
+    let offset = || site.admin("HEAD", &path, b"").header("upload-offset").map(str::to_owned);
+    until("what has come is there", || offset() == Some((half + 3).to_string()));
+    until("nobody uploads it any more", || patch(half + 3, &component[half + 3..]).status == 201);
+    let wrong = site.admin("PUT", &format!("/v1/blobs/{}", Digest::of(b"other")), b"bytes");
+    wrong.refused(422, "upload-digest");
+}
+
+/// Not a test: the compiler that the next test starts.
+#[test]
+#[ignore = "the process that another test starts"]
+fn compiles_as_it_is_told() {
+    let mut order = Vec::new();
+    std::io::stdin().read_to_end(&mut order).unwrap();
+    if !order.is_empty() {
+        // The line has to begin one of its own.
+        println!();
+        compile_worker(&order[..], std::io::stdout()).unwrap();
+    }
+}
+
+fn compiler() -> Vec<std::ffi::OsString> {
+    let mut command = vec![std::env::current_exe().unwrap().into_os_string()];
+    command.extend(["--exact", "compiles_as_it_is_told", "--ignored", "--nocapture"].map(Into::into));
+    command
+}
+
+#[test]
+fn a_compiler_of_its_own_is_held_to_its_limits() {
+    let site = Site::with(|config| config.compiler = Some(compiler()));
+    let deployed = site.deploy("shop", &version(1), &json!({})).json(200);
+    let compile =
+        deployed["steps"].as_array().unwrap().iter().find(|step| step["step"] == "compile").unwrap();
+    assert_eq!(compile["detail"], "compiled");
+    assert_eq!(site.version("shop"), 1);
+    site.deploy("shop", b"\0asm\x01\0\0\0", &json!({})).refused(422, "core-module");
+    let site = site.restarted(|config| {
+        config.compiler = Some(compiler());
+        config.compile_limits = CompileLimits { memory_bytes: 4 << 20, ..CompileLimits::default() };
+    });
+    site.deploy("shop", &version(2), &json!({})).refused(422, "compile-limits");
+    assert_eq!(site.version("shop"), 1);
+    let site = site.restarted(|config| config.compiler = Some(vec!["/nowhere".into()]));
+    site.deploy("shop", &version(2), &json!({})).refused(500, "compile-worker");
+    // What was compiled before needs no compiler.
+    assert_eq!(site.version("shop"), 1);
+}
+
+static CLOCK: AtomicU64 = AtomicU64::new(1_000_000);
+
+#[test]
+fn a_clock_that_jumps_moves_no_rollout_and_loses_nothing() {
+    let clock = || UNIX_EPOCH + Duration::from_secs(CLOCK.load(Relaxed));
+    let site = Site::with(|config| config.clock = clock as fn() -> SystemTime);
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    site.deploy("shop", &version(2), &canary(3_600_000, 1)).json(200);
+    let made =
+        site.admin("POST", "/v1/tokens", json!({ "verb": "read", "lifetime_s": 60 }).to_string().as_bytes());
+    let short = made.json(200)["secret"].as_str().unwrap().to_owned();
+    // A year on, and back before anything was.
+    for (time, status) in [(40_000_000, 401), (10, 200), (1_000_059, 200), (1_000_060, 401)] {
+        CLOCK.store(time, Relaxed);
+        assert_eq!(site.admin_as(&short, "GET", "/v1/apps", b"").status, status, "at {time}");
+        std::thread::sleep(Duration::from_millis(250));
+        let app = site.get("/v1/tenants/acme/apps/shop");
+        assert_eq!(
+            (&app["stable"], &app["rollout"]["state"]),
+            (&json!("r1"), &json!("running")),
+            "at {time}"
+        );
+        assert_eq!(site.version("shop"), 1);
+    }
+    CLOCK.store(5, Relaxed);
+    site.deploy("other", &version(3), &json!({})).json(200);
+    let site = site.restarted(|config| config.clock = clock as fn() -> SystemTime);
+    assert_eq!(site.version("other"), 3);
+    let audit = site.get("/v1/audit");
+    assert_eq!(
+        (&audit["intact"], &audit["entries"].as_array().unwrap().last().unwrap()["at"]),
+        (&json!(true), &json!(5))
+    );
+}
+
+#[test]
+fn what_happens_is_visible() {
+    let collector = TcpListener::bind(any()).unwrap();
+    let address = collector.local_addr().unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let access = log.reopen().unwrap();
+    let site = Site::with(|config| {
+        config.telemetry.otlp = Some(format!("http://{address}"));
+        config.telemetry.access_log = Some(Box::new(access));
+    });
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    site.deploy("bad", &trapping(1), &json!({})).json(200);
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("00-{trace}-b7ad6b7169203331-01");
+    assert_eq!(site.request("shop", &[("traceparent", &parent)]).unwrap().status, 200);
+    assert_eq!(site.request("bad", &[]).unwrap().status, 500);
+
+    // The span of the request, in a batch, at a real collector.
+    let (mut stream, _) = collector.accept().unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut sent = Vec::new();
+    let mut chunk = [0; 4_096];
+    until("the span comes", || {
+        let read = stream.read(&mut chunk).unwrap_or(0);
+        sent.extend_from_slice(&chunk[..read]);
+        String::from_utf8_lossy(&sent).contains(trace)
+    });
+    let text = String::from_utf8_lossy(&sent);
+    assert!(
+        text.starts_with("POST /v1/traces ") && text.contains("\"parentSpanId\":\"b7ad6b7169203331\""),
+        "{text}"
+    );
+
+    let lines = || fs::read_to_string(log.path()).unwrap();
+    until("both requests are in the access log", || lines().lines().count() == 2);
+    let entries: Vec<Value> = lines().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said: Vec<_> =
+        entries.iter().map(|it| (it["app"].as_str().unwrap(), it["status"].as_u64().unwrap())).collect();
+    assert_eq!(said, [("shop", 200), ("bad", 500)]);
+
+    let metrics = site.admin("GET", "/metrics", b"").text();
+    let answered = r#"tenon_requests_total{tenant="acme",app="shop",revision="r1",outcome="answered"} 1"#;
+    let trapped = r#"tenon_requests_total{tenant="acme",app="bad",revision="r1",outcome="trapped"} 1"#;
+    assert!(metrics.contains(answered) && metrics.contains(trapped), "{metrics}");
+    let top = site.get("/v1/top");
+    let rows = top["rows"].as_array().unwrap();
+    let row = |app: &str| rows.iter().find(|row| row["app"] == app).unwrap();
+    assert_eq!((&row("shop")["errors"], &row("bad")["errors"]), (&json!(0), &json!(1)), "{top}");
+    until("the failure is in the app's lines", || {
+        let lines = site.admin("GET", "/v1/tenants/acme/apps/bad/logs", b"").text();
+        lines.contains("\"outcome\":\"trapped\"") && lines.contains("POST /version: 500")
+    });
+    assert_eq!(site.admin("GET", "/v1/tenants/acme/apps/shop/logs", b"").text(), "");
+    let capacity = site.get("/v1/capacity?tenant=acme&app=shop");
+    assert!(
+        capacity["fits"].as_u64().is_some() && capacity["bounds"].as_array().unwrap().len() >= 3,
+        "{capacity}"
+    );
+    let status = site.get("/v1/status");
+    assert_eq!(
+        (&status["apps"], &status["state"], &status["wrong"]),
+        (&json!(2), &json!("serving"), &json!([])),
+        "{status}"
+    );
+    assert!(site.get("/v1/openapi.json")["paths"].as_object().unwrap().len() > 20);
+    assert_eq!(ask(site.running().admin(), "GET", "/v1/live", &[], b"").unwrap().text(), "live\n");
+}
+
+#[test]
+fn lines_are_followed_as_they_come() {
+    let site = Site::new();
+    site.deploy("bad", &trapping(1), &json!({})).json(200);
+    let mut stream = TcpStream::connect(site.running().admin()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let path = "/v1/tenants/acme/apps/bad/logs?follow=true";
+    let head = format!("GET {path} HTTP/1.1\r\nhost: node\r\nauthorization: Bearer {}\r\n\r\n", site.root);
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut seen = Vec::new();
+    let mut chunk = [0; 4_096];
+    let mut read = |wanted: &str| {
+        while !String::from_utf8_lossy(&seen).contains(wanted) {
+            let read = stream.read(&mut chunk).unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&chunk[..read]);
+        }
+    };
+    read("200 OK");
+    site.request("bad", &[]).unwrap();
+    read("\"outcome\":\"trapped\"");
+}
+
+#[test]
+fn who_guesses_tokens_is_slowed_down_and_who_has_one_is_not() {
+    let site = Site::new();
+    let guess = || site.admin_as("tenon_0000_0000", "GET", "/v1/apps", b"").status;
+    let guesses: Vec<u16> = (0..100).map(|_| guess()).collect();
+    assert!(guesses[0] == 401 && guesses.contains(&429), "{guesses:?}");
+    site.get("/v1/apps");
+    let large = vec![b' '; 5 << 20];
+    assert!(
+        ask(
+            site.running().admin(),
+            "PUT",
+            "/v1/tenants/x",
+            &[("authorization", &format!("Bearer {}", site.root))],
+            &large
+        )
+        .map_or(true, |reply| reply.status == 413)
+    );
+}
+
+#[test]
+fn a_state_that_is_open_elsewhere_is_said_to_be() {
+    let site = Site::new();
+    let again = Node::start(Config::new(site.data.clone(), any(), any()));
+    assert!(matches!(again, Err(tenon_node::StartError::Refused(said)) if said.code == "store-in-use"));
+    // One that is to be replaced is waited for.
+    let data = site.data.clone();
+    let (sender, ended) = std::sync::mpsc::channel();
+    let next = std::thread::spawn(move || {
+        let mut config = Config::new(data, any(), any());
+        config.replaces = Some(DEADLINE);
+        let next = Node::start(config).unwrap();
+        ended.recv().unwrap();
+        next.apps()
+    });
+    let Site { running, _folder: folder, .. } = site;
+    assert!(running.unwrap().drain().complete);
+    sender.send(()).unwrap();
+    assert_eq!(next.join().unwrap(), 0);
+    drop(folder);
+}
+
+#[test]
+fn many_deploys_at_once_all_serve() {
+    let site = Arc::new(Site::new());
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let site = Arc::clone(&site);
+            std::thread::spawn(move || {
+                for number in 0..5 {
+                    let number = thread * 5 + number;
+                    site.deploy(&format!("app-{number}"), &version(number), &json!({})).json(200);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    for number in 0..20 {
+        assert_eq!(site.version(&format!("app-{number}")), u64::from(number));
+    }
+    // The same content from several at once makes one revision.
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let site = Arc::clone(&site);
+            std::thread::spawn(move || {
+                let body = json!({ "component": Digest::of(&version(0)).to_string(), "terms": {}, "routes": ["same.test/*"] });
+                site.put("/v1/tenants/acme/apps/same", &body).json(200)["changed"] == true
+            })
+        })
+        .collect();
+    let changed = threads.into_iter().map(|thread| thread.join().unwrap()).filter(|changed| *changed).count();
+    assert_eq!(changed, 1);
+}

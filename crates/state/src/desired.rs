@@ -1,0 +1,230 @@
+//! What a node is to serve: tenants, tokens, apps and their revisions; and the log of who changed what.
+//!
+//! A change is one transaction: it looks at what is there, compares the generation, writes, appends to the audit log and
+//! is on the disk when it returns. What is read comes from memory, where the state is after the last commit: a node goes
+//! on serving when its disk fails.
+//!
+//! Documents (quotas, terms, plans of rollouts) are text in the form of whoever wrote them. This room checks what must
+//! hold between records, and not what is in documents.
+
+mod audit;
+mod blobs;
+mod change;
+mod open;
+mod records;
+mod routes;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use redb::ReadableDatabase as _;
+use tenon_model::{AppId, Digest, RevisionNumber, TenantId};
+
+pub use audit::AuditRecord;
+pub use blobs::{BlobError, BlobFolder, Upload, Uploaded};
+pub use change::{By, ChangeError, NewRevision, Takeover};
+pub use records::{AppRecord, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord};
+
+use crate::embedded::Opened;
+use open::{AUDIT, CLAIMS, REVISIONS, USES};
+
+/// Revisions of an app that are kept; beyond them the oldest go that neither serve nor take over.
+pub const REVISIONS_KEPT_MAX: usize = 100;
+/// Entries of the audit log that one question is answered with.
+pub const AUDIT_PAGE_MAX: usize = 1_000;
+
+/// The desired state of one node. It can be open once.
+#[derive(Debug)]
+pub struct Desired {
+    folder: PathBuf,
+    /// Held by whoever changes something. Empty after the disk failed, until the next change opens it again.
+    database: Mutex<Option<Arc<Opened>>>,
+    known: RwLock<Known>,
+    intact: bool,
+}
+
+/// What is in memory: all of the state but the revisions and the log.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    generation: u64,
+    tenants: BTreeMap<TenantId, Arc<TenantRecord>>,
+    tokens: BTreeMap<String, Arc<TokenRecord>>,
+    apps: BTreeMap<AppId, Arc<AppRecord>>,
+}
+
+impl Desired {
+    /// Grows with every change.
+    pub fn generation(&self) -> u64 {
+        self.known().generation
+    }
+
+    /// Whether the newest part of the audit log was found unbroken when the state was opened.
+    pub fn is_audit_intact(&self) -> bool {
+        self.intact
+    }
+
+    /// All tenants, in order of their names.
+    pub fn tenants(&self) -> Vec<Arc<TenantRecord>> {
+        self.known().tenants.values().cloned().collect()
+    }
+
+    /// A tenant.
+    pub fn tenant(&self, id: &TenantId) -> Option<Arc<TenantRecord>> {
+        self.known().tenants.get(id).cloned()
+    }
+
+    /// All tokens, in order of their names.
+    pub fn tokens(&self) -> Vec<Arc<TokenRecord>> {
+        self.known().tokens.values().cloned().collect()
+    }
+
+    /// A token.
+    pub fn token(&self, id: &str) -> Option<Arc<TokenRecord>> {
+        self.known().tokens.get(id).cloned()
+    }
+
+    /// All apps, in order of their names, and the generation at which they are so.
+    pub fn apps(&self) -> (u64, Vec<Arc<AppRecord>>) {
+        let known = self.known();
+        (known.generation, known.apps.values().cloned().collect())
+    }
+
+    /// The apps of a tenant.
+    pub fn apps_of(&self, tenant: &TenantId) -> Vec<Arc<AppRecord>> {
+        self.known().apps.values().filter(|app| app.id.tenant == *tenant).cloned().collect()
+    }
+
+    /// An app.
+    pub fn app(&self, id: &AppId) -> Option<Arc<AppRecord>> {
+        self.known().apps.get(id).cloned()
+    }
+
+    /// A revision of an app.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn revision(
+        &self,
+        id: &AppId,
+        number: RevisionNumber,
+    ) -> Result<Option<RevisionRecord>, ChangeError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(REVISIONS)?;
+            let row = table.get((id.tenant.as_str(), id.app.as_str(), number.0))?;
+            row.map(|row| records::revision(number, row.value())).transpose()
+        })
+    }
+
+    /// The revisions of an app that are kept, the newest first.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn revisions(&self, id: &AppId) -> Result<Vec<RevisionRecord>, ChangeError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(REVISIONS)?;
+            let (tenant, app) = (id.tenant.as_str(), id.app.as_str());
+            let mut found = Vec::new();
+            for row in table.range((tenant, app, 0)..=(tenant, app, u64::MAX))?.rev() {
+                let (key, value) = row?;
+                found.push(records::revision(RevisionNumber(key.value().2), value.value())?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// Whether somebody of this tenant uploaded these bytes, or has a revision made of them; of any, where no tenant is
+    /// named. Bytes are not shared by knowing their digest.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn may_use(&self, tenant: Option<&TenantId>, digest: &Digest) -> Result<bool, ChangeError> {
+        let hex = digest.hex();
+        self.read(|transaction| {
+            let claims = transaction.open_table(CLAIMS)?;
+            let uses = transaction.open_table(USES)?;
+            let Some(tenant) = tenant else {
+                return Ok(claims
+                    .range((hex.as_str(), "")..)?
+                    .next()
+                    .transpose()?
+                    .is_some_and(|(key, _)| key.value().0 == hex)
+                    || uses
+                        .range((hex.as_str(), "", "", 0)..)?
+                        .next()
+                        .transpose()?
+                        .is_some_and(|(key, _)| key.value().0 == hex));
+            };
+            let tenant = tenant.as_str();
+            Ok(claims.get((hex.as_str(), tenant))?.is_some()
+                || uses
+                    .range((hex.as_str(), tenant, "", 0)..)?
+                    .next()
+                    .transpose()?
+                    .is_some_and(|(key, _)| key.value().0 == hex && key.value().1 == tenant))
+        })
+    }
+
+    /// Entries of the audit log after `after`, at most `limit` and [`AUDIT_PAGE_MAX`]; of one tenant, where one is named.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn audit(
+        &self,
+        after: u64,
+        limit: usize,
+        tenant: Option<&TenantId>,
+    ) -> Result<Vec<AuditRecord>, ChangeError> {
+        let limit = limit.min(AUDIT_PAGE_MAX);
+        let is_meant = |entry: &AuditRecord| {
+            tenant.is_none_or(|tenant| {
+                let owner = entry.target.split_once('/').map_or(entry.target.as_str(), |(owner, _)| owner);
+                owner == tenant.as_str()
+            })
+        };
+        self.read(|transaction| {
+            let mut found = Vec::new();
+            for row in transaction.open_table(AUDIT)?.range(after.saturating_add(1)..)? {
+                if found.len() == limit {
+                    break;
+                }
+                let (sequence, row) = row?;
+                let entry = audit::read(sequence.value(), row.value())?;
+                if is_meant(&entry) {
+                    found.push(entry);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Opened>>> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, ChangeError> {
+        let database = {
+            let mut database = self.lock();
+            self.opened(&mut database)?
+        };
+        let done =
+            database.begin_read().map_err(redb::Error::from).and_then(|transaction| look(&transaction));
+        done.map_err(|error| ChangeError::Failed(error.to_string()))
+    }
+
+    /// The database, opened again if the disk failed before.
+    fn opened(&self, database: &mut Option<Arc<Opened>>) -> Result<Arc<Opened>, ChangeError> {
+        if let Some(database) = database {
+            return Ok(Arc::clone(database));
+        }
+        let again = open::database(&self.folder).map_err(|error| ChangeError::Failed(error.to_string()))?;
+        Ok(Arc::clone(database.insert(again)))
+    }
+}

@@ -1,0 +1,529 @@
+//! Changes: each one transaction that looks first, and is on the disk when it returns.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+
+use redb::{ReadableTable as _, WriteTransaction};
+use tenon_model::{AppId, Digest, RevisionNumber, Route, TenantId};
+
+use super::open::{APPS, CLAIMS, META, REVISIONS, TENANTS, TOKENS, USES};
+use super::records::{
+    AppRecord, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord, app_row, revision,
+    revision_row, tenant_row, token_row,
+};
+use super::{Desired, Known, REVISIONS_KEPT_MAX, audit, routes};
+
+/// Who changes something, and what the clock says.
+#[derive(Clone, Copy, Debug)]
+pub struct By<'a> {
+    /// Who: a token, or `node`.
+    pub who: &'a str,
+    /// Seconds since 1970.
+    pub at: u64,
+}
+
+/// Why something was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Somebody else changed it meanwhile.
+    #[error("it was changed meanwhile: its generation is {actual}, and not {expected}")]
+    Conflict {
+        /// What was expected.
+        expected: u64,
+        /// What it is.
+        actual: u64,
+    },
+    /// There is no such thing.
+    #[error("there is no {0}")]
+    Missing(&'static str),
+    /// It is in use.
+    #[error("the tenant has {apps} apps")]
+    InUse {
+        /// So many apps.
+        apps: usize,
+    },
+    /// Requests for this are somebody else's.
+    #[error("`{route}` is taken")]
+    RouteTaken {
+        /// What was asked for.
+        route: Route,
+        /// Whose it is, if it is of the same tenant.
+        by: Option<AppId>,
+    },
+    /// The tenant has as many apps as it may have.
+    #[error("the tenant may have {max} apps")]
+    TooManyApps {
+        /// So many.
+        max: u32,
+    },
+    /// Nothing was uploaded with this digest, by this tenant.
+    #[error("the component was not uploaded")]
+    NotUploaded,
+    /// It cannot be done as things stand.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// The state could not be written or read: the disk is full, or fails.
+    #[error("the state cannot be written: {0}")]
+    Failed(String),
+}
+
+/// A revision to be made.
+#[derive(Clone, Debug)]
+pub struct NewRevision<'a> {
+    /// Its component.
+    pub component: Digest,
+    /// Its terms: a document.
+    pub terms: &'a str,
+    /// The one that it is equal to.
+    pub reverts_to: Option<RevisionNumber>,
+    /// Why.
+    pub note: &'a str,
+}
+
+/// How a revision takes over.
+#[derive(Clone, Debug)]
+pub enum Takeover<'a> {
+    /// With the commit.
+    AtOnce,
+    /// Step by step: the plan, a document.
+    ByPlan(&'a str),
+}
+
+type Changed<T> = Result<Result<T, ChangeError>, redb::Error>;
+
+/// What an audit entry says.
+struct Said {
+    what: &'static str,
+    target: String,
+    detail: String,
+}
+
+impl Said {
+    fn new(what: &'static str, target: impl ToString, detail: impl Into<String>) -> Self {
+        Self { what, target: target.to_string(), detail: detail.into() }
+    }
+}
+
+impl Desired {
+    /// Makes a tenant, or changes one.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn put_tenant(
+        &self,
+        by: By<'_>,
+        id: &TenantId,
+        document: &str,
+        apps_max: u32,
+    ) -> Result<Arc<TenantRecord>, ChangeError> {
+        self.change(by, |transaction, known, _| {
+            let created = known.tenants.get(id).map_or(by.at, |tenant| tenant.created);
+            let record = TenantRecord { id: id.clone(), document: document.to_owned(), apps_max, created };
+            transaction.open_table(TENANTS)?.insert(id.as_str(), tenant_row(&record)?.as_str())?;
+            let record = Arc::new(record);
+            known.tenants.insert(id.clone(), Arc::clone(&record));
+            Ok(Ok((record, Said::new("put-tenant", id, document))))
+        })
+    }
+
+    /// Removes a tenant without apps, and its tokens.
+    ///
+    /// # Errors
+    /// When there is none, when it has apps, or when the state cannot be written.
+    pub fn delete_tenant(&self, by: By<'_>, id: &TenantId) -> Result<(), ChangeError> {
+        self.change(by, |transaction, known, _| {
+            if known.tenants.remove(id).is_none() {
+                return Ok(Err(ChangeError::Missing("such tenant")));
+            }
+            let apps = known.apps.keys().filter(|app| app.tenant == *id).count();
+            if apps > 0 {
+                return Ok(Err(ChangeError::InUse { apps }));
+            }
+            transaction.open_table(TENANTS)?.remove(id.as_str())?;
+            let theirs = |token: &Arc<TokenRecord>| token.tenant.as_ref() == Some(id);
+            for token in known.tokens.values().filter(|token| theirs(token)) {
+                transaction.open_table(TOKENS)?.remove(token.id.as_str())?;
+            }
+            known.tokens.retain(|_, token| !theirs(token));
+            Ok(Ok(((), Said::new("delete-tenant", id, ""))))
+        })
+    }
+
+    /// Makes a token, or gives it another hash. `what` is for the audit log.
+    ///
+    /// # Errors
+    /// When its tenant is not there, or when the state cannot be written.
+    pub fn put_token(
+        &self,
+        by: By<'_>,
+        what: &'static str,
+        record: TokenRecord,
+    ) -> Result<Arc<TokenRecord>, ChangeError> {
+        self.change(by, |transaction, known, _| {
+            if record.tenant.as_ref().is_some_and(|tenant| !known.tenants.contains_key(tenant)) {
+                return Ok(Err(ChangeError::Missing("such tenant")));
+            }
+            transaction.open_table(TOKENS)?.insert(record.id.as_str(), token_row(&record)?.as_str())?;
+            let said = Said::new(what, token_target(&record), format!("{} {}", record.verb, record.note));
+            let record = Arc::new(record);
+            known.tokens.insert(record.id.clone(), Arc::clone(&record));
+            Ok(Ok((record, said)))
+        })
+    }
+
+    /// Makes a token invalid.
+    ///
+    /// # Errors
+    /// When there is none, or when the state cannot be written.
+    pub fn delete_token(&self, by: By<'_>, id: &str) -> Result<(), ChangeError> {
+        self.change(by, |transaction, known, _| {
+            let Some(record) = known.tokens.remove(id) else {
+                return Ok(Err(ChangeError::Missing("such token")));
+            };
+            transaction.open_table(TOKENS)?.remove(id)?;
+            Ok(Ok(((), Said::new("delete-token", token_target(&record), ""))))
+        })
+    }
+
+    /// Notes that somebody of this tenant (of none: of the node) uploaded these bytes, which are in place.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn claim(&self, by: By<'_>, tenant: Option<&TenantId>, digest: &Digest) -> Result<(), ChangeError> {
+        let (hex, tenant) = (digest.hex(), tenant.map_or("", TenantId::as_str));
+        self.unsaid(|transaction, _| {
+            transaction.open_table(CLAIMS)?.insert((hex.as_str(), tenant), by.at)?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Makes a revision of an app, and the app with the first.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn revise(
+        &self,
+        by: By<'_>,
+        id: &AppId,
+        expected: Option<u64>,
+        new: &NewRevision<'_>,
+        routes: Option<&[Route]>,
+        takeover: &Takeover<'_>,
+    ) -> Result<Arc<AppRecord>, ChangeError> {
+        self.change(by, |transaction, known, generation| {
+            let before = known.apps.get(id).cloned();
+            if let Err(error) = expect(before.as_deref(), expected) {
+                return Ok(Err(error));
+            }
+            let Some(tenant) = known.tenants.get(&id.tenant) else {
+                return Ok(Err(ChangeError::Missing("such tenant")));
+            };
+            if before.is_none() {
+                let apps = known.apps.keys().filter(|app| app.tenant == id.tenant).count();
+                if apps >= tenant.apps_max as usize {
+                    return Ok(Err(ChangeError::TooManyApps { max: tenant.apps_max }));
+                }
+            }
+            if !is_there(transaction, &new.component)? {
+                return Ok(Err(ChangeError::NotUploaded));
+            }
+            let number = RevisionNumber(before.as_ref().map_or(0, |app| app.last.0) + 1);
+            let record = RevisionRecord {
+                number,
+                parent: before.as_ref().map(|app| app.stable),
+                reverts_to: new.reverts_to,
+                component: new.component,
+                terms: new.terms.to_owned(),
+                created: by.at,
+                by: by.who.to_owned(),
+                note: new.note.to_owned(),
+            };
+            let key = (id.tenant.as_str(), id.app.as_str(), number.0);
+            transaction.open_table(REVISIONS)?.insert(key, revision_row(&record)?.as_str())?;
+            let hex = new.component.hex();
+            transaction.open_table(USES)?.insert((hex.as_str(), key.0, key.1, key.2), ())?;
+
+            let mut app = match &before {
+                Some(app) => AppRecord::clone(app),
+                None => AppRecord {
+                    id: id.clone(),
+                    generation,
+                    routes: Vec::new(),
+                    stable: number,
+                    rollout: None,
+                    paused: false,
+                    last: number,
+                },
+            };
+            if let Some(routes) = routes {
+                routes::remove(transaction, id, &app.routes)?;
+                if let Err(taken) = routes::insert(transaction, id, routes)? {
+                    return Ok(Err(taken));
+                }
+                app.routes = routes.to_vec();
+            }
+            app.last = number;
+            match takeover {
+                Takeover::ByPlan(plan) if before.is_some() => {
+                    app.rollout = Some(RolloutRecord {
+                        candidate: number,
+                        from: app.stable,
+                        plan: (*plan).to_owned(),
+                        phase: Phase::Running,
+                        step: 0,
+                        why: None,
+                    });
+                }
+                _ => {
+                    if let Some(rollout) = app.rollout.as_mut().filter(|rollout| rollout.is_open()) {
+                        rollout.phase = Phase::Reverted;
+                        rollout.why = Some(format!("{number} took its place"));
+                    }
+                    app.stable = number;
+                }
+            }
+            prune(transaction, &app)?;
+            let what = if new.reverts_to.is_some() { "revert" } else { "deploy" };
+            let said = Said::new(what, id, format!("{number} {} {}", new.component, new.note));
+            let app = put_app(transaction, known, app, generation)?;
+            Ok(Ok((app, said)))
+        })
+    }
+
+    /// Changes where an app's pointers point: what `change` does to the record. Routes and numbers stay.
+    ///
+    /// # Errors
+    /// What `change` says; and see [`ChangeError`].
+    pub fn point(
+        &self,
+        by: By<'_>,
+        id: &AppId,
+        expected: Option<u64>,
+        what: &'static str,
+        detail: &str,
+        change: impl FnOnce(&mut AppRecord) -> Result<(), ChangeError>,
+    ) -> Result<Arc<AppRecord>, ChangeError> {
+        self.change(by, |transaction, known, generation| {
+            let Some(before) = known.apps.get(id).cloned() else {
+                return Ok(Err(ChangeError::Missing("such app")));
+            };
+            if let Err(error) = expect(Some(&before), expected) {
+                return Ok(Err(error));
+            }
+            let mut app = AppRecord::clone(&before);
+            if let Err(error) = change(&mut app) {
+                return Ok(Err(error));
+            }
+            (app.routes, app.last) = (before.routes.clone(), before.last);
+            let app = put_app(transaction, known, app, generation)?;
+            Ok(Ok((app, Said::new(what, id, detail))))
+        })
+    }
+
+    /// Removes an app and its revisions.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn delete_app(&self, by: By<'_>, id: &AppId) -> Result<(), ChangeError> {
+        self.change(by, |transaction, known, _| {
+            let Some(app) = known.apps.remove(id) else {
+                return Ok(Err(ChangeError::Missing("such app")));
+            };
+            let (tenant, name) = (id.tenant.as_str(), id.app.as_str());
+            transaction.open_table(APPS)?.remove((tenant, name))?;
+            routes::remove(transaction, id, &app.routes)?;
+            remove_revisions(transaction, id, |_| true)?;
+            Ok(Ok(((), Said::new("delete-app", id, ""))))
+        })
+    }
+
+    /// Forgets components that no revision is made of and that were uploaded before `before` (seconds since 1970), and
+    /// says which. Their files can be removed once this has returned.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn forget_unused(&self, before: u64) -> Result<Vec<Digest>, ChangeError> {
+        let unused = self.read(|transaction| {
+            let uses = transaction.open_table(USES)?;
+            let mut kept: BTreeSet<String> = BTreeSet::new();
+            for row in uses.iter()? {
+                kept.insert(row?.0.value().0.to_owned());
+            }
+            let mut old = BTreeSet::new();
+            for row in transaction.open_table(CLAIMS)?.iter()? {
+                let (key, at) = row?;
+                let hex = key.value().0.to_owned();
+                if at.value() >= before {
+                    kept.insert(hex.clone());
+                }
+                old.insert(hex);
+            }
+            Ok(old.into_iter().filter(|hex| !kept.contains(hex)).collect::<Vec<_>>())
+        })?;
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.unsaid(|transaction, _| {
+            let mut forgotten = Vec::new();
+            let mut claims = transaction.open_table(CLAIMS)?;
+            let uses = transaction.open_table(USES)?;
+            for hex in &unused {
+                // It may have been taken up since.
+                let is_used = uses.range((hex.as_str(), "", "", 0)..)?.next().transpose()?;
+                if is_used.is_some_and(|(key, _)| key.value().0 == hex) {
+                    continue;
+                }
+                let mut rows = Vec::new();
+                for row in claims.range((hex.as_str(), "")..)? {
+                    let (key, at) = row?;
+                    if key.value().0 != hex {
+                        break;
+                    }
+                    rows.push((key.value().1.to_owned(), at.value()));
+                }
+                if rows.iter().any(|(_, at)| *at >= before) {
+                    continue;
+                }
+                for (tenant, _) in rows {
+                    claims.remove((hex.as_str(), tenant.as_str()))?;
+                }
+                forgotten.extend(format!("sha256:{hex}").parse::<Digest>());
+            }
+            Ok(Ok(forgotten))
+        })
+    }
+
+    /// A change that is in the audit log.
+    fn change<T>(
+        &self,
+        by: By<'_>,
+        change: impl FnOnce(&WriteTransaction, &mut Known, u64) -> Changed<(T, Said)>,
+    ) -> Result<T, ChangeError> {
+        self.unsaid(|transaction, known| {
+            let generation = known.generation + 1;
+            let (done, Said { what, target, detail }) = match change(transaction, known, generation)? {
+                Ok(done) => done,
+                Err(error) => return Ok(Err(error)),
+            };
+            audit::append(transaction, &by, what, &target, &detail)?;
+            transaction.open_table(META)?.insert("generation", generation)?;
+            known.generation = generation;
+            Ok(Ok(done))
+        })
+    }
+
+    /// One transaction: when it was committed, memory says the same; else neither does.
+    fn unsaid<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction, &mut Known) -> Changed<T>,
+    ) -> Result<T, ChangeError> {
+        let mut database = self.lock();
+        let opened = self.opened(&mut database)?;
+        let mut known = self.known().clone();
+        let done = (|| {
+            let mut transaction = opened.begin_write()?;
+            // After a crash the next start then has nothing to reconstruct.
+            transaction.set_quick_repair(true);
+            match change(&transaction, &mut known)? {
+                Ok(done) => {
+                    transaction.commit()?;
+                    Ok(Ok(done))
+                }
+                Err(refused) => {
+                    transaction.abort()?;
+                    Ok(Err(refused))
+                }
+            }
+        })();
+        match done {
+            Ok(Ok(done)) => {
+                *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+                Ok(done)
+            }
+            Ok(Err(refused)) => Err(refused),
+            Err(error) => {
+                let error: redb::Error = error;
+                tracing::error!(%error, "the state could not be written");
+                // After a failed write the database takes nothing more until it is opened again.
+                *database = None;
+                Err(ChangeError::Failed(error.to_string()))
+            }
+        }
+    }
+}
+
+fn token_target(record: &TokenRecord) -> String {
+    match &record.tenant {
+        Some(tenant) => format!("{tenant}/token {}", record.id),
+        None => format!("token {}", record.id),
+    }
+}
+
+fn expect(app: Option<&AppRecord>, expected: Option<u64>) -> Result<(), ChangeError> {
+    let actual = app.map_or(0, |app| app.generation);
+    match expected {
+        Some(expected) if expected != actual => Err(ChangeError::Conflict { expected, actual }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether anybody uploaded it, or a revision is made of it: then it is not thrown away.
+fn is_there(transaction: &WriteTransaction, digest: &Digest) -> Result<bool, redb::Error> {
+    let hex = digest.hex();
+    let claims = transaction.open_table(CLAIMS)?;
+    let claimed = claims.range((hex.as_str(), "")..)?.next().transpose()?;
+    if claimed.is_some_and(|(key, _)| key.value().0 == hex) {
+        return Ok(true);
+    }
+    let uses = transaction.open_table(USES)?;
+    let used = uses.range((hex.as_str(), "", "", 0)..)?.next().transpose()?;
+    Ok(used.is_some_and(|(key, _)| key.value().0 == hex))
+}
+
+fn put_app(
+    transaction: &WriteTransaction,
+    known: &mut Known,
+    mut app: AppRecord,
+    generation: u64,
+) -> Result<Arc<AppRecord>, redb::Error> {
+    app.generation = generation;
+    let key = (app.id.tenant.as_str(), app.id.app.as_str());
+    transaction.open_table(APPS)?.insert(key, app_row(&app)?.as_str())?;
+    let app = Arc::new(app);
+    known.apps.insert(app.id.clone(), Arc::clone(&app));
+    Ok(app)
+}
+
+/// Removes the oldest revisions once there are more than are kept.
+fn prune(transaction: &WriteTransaction, app: &AppRecord) -> Result<(), redb::Error> {
+    let oldest = app.last.0.saturating_sub(REVISIONS_KEPT_MAX as u64);
+    let rollout = app.rollout.as_ref();
+    let is_needed = |number: u64| {
+        number == app.stable.0
+            || rollout.is_some_and(|rollout| rollout.candidate.0 == number || rollout.from.0 == number)
+    };
+    remove_revisions(transaction, &app.id, |number| number <= oldest && !is_needed(number))
+}
+
+fn remove_revisions(
+    transaction: &WriteTransaction,
+    id: &AppId,
+    is_meant: impl Fn(u64) -> bool,
+) -> Result<(), redb::Error> {
+    let (tenant, app) = (id.tenant.as_str(), id.app.as_str());
+    let mut table = transaction.open_table(REVISIONS)?;
+    let mut uses = transaction.open_table(USES)?;
+    let mut gone = Vec::new();
+    for row in table.range((tenant, app, 0)..=(tenant, app, u64::MAX))? {
+        let (key, row) = row?;
+        let number = key.value().2;
+        if is_meant(number) {
+            gone.push((number, revision(RevisionNumber(number), row.value())?.component.hex()));
+        }
+    }
+    for (number, hex) in gone {
+        table.remove((tenant, app, number))?;
+        uses.remove((hex.as_str(), tenant, app, number))?;
+    }
+    Ok(())
+}

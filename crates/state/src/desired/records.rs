@@ -1,0 +1,273 @@
+//! The records, and how they lie in the database: JSON with short names, read back without trust.
+
+use serde::{Deserialize, Serialize};
+use tenon_model::{AppId, Digest, RevisionNumber, Route, TenantId};
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantRecord {
+    /// What it is called.
+    pub id: TenantId,
+    /// Its quota and what it may be granted: a document.
+    pub document: String,
+    /// Apps it may have.
+    pub apps_max: u32,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+}
+
+/// A token. Of its secret there is a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// What it is known by.
+    pub id: String,
+    /// Of which tenant; of all where there is none.
+    pub tenant: Option<TenantId>,
+    /// What it allows: a document.
+    pub verb: String,
+    /// The hash of its secret.
+    pub hash: String,
+    /// The hash of the secret before, and until when that is valid, in seconds since 1970.
+    pub before: Option<(String, u64)>,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// When it ceases to be valid, in seconds since 1970.
+    pub expires: Option<u64>,
+    /// What it is for.
+    pub note: String,
+}
+
+/// An app: what points to its revisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppRecord {
+    /// Whose, and what it is called.
+    pub id: AppId,
+    /// The node's generation at its last change.
+    pub generation: u64,
+    /// Which requests are for it.
+    pub routes: Vec<Route>,
+    /// The revision that serves.
+    pub stable: RevisionNumber,
+    /// The rollout that runs, or the last one.
+    pub rollout: Option<RolloutRecord>,
+    /// Whether it is out of service.
+    pub paused: bool,
+    /// The newest revision.
+    pub last: RevisionNumber,
+}
+
+/// A rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RolloutRecord {
+    /// The revision that takes over.
+    pub candidate: RevisionNumber,
+    /// The one it takes over from.
+    pub from: RevisionNumber,
+    /// How: a document.
+    pub plan: String,
+    /// How it stands.
+    pub phase: Phase,
+    /// Which step, from 0 on.
+    pub step: u32,
+    /// Why it ended as it did.
+    pub why: Option<String>,
+}
+
+/// How a rollout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// It goes on by itself.
+    Running,
+    /// It stays at its step.
+    Paused,
+    /// The candidate has become the stable revision.
+    Promoted,
+    /// The candidate was sent back.
+    Reverted,
+}
+
+impl RolloutRecord {
+    /// Whether it has not ended.
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Paused)
+    }
+}
+
+impl AppRecord {
+    /// The rollout that has not ended.
+    pub fn open_rollout(&self) -> Option<&RolloutRecord> {
+        self.rollout.as_ref().filter(|rollout| rollout.is_open())
+    }
+}
+
+/// A revision: immutable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevisionRecord {
+    /// Which.
+    pub number: RevisionNumber,
+    /// The stable one when it was made.
+    pub parent: Option<RevisionNumber>,
+    /// The one that it is equal to, if it is a revert.
+    pub reverts_to: Option<RevisionNumber>,
+    /// Its component.
+    pub component: Digest,
+    /// Its terms: a document.
+    pub terms: String,
+    /// When it was made, in seconds since 1970.
+    pub created: u64,
+    /// Who made it.
+    pub by: String,
+    /// Why.
+    pub note: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TenantRow {
+    document: String,
+    apps_max: u32,
+    created: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TokenRow {
+    tenant: Option<String>,
+    verb: String,
+    hash: String,
+    before: Option<(String, u64)>,
+    created: u64,
+    expires: Option<u64>,
+    note: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AppRow {
+    generation: u64,
+    routes: Vec<String>,
+    stable: u64,
+    rollout: Option<RolloutRow>,
+    paused: bool,
+    last: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RolloutRow {
+    candidate: u64,
+    from: u64,
+    plan: String,
+    phase: Phase,
+    step: u32,
+    why: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RevisionRow {
+    parent: Option<u64>,
+    reverts_to: Option<u64>,
+    component: String,
+    terms: String,
+    created: u64,
+    by: String,
+    note: String,
+}
+
+/// What is in the database is not what was written.
+pub(super) fn damaged(what: impl std::fmt::Display) -> redb::Error {
+    redb::Error::Corrupted(format!("a record cannot be read: {what}"))
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, redb::Error> {
+    serde_json::from_str(text).map_err(damaged)
+}
+
+fn print(row: &impl Serialize) -> Result<String, redb::Error> {
+    serde_json::to_string(row).map_err(damaged)
+}
+
+fn word<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, redb::Error> {
+    text.parse().map_err(damaged)
+}
+
+pub(super) fn app_id(tenant: &str, app: &str) -> Result<AppId, redb::Error> {
+    Ok(AppId { tenant: word(tenant)?, app: word(app)? })
+}
+
+pub(super) fn tenant(id: &str, text: &str) -> Result<TenantRecord, redb::Error> {
+    let TenantRow { document, apps_max, created } = parse(text)?;
+    Ok(TenantRecord { id: word(id)?, document, apps_max, created })
+}
+
+pub(super) fn tenant_row(record: &TenantRecord) -> Result<String, redb::Error> {
+    let TenantRecord { document, apps_max, created, .. } = record.clone();
+    print(&TenantRow { document, apps_max, created })
+}
+
+pub(super) fn token(id: &str, text: &str) -> Result<TokenRecord, redb::Error> {
+    let TokenRow { tenant, verb, hash, before, created, expires, note } = parse(text)?;
+    let tenant = tenant.as_deref().map(word).transpose()?;
+    Ok(TokenRecord { id: id.to_owned(), tenant, verb, hash, before, created, expires, note })
+}
+
+pub(super) fn token_row(record: &TokenRecord) -> Result<String, redb::Error> {
+    let TokenRecord { tenant, verb, hash, before, created, expires, note, .. } = record.clone();
+    let tenant = tenant.map(|tenant| tenant.to_string());
+    print(&TokenRow { tenant, verb, hash, before, created, expires, note })
+}
+
+pub(super) fn app(id: AppId, text: &str) -> Result<AppRecord, redb::Error> {
+    let AppRow { generation, routes, stable, rollout, paused, last } = parse(text)?;
+    Ok(AppRecord {
+        id,
+        generation,
+        routes: routes.iter().map(|route| word(route)).collect::<Result<_, _>>()?,
+        stable: RevisionNumber(stable),
+        rollout: rollout.map(|RolloutRow { candidate, from, plan, phase, step, why }| RolloutRecord {
+            candidate: RevisionNumber(candidate),
+            from: RevisionNumber(from),
+            plan,
+            phase,
+            step,
+            why,
+        }),
+        paused,
+        last: RevisionNumber(last),
+    })
+}
+
+pub(super) fn app_row(record: &AppRecord) -> Result<String, redb::Error> {
+    let AppRecord { generation, routes, stable, rollout, paused, last, .. } = record.clone();
+    print(&AppRow {
+        generation,
+        routes: routes.iter().map(ToString::to_string).collect(),
+        stable: stable.0,
+        rollout: rollout.map(|RolloutRecord { candidate, from, plan, phase, step, why }| RolloutRow {
+            candidate: candidate.0,
+            from: from.0,
+            plan,
+            phase,
+            step,
+            why,
+        }),
+        paused,
+        last: last.0,
+    })
+}
+
+pub(super) fn revision(number: RevisionNumber, text: &str) -> Result<RevisionRecord, redb::Error> {
+    let RevisionRow { parent, reverts_to, component, terms, created, by, note } = parse(text)?;
+    let component = word(&component)?;
+    let (parent, reverts_to) = (parent.map(RevisionNumber), reverts_to.map(RevisionNumber));
+    Ok(RevisionRecord { number, parent, reverts_to, component, terms, created, by, note })
+}
+
+pub(super) fn revision_row(record: &RevisionRecord) -> Result<String, redb::Error> {
+    let RevisionRecord { parent, reverts_to, component, terms, created, by, note, .. } = record.clone();
+    print(&RevisionRow {
+        parent: parent.map(|number| number.0),
+        reverts_to: reverts_to.map(|number| number.0),
+        component: component.to_string(),
+        terms,
+        created,
+        by,
+        note,
+    })
+}

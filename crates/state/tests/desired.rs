@@ -1,0 +1,468 @@
+//! The desired state: what holds between its records, and that what was acknowledged is there whatever happens.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tenon_model::{AppId, Digest, RevisionNumber, Route, TenantId};
+use tenon_state::desired::{
+    BlobError, By, ChangeError, NewRevision, Phase, REVISIONS_KEPT_MAX, Takeover, TokenRecord, Uploaded,
+};
+use tenon_state::{BlobFolder, Desired};
+
+/// How often the process that deploys is killed.
+const KILLS: u64 = 200;
+/// Steps of one deploy at which it is killed, one after another.
+const STEPS: u64 = 6;
+
+const BY: By<'static> = By { who: "test", at: 1_000 };
+
+fn tenant(name: &str) -> TenantId {
+    name.parse().unwrap()
+}
+
+fn app(name: &str) -> AppId {
+    let (tenant, app) = name.split_once('/').unwrap();
+    AppId { tenant: tenant.parse().unwrap(), app: app.parse().unwrap() }
+}
+
+fn routes(texts: &[&str]) -> Vec<Route> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+struct Node {
+    desired: Desired,
+    blobs: BlobFolder,
+}
+
+impl Node {
+    fn open(folder: &Path) -> Self {
+        Self {
+            desired: Desired::open(folder).unwrap(),
+            blobs: BlobFolder::open(&folder.join("blobs")).unwrap(),
+        }
+    }
+
+    fn with_tenants(folder: &Path) -> Self {
+        let node = Self::open(folder);
+        for name in ["acme", "zeta"] {
+            node.desired.put_tenant(BY, &tenant(name), "{}", 10).unwrap();
+        }
+        node
+    }
+
+    fn upload(&self, bytes: &[u8]) -> Digest {
+        let digest = Digest::of(bytes);
+        let mut upload = self.blobs.upload(&digest, 0, bytes.len() as u64).unwrap();
+        upload.write(bytes).unwrap();
+        assert_eq!(upload.finish().unwrap(), Uploaded::Whole);
+        self.desired.claim(BY, None, &digest).unwrap();
+        digest
+    }
+
+    fn deploy(&self, name: &str, on: &[&str], takeover: Takeover<'_>) -> Result<u64, ChangeError> {
+        let component = self.upload(name.as_bytes());
+        let new = NewRevision { component, terms: "{}", reverts_to: None, note: "" };
+        let on = routes(on);
+        let on = (!on.is_empty()).then_some(on.as_slice());
+        self.desired.revise(BY, &app(name), None, &new, on, &takeover).map(|app| app.generation)
+    }
+}
+
+#[test]
+fn a_change_is_made_only_to_what_was_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    let first = node.deploy("acme/shop", &["shop.example/*"], Takeover::AtOnce).unwrap();
+    let pause = |expected| {
+        node.desired.point(BY, &app("acme/shop"), expected, "pause", "", |app| {
+            app.paused = true;
+            Ok(())
+        })
+    };
+    let wrong = pause(Some(first + 1)).unwrap_err();
+    assert_eq!(wrong, ChangeError::Conflict { expected: first + 1, actual: first });
+    let paused = pause(Some(first)).unwrap();
+    assert!(paused.paused && paused.generation > first);
+    assert!(matches!(pause(Some(first)), Err(ChangeError::Conflict { .. })));
+    // What is refused leaves no trace, in memory or on the disk.
+    let refused = node.desired.point(BY, &app("acme/shop"), None, "x", "", |app| {
+        app.paused = false;
+        Err(ChangeError::Refused("no"))
+    });
+    assert_eq!(refused.unwrap_err(), ChangeError::Refused("no"));
+    let before = node.desired.audit(0, 100, None).unwrap();
+    drop(node);
+    let node = Node::open(folder.path());
+    assert!(node.desired.app(&app("acme/shop")).unwrap().paused);
+    assert_eq!(node.desired.audit(0, 100, None).unwrap(), before);
+}
+
+#[test]
+fn routes_are_not_taken_from_another_tenant() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    node.deploy("acme/shop", &["shop.example/*", "*.cdn.example/*"], Takeover::AtOnce).unwrap();
+    for taken in [
+        "shop.example/api",
+        "shop.example/*",
+        "a.cdn.example/x",
+        "*.a.cdn.example/*",
+        "*.example/*",
+        "*.cdn.example/{x}",
+    ] {
+        let refused = node.deploy("zeta/spy", &[taken], Takeover::AtOnce).unwrap_err();
+        assert!(matches!(refused, ChangeError::RouteTaken { by: None, .. }), "{taken}: {refused}");
+        assert!(node.desired.app(&app("zeta/spy")).is_none());
+    }
+    for free in ["shop.example.org/*", "cdn.example/*", "example/*", "xcdn.example/*", "*/*"] {
+        node.deploy("zeta/spy", &[free], Takeover::AtOnce).unwrap_or_else(|error| panic!("{free}: {error}"));
+    }
+    // Of one tenant, the more exact route wins; two that are as exact are refused, and whose the first is, is said.
+    node.deploy("acme/api", &["shop.example/api/*"], Takeover::AtOnce).unwrap();
+    let refused = node.deploy("acme/other", &["shop.example/api/*"], Takeover::AtOnce).unwrap_err();
+    assert!(matches!(refused, ChangeError::RouteTaken { by: Some(by), .. } if by == app("acme/api")));
+    // What an app no longer has, somebody else can have.
+    node.desired.delete_app(BY, &app("acme/shop")).unwrap();
+    node.deploy("zeta/spy", &["a.cdn.example/x"], Takeover::AtOnce).unwrap();
+}
+
+#[test]
+fn a_candidate_stands_beside_the_stable_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    // The first has nothing to take over from.
+    node.deploy("acme/shop", &[], Takeover::ByPlan("{}")).unwrap();
+    let first = node.desired.app(&app("acme/shop")).unwrap();
+    assert_eq!((first.stable, first.rollout.clone()), (RevisionNumber(1), None));
+    node.deploy("acme/shop", &[], Takeover::ByPlan("plan")).unwrap();
+    let second = node.desired.app(&app("acme/shop")).unwrap();
+    let rollout = second.open_rollout().unwrap();
+    assert_eq!(
+        (second.stable, rollout.candidate, rollout.plan.as_str()),
+        (RevisionNumber(1), RevisionNumber(2), "plan")
+    );
+    // One at once ends it.
+    node.deploy("acme/shop", &[], Takeover::AtOnce).unwrap();
+    let third = node.desired.app(&app("acme/shop")).unwrap();
+    assert_eq!((third.stable, third.rollout.clone().unwrap().phase), (RevisionNumber(3), Phase::Reverted));
+    let revisions = node.desired.revisions(&app("acme/shop")).unwrap();
+    let parents: Vec<_> = revisions.iter().map(|it| (it.number.0, it.parent.map(|it| it.0))).collect();
+    assert_eq!(parents, [(3, Some(1)), (2, Some(1)), (1, None)]);
+}
+
+#[test]
+fn old_revisions_and_what_they_were_made_of_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    let old = node.upload(b"old");
+    let new = |component| NewRevision { component, terms: "{}", reverts_to: None, note: "" };
+    let revise = |component| {
+        node.desired.revise(BY, &app("acme/shop"), None, &new(component), None, &Takeover::AtOnce).unwrap()
+    };
+    revise(old);
+    assert_eq!(node.desired.forget_unused(2_000).unwrap(), [], "a revision is made of it");
+    let young = node.upload(b"young");
+    for _ in 0..=REVISIONS_KEPT_MAX {
+        revise(young);
+    }
+    assert_eq!(node.desired.revisions(&app("acme/shop")).unwrap().len(), REVISIONS_KEPT_MAX);
+    assert_eq!(node.desired.forget_unused(500).unwrap(), [], "it was uploaded since");
+    assert_eq!(node.desired.forget_unused(2_000).unwrap(), [old]);
+    let gone = node.desired.revise(BY, &app("acme/shop"), None, &new(old), None, &Takeover::AtOnce);
+    assert_eq!(gone.unwrap_err(), ChangeError::NotUploaded);
+}
+
+#[test]
+fn a_component_is_not_shared_by_knowing_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    let digest = Digest::of(b"secret");
+    let may = |name: &str| node.desired.may_use(Some(&tenant(name)), &digest).unwrap();
+    node.desired.claim(BY, Some(&tenant("acme")), &digest).unwrap();
+    assert!(may("acme") && !may("zeta") && node.desired.may_use(None, &digest).unwrap());
+    // A revision is as good as an upload.
+    let new = NewRevision { component: digest, terms: "{}", reverts_to: None, note: "" };
+    node.desired.revise(BY, &app("zeta/a"), None, &new, None, &Takeover::AtOnce).unwrap();
+    assert!(may("zeta"));
+}
+
+#[test]
+fn a_tenant_has_no_more_apps_than_it_may_and_goes_without_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    node.desired.put_tenant(BY, &tenant("acme"), "{}", 1).unwrap();
+    node.deploy("acme/one", &[], Takeover::AtOnce).unwrap();
+    let refused = node.deploy("acme/two", &[], Takeover::AtOnce).unwrap_err();
+    assert_eq!(refused, ChangeError::TooManyApps { max: 1 });
+    assert_eq!(node.desired.delete_tenant(BY, &tenant("acme")).unwrap_err(), ChangeError::InUse { apps: 1 });
+    let token = TokenRecord {
+        id: "t".into(),
+        tenant: Some(tenant("acme")),
+        verb: "read".into(),
+        hash: "h".into(),
+        before: None,
+        created: 0,
+        expires: None,
+        note: String::new(),
+    };
+    node.desired.put_token(BY, "create-token", token.clone()).unwrap();
+    node.desired.delete_app(BY, &app("acme/one")).unwrap();
+    node.desired.delete_tenant(BY, &tenant("acme")).unwrap();
+    assert!(node.desired.token("t").is_none(), "its tokens went with it");
+    assert_eq!(
+        node.desired.put_token(BY, "create-token", token).unwrap_err(),
+        ChangeError::Missing("such tenant")
+    );
+    assert!(matches!(node.deploy("acme/one", &[], Takeover::AtOnce), Err(ChangeError::Missing(_))));
+}
+
+#[test]
+fn the_audit_log_says_who_did_what_and_shows_what_was_changed_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    node.deploy("zeta/a", &[], Takeover::AtOnce).unwrap();
+    let entries = node.desired.audit(0, 100, None).unwrap();
+    let said: Vec<_> = entries.iter().map(|it| (it.sequence, it.what.as_str(), it.target.as_str())).collect();
+    assert_eq!(said, [(1, "put-tenant", "acme"), (2, "put-tenant", "zeta"), (3, "deploy", "zeta/a")]);
+    assert_eq!(node.desired.audit(1, 1, None).unwrap(), entries[1..2]);
+    assert_eq!(node.desired.audit(0, 100, Some(&tenant("acme"))).unwrap(), entries[..1]);
+    assert!(node.desired.is_audit_intact());
+    drop(node);
+    // Somebody who can write the file changes who did it; the length stays, and so do the pages' own checksums not.
+    let file = folder.path().join("state.redb");
+    let bytes = fs::read(&file).unwrap();
+    let mut changed = bytes.clone();
+    let word = br#""what":"deploy""#;
+    let places: Vec<_> = (0..bytes.len() - word.len()).filter(|at| bytes[*at..].starts_with(word)).collect();
+    for at in &places {
+        changed[at + 8..at + 14].copy_from_slice(b"revert");
+    }
+    assert!(!places.is_empty());
+    fs::write(&file, changed).unwrap();
+    match Desired::open(folder.path()) {
+        Ok(desired) => assert!(!desired.is_audit_intact()),
+        Err(said) => assert_eq!(said.code, "store-damaged"),
+    }
+}
+
+#[test]
+fn an_upload_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = BlobFolder::open(folder.path()).unwrap();
+    let bytes = b"0123456789";
+    let digest = Digest::of(bytes);
+    let mut upload = blobs.upload(&digest, 0, 10).unwrap();
+    assert!(matches!(blobs.upload(&digest, 0, 10), Err(BlobError::Busy)));
+    upload.write(&bytes[..4]).unwrap();
+    assert_eq!(upload.finish().unwrap(), Uploaded::Part(4));
+    assert_eq!((blobs.length(&digest), blobs.offset(&digest)), (None, 4));
+    assert!(matches!(blobs.upload(&digest, 3, 10), Err(BlobError::Offset(4))));
+    let mut upload = blobs.upload(&digest, 4, 10).unwrap();
+    assert!(matches!(upload.write(b"4567890"), Err(BlobError::TooLarge(10))));
+    upload.write(&bytes[4..]).unwrap();
+    assert_eq!(upload.finish().unwrap(), Uploaded::Whole);
+    assert_eq!(blobs.read(&digest).unwrap().unwrap(), bytes);
+
+    let mut wrong = blobs.upload(&digest, 0, 10).unwrap();
+    wrong.write(b"9876543210").unwrap();
+    assert!(matches!(wrong.finish(), Err(BlobError::Digest(_))));
+    assert_eq!(blobs.read(&digest).unwrap().unwrap(), bytes, "what was there before stays");
+    assert!(matches!(blobs.upload(&digest, 0, 1 << 40), Err(BlobError::TooLarge(_))));
+
+    fs::write(blobs.place(&digest), b"damaged").unwrap();
+    assert!(matches!(blobs.read(&digest), Err(BlobError::Digest(_))));
+    assert!(blobs.read(&digest).unwrap().is_none(), "it can be uploaded again");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_said_to_be_one() {
+    let said = Desired::open(Path::new("/proc/tenon")).unwrap_err();
+    assert_eq!(said.code, "store-unreadable", "{said}");
+    let said = BlobFolder::open(Path::new("/proc/tenon")).unwrap_err();
+    assert_eq!(said.code, "store-unreadable", "{said}");
+}
+
+/// What the killed process deploys, in the round that it is told.
+fn component(number: u64) -> Vec<u8> {
+    format!("component {number};").repeat((number % 211 + 1) as usize * 20).into_bytes()
+}
+
+/// Ends this process as nobody can prevent.
+fn die() {
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+}
+
+/// Not a test: the process that is killed, or whose disk is full. It does what it is told on its standard input, in the
+/// folder it was started in.
+#[test]
+#[ignore = "the process that other tests start and kill"]
+fn does_as_it_is_told() {
+    let mut told = String::new();
+    std::io::stdin().read_line(&mut told).unwrap();
+    let words: Vec<&str> = told.split_whitespace().collect();
+    match words[..] {
+        ["deploy", from, at] => deploy_until(from.parse().unwrap(), at.parse().unwrap()),
+        ["fill"] => fill(),
+        _ => {}
+    }
+}
+
+/// Deploys one component after the other, dies at the step that was asked for, and says what was acknowledged.
+fn deploy_until(from: u64, at: u64) {
+    let node = Node::open(Path::new("."));
+    let mut left = at;
+    let mut step = || match left {
+        0 => die(),
+        _ => left -= 1,
+    };
+    for number in from.. {
+        let bytes = component(number);
+        let digest = Digest::of(&bytes);
+        let half = bytes.len() / 2;
+        let mut upload = node.blobs.upload(&digest, 0, bytes.len() as u64).unwrap();
+        upload.write(&bytes[..half]).unwrap();
+        step();
+        upload.finish().unwrap();
+        step();
+        let mut upload = node.blobs.upload(&digest, half as u64, bytes.len() as u64).unwrap();
+        upload.write(&bytes[half..]).unwrap();
+        step();
+        assert_eq!(upload.finish().unwrap(), Uploaded::Whole);
+        step();
+        node.desired.claim(BY, Some(&tenant("acme")), &digest).unwrap();
+        step();
+        let terms = format!("terms {number}");
+        let new = NewRevision { component: digest, terms: &terms, reverts_to: None, note: "" };
+        let id = app(&format!("acme/app-{}", number % 3));
+        let on =
+            routes(&[&format!("{number}.example/*"), "*.apps.example/x"][..1 + usize::from(number % 3 == 0)]);
+        let takeover = if number % 2 == 0 { Takeover::AtOnce } else { Takeover::ByPlan("{}") };
+        let done = node.desired.revise(BY, &id, None, &new, Some(&on), &takeover).unwrap();
+        writeln!(std::io::stdout(), "acknowledged {number} {} {}", number % 3, done.last.0).unwrap();
+        step();
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_hundreds_of_kills_at_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Node::with_tenants(folder.path()));
+    let mut acknowledged: Vec<(u64, u64, u64)> = Vec::new();
+    let (mut from, mut audited, mut silent) = (0, 0, 0);
+    let began = Instant::now();
+    for round in 0..KILLS {
+        // A fixed sequence: the same kills in every run, as far as a clock allows.
+        let random = round.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let by_itself = round % 2 == 0;
+        let at = if by_itself { (round / 2) % (2 * STEPS) } else { u64::MAX };
+        let mut child = start(folder.path(), &format!("deploy {from} {at}"));
+        if !by_itself {
+            std::thread::sleep(Duration::from_micros(2_000 + random % 12_000));
+            child.kill().unwrap();
+        }
+        let mut said = 0;
+        for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            let numbers: Vec<u64> =
+                line.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
+            if let ("acknowledged", [number, app, revision]) = (line.split(' ').next().unwrap(), &numbers[..])
+            {
+                acknowledged.push((*number, *app, *revision));
+                said += 1;
+            }
+        }
+        child.wait().unwrap();
+        silent += u64::from(said == 0);
+        from = acknowledged.last().map_or(0, |(number, ..)| number + 1) + 1;
+
+        let node = Node::open(folder.path());
+        assert!(node.desired.is_audit_intact(), "round {round}");
+        let entries = node.desired.generation();
+        assert!(
+            entries >= audited + said,
+            "round {round}: {entries} changes, {audited} and {said} were made"
+        );
+        audited = entries;
+        // What is kept of each app is what was acknowledged, and whatever a pointer names is there and whole.
+        for (number, index, revision) in acknowledged.iter().rev().take(20) {
+            let id = app(&format!("acme/app-{index}"));
+            let record = node.desired.revision(&id, RevisionNumber(*revision)).unwrap();
+            let record = record.unwrap_or_else(|| panic!("round {round}: {id} lost r{revision}"));
+            assert_eq!(record.terms, format!("terms {number}"), "round {round}");
+            assert_eq!(record.component, Digest::of(&component(*number)), "round {round}");
+        }
+        for app in node.desired.apps().1 {
+            for number in [Some(app.stable), app.open_rollout().map(|it| it.candidate)].into_iter().flatten()
+            {
+                let record = node.desired.revision(&app.id, number).unwrap().unwrap();
+                assert!(node.blobs.read(&record.component).unwrap().is_some(), "round {round}: {}", app.id);
+            }
+        }
+    }
+    assert!(acknowledged.len() as u64 > KILLS / 4, "{} of {KILLS} rounds said nothing", silent);
+    assert!(silent > STEPS, "some were killed before anything was acknowledged");
+    assert!(began.elapsed() < Duration::from_secs(120), "took {:?}", began.elapsed());
+}
+
+fn start(folder: &Path, told: &str) -> std::process::Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "does_as_it_is_told", "--ignored", "--nocapture"])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{told}").unwrap();
+    child
+}
+
+/// The disk takes no more, and then it does again.
+fn fill() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let full = |bytes| setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+    // A write beyond the limit is an error then, and not the end.
+    signal_hook::flag::register(25, std::sync::Arc::default()).unwrap();
+    let node = Node::with_tenants(Path::new("."));
+    node.deploy("acme/shop", &["shop.example/*"], Takeover::AtOnce).unwrap();
+    let generation = node.desired.generation();
+    full(Some(1));
+    let pause = || {
+        node.desired.point(BY, &app("acme/shop"), None, "pause", "", |app| {
+            app.paused = !app.paused;
+            Ok(())
+        })
+    };
+    assert!(matches!(pause(), Err(ChangeError::Failed(_))));
+    assert!(matches!(pause(), Err(ChangeError::Failed(_))), "and it stays so");
+    // What there was is still there to be served.
+    assert_eq!(node.desired.generation(), generation);
+    assert!(!node.desired.app(&app("acme/shop")).unwrap().paused);
+    let digest = Digest::of(b"more");
+    let failed = node.blobs.upload(&digest, 0, 4).and_then(|mut upload| {
+        upload.write(b"more")?;
+        upload.finish()
+    });
+    assert!(matches!(failed, Err(BlobError::Io(_))), "{failed:?}");
+    full(None);
+    assert!(pause().unwrap().paused, "it goes on by itself once there is room");
+    assert_eq!(node.desired.generation(), generation + 1);
+    assert_eq!(node.desired.revisions(&app("acme/shop")).unwrap().len(), 1);
+    node.upload(b"more");
+    writeln!(std::io::stdout(), "went on").unwrap();
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start(folder.path(), "fill");
+    let lines: Vec<String> =
+        BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).collect();
+    assert!(
+        child.wait().unwrap().success() && lines.iter().any(|line| line.contains("went on")),
+        "{lines:?}"
+    );
+}
