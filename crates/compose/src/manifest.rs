@@ -9,7 +9,10 @@ mod wac;
 pub use reference::{TABLES, Table};
 pub use wac::{Dependency, deps_paths};
 
-use tenon_model::{Authorities, Diagnostics, InterfaceName, Language, Limits, Location, Reuse};
+use tenon_model::{
+    AppName, Authorities, Diagnostics, InterfaceName, Language, Limits, Location, Reuse, RolloutPlan, Route,
+    TenantId,
+};
 use tenon_wit::ErrorStatuses;
 
 /// A composition: named components, how they are joined, and the limits of the result.
@@ -34,6 +37,23 @@ pub struct Manifest {
     pub authorities: Authorities,
     /// The statuses of typed errors, where they are not the usual one.
     pub errors: ErrorStatuses,
+    /// Where and how it is deployed, as far as the manifest says.
+    pub deploy: Deploy,
+}
+
+/// `[deploy]`: where and how an app is deployed; what is said here, the command line may say otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deploy {
+    /// Whose it is.
+    pub tenant: Option<TenantId>,
+    /// What it is called; else the manifest's name.
+    pub app: Option<AppName>,
+    /// Which requests are for it.
+    pub routes: Vec<Route>,
+    /// The path that a new revision has to answer with a status below 400 before it gets requests.
+    pub health: Option<String>,
+    /// How a new revision takes over; all at once where nothing is said.
+    pub rollout: Option<RolloutPlan>,
 }
 
 impl Manifest {

@@ -35,7 +35,10 @@ pub use language::Language;
 pub use limits::{Authorities, Authority, Limits, OutsideLimits};
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
 pub use reuse::Reuse;
-pub use rollout::{Chosen, ChosenBy, RolloutPlan, STEPS_MAX, Seen, Step, Sticky, Tolerance, Verdict, Worse};
+pub use rollout::{
+    Chosen, ChosenBy, InvalidChosen, InvalidSticky, RolloutPlan, STEPS_MAX, Seen, Step, Sticky, Tolerance,
+    Verdict, Worse,
+};
 pub use route::{
     HOST_BYTES_MAX, InvalidRoute, PATH_BYTES_MAX, ROUTES_MAX, Route, RouteHost, RoutePath, Segment,
 };

@@ -1,5 +1,7 @@
 //! How a new revision takes over, and when it is sent back.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The most steps of a rollout.
@@ -41,6 +43,70 @@ pub enum ChosenBy {
     Header(String),
     /// In a cookie of this name.
     Cookie(String),
+}
+
+/// The text does not say what keeps clients with one revision.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("clients are kept with one revision by `address`, by `cookie`, or by `header:NAME`")]
+pub struct InvalidSticky;
+
+/// The text does not say which requests are for the candidate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("requests are chosen by `header:NAME=VALUE` or by `cookie:NAME=VALUE`")]
+pub struct InvalidChosen;
+
+/// A name of a header field or a cookie: a token of RFC 9110, section 5.6.2.
+fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+impl FromStr for Sticky {
+    type Err = InvalidSticky;
+
+    /// `address`, `cookie` or `header:NAME`.
+    fn from_str(text: &str) -> Result<Self, InvalidSticky> {
+        match (text, text.strip_prefix("header:")) {
+            ("address", _) => Ok(Self::Address),
+            ("cookie", _) => Ok(Self::Cookie),
+            (_, Some(name)) if is_token(name) => Ok(Self::Header(name.to_ascii_lowercase())),
+            _ => Err(InvalidSticky),
+        }
+    }
+}
+
+impl fmt::Display for Sticky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address => f.write_str("address"),
+            Self::Cookie => f.write_str("cookie"),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
+impl FromStr for Chosen {
+    type Err = InvalidChosen;
+
+    /// `header:NAME=VALUE` or `cookie:NAME=VALUE`.
+    fn from_str(text: &str) -> Result<Self, InvalidChosen> {
+        let (by, value) = text.split_once('=').ok_or(InvalidChosen)?;
+        let by = match by.split_once(':') {
+            Some(("header", name)) if is_token(name) => ChosenBy::Header(name.to_ascii_lowercase()),
+            Some(("cookie", name)) if is_token(name) => ChosenBy::Cookie(name.to_owned()),
+            _ => return Err(InvalidChosen),
+        };
+        Ok(Self { by, value: value.to_owned() })
+    }
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.by {
+            ChosenBy::Header(name) => write!(f, "header:{name}={}", self.value),
+            ChosenBy::Cookie(name) => write!(f, "cookie:{name}={}", self.value),
+        }
+    }
 }
 
 /// What the candidate may do worse than the stable revision.
@@ -140,8 +206,8 @@ pub enum Worse {
     },
 }
 
-impl std::fmt::Display for Worse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Worse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crashes(count) => write!(f, "it crashed {count} times"),
             Self::Errors { candidate, stable } => {
@@ -191,6 +257,23 @@ mod tests {
 
     fn seen(requests: u64, errors: u64, p99_us: u64) -> Seen {
         Seen { requests, errors, crashes: 0, p99_us }
+    }
+
+    #[test]
+    fn stickiness_and_choice_are_read_as_they_are_printed() {
+        for text in ["address", "cookie", "header:x-user"] {
+            assert_eq!(text.parse::<Sticky>().map(|it| it.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["header:x-canary=1", "cookie:canary=yes=no", "header:x-canary="] {
+            assert_eq!(text.parse::<Chosen>().map(|it| it.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!("header:X-User".parse(), Ok(Sticky::Header("x-user".into())));
+        for text in ["", "header:", "header:a b", "ip"] {
+            assert!(text.parse::<Sticky>().is_err(), "{text:?}");
+        }
+        for text in ["", "header:a", "header:=1", "query:a=1", "a=1"] {
+            assert!(text.parse::<Chosen>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What every key of a manifest means, beside the reader that knows the keys.
 
 /// Tables of the manifest and their keys, in the order in which the reference page shows them.
-pub const TABLES: [Table; 17] = [
+pub const TABLES: [Table; 19] = [
     Table {
         name: "top of the file",
         keys: &[
@@ -24,6 +24,7 @@ pub const TABLES: [Table; 17] = [
             ("limits", "what one request may use up"),
             ("reuse", "how often one sandbox is used; without it, once"),
             ("errors", "the statuses of typed errors, for functions that are called over HTTP"),
+            ("deploy", "where and how `tenon deploy` deploys it"),
         ],
     },
     Table {
@@ -220,6 +221,56 @@ pub const TABLES: [Table; 17] = [
         ],
     },
     Table {
+        name: "[deploy]: where and how `tenon deploy` deploys it; the command line stands over it",
+        keys: &[
+            ("tenant", "whose app it is"),
+            ("app", "what it is called there; default: the manifest's name"),
+            (
+                "routes",
+                "which requests are for it, each `host/path`: `shop.example/*`, `*.shop.example/api/*`, \
+                 `shop.example/users/{id}`, `*/health`",
+            ),
+            (
+                "health",
+                "a path; a new revision that does not answer it with a status below 400 is not deployed. Without it, a \
+                 new revision has to start",
+            ),
+            ("rollout", "how a new revision takes over; without it, at once"),
+        ],
+    },
+    Table {
+        name: "[deploy.rollout]",
+        keys: &[
+            (
+                "steps",
+                "shares of the requests in percent, growing: `[5, 25, 50]`; after the last the new revision has all",
+            ),
+            ("hold", "how long each step lasts; default `1m`"),
+            (
+                "sticky",
+                "what keeps a client with one revision: `address` (default), `cookie` or `header:NAME`",
+            ),
+            (
+                "chosen",
+                "requests that get the new revision from the start: `header:NAME=VALUE` or `cookie:NAME=VALUE`",
+            ),
+            (
+                "shadow",
+                "of a hundred requests, those that the new revision is given as a copy; its answers are compared and thrown away",
+            ),
+            (
+                "errors",
+                "failed requests in a thousand, beyond those of the old revision, that send the new one back; default 10",
+            ),
+            (
+                "p99",
+                "the new revision's p99 latency in percent of the old one's that sends it back; default 200; 0 for never",
+            ),
+            ("samples", "requests it must have answered before either is judged; default 100"),
+            ("crashes", "failures of the guest at once that send it back without waiting; default 10"),
+        ],
+    },
+    Table {
         name: "[errors]: the status of a typed error; without it, 422",
         keys: &[(
             "\"namespace:package/interface.name\"",
@@ -243,16 +294,16 @@ mod tests {
     use tenon_model::Capability;
 
     use super::super::reader::{
-        BLOBSTORE_KEYS, CLI_KEYS, CLOCK_KEYS, COMPONENT_KEYS, COMPONENT_LIMIT_KEYS, FILESYSTEM_KEYS,
-        HTTP_KEYS, KEYVALUE_KEYS, LIMIT_KEYS, MESSAGING_KEYS, RANDOM_KEYS, REUSE_KEYS, SOCKET_KEYS, TOP_KEYS,
-        WIRE_KEYS,
+        BLOBSTORE_KEYS, CLI_KEYS, CLOCK_KEYS, COMPONENT_KEYS, COMPONENT_LIMIT_KEYS, DEPLOY_KEYS,
+        FILESYSTEM_KEYS, HTTP_KEYS, KEYVALUE_KEYS, LIMIT_KEYS, MESSAGING_KEYS, RANDOM_KEYS, REUSE_KEYS,
+        ROLLOUT_KEYS, SOCKET_KEYS, TOP_KEYS, WIRE_KEYS,
     };
     use super::TABLES;
 
     #[test]
     fn every_key_that_is_read_is_described_and_no_other() {
         let capabilities = Capability::ALL.map(Capability::key);
-        let known: [&[&str]; 16] = [
+        let known: [&[&str]; 18] = [
             &TOP_KEYS,
             &COMPONENT_KEYS,
             &WIRE_KEYS,
@@ -269,6 +320,8 @@ mod tests {
             &LIMIT_KEYS,
             &COMPONENT_LIMIT_KEYS,
             &REUSE_KEYS,
+            &DEPLOY_KEYS,
+            &ROLLOUT_KEYS,
         ];
         for (table, known) in TABLES.iter().zip(known) {
             let described: Vec<&str> = table.keys.iter().map(|(key, _)| *key).collect();

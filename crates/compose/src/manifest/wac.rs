@@ -13,7 +13,7 @@ use wac_parser::{
 };
 
 use super::reader::{COMPONENTS_MAX, is_kebab_case};
-use super::{Component, Exports, Manifest, Named, OpenPattern, Wire};
+use super::{Component, Deploy, Exports, Manifest, Named, OpenPattern, Wire};
 
 /// Brackets nested deeper than this are refused: the parser of the language calls itself for each.
 const NESTING_MAX: usize = 64;
@@ -91,6 +91,7 @@ pub(super) fn read(
         reuse: Reuse::default(),
         limits,
         errors: ErrorStatuses::new(),
+        deploy: Deploy::default(),
     })
 }
 

@@ -120,7 +120,14 @@ impl Reader<'_> {
     }
 
     /// A time of at least `least` microseconds.
-    fn time(&mut self, table: &Table<'_>, key: &str, example: &str, least: u128, into: &mut Duration) {
+    pub(super) fn time(
+        &mut self,
+        table: &Table<'_>,
+        key: &str,
+        example: &str,
+        least: u128,
+        into: &mut Duration,
+    ) {
         let enough = |time: &Duration| time.as_micros() >= least;
         self.quantity(table, key, example, "a time", parse_duration, enough, into);
     }
@@ -165,7 +172,13 @@ impl Reader<'_> {
     }
 
     /// A number of at least `least`.
-    fn count<T: TryFrom<u64> + Bounded>(&mut self, table: &Table<'_>, key: &str, least: u64, into: &mut T) {
+    pub(super) fn count<T: TryFrom<u64> + Bounded>(
+        &mut self,
+        table: &Table<'_>,
+        key: &str,
+        least: u64,
+        into: &mut T,
+    ) {
         let number = self.number(table, key, least, T::MOST);
         if let Some(number) = number.and_then(|number| T::try_from(number).ok()) {
             *into = number;
@@ -174,7 +187,7 @@ impl Reader<'_> {
 }
 
 /// The largest number of a type, as a manifest may say it.
-trait Bounded {
+pub(super) trait Bounded {
     const MOST: u64;
 }
 

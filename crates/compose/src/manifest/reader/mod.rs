@@ -1,5 +1,6 @@
 //! From TOML text to a [`Manifest`], collecting everything that is wrong on the way.
 
+mod deploy;
 mod errors;
 mod grants;
 mod limits;
@@ -18,11 +19,13 @@ use super::{Component, Exports, Manifest, Named, OpenPattern, Wire};
 /// The most components a composition may have.
 pub(super) const COMPONENTS_MAX: usize = 1_000;
 
-pub(super) const TOP_KEYS: [&str; 8] =
-    ["name", "open", "component", "exports", "grants", "limits", "reuse", "errors"];
+pub(super) const TOP_KEYS: [&str; 9] =
+    ["name", "open", "component", "exports", "grants", "limits", "reuse", "errors", "deploy"];
 pub(super) const COMPONENT_KEYS: [&str; 10] =
     ["path", "source", "wit", "world", "language", "snapshot", "export", "imports", "grants", "limits"];
 pub(super) const WIRE_KEYS: [&str; 2] = ["component", "export"];
+#[cfg(test)]
+pub(super) use deploy::{DEPLOY_KEYS, ROLLOUT_KEYS};
 #[cfg(test)]
 pub(super) use grants::{
     BLOBSTORE_KEYS, CLI_KEYS, CLOCK_KEYS, FILESYSTEM_KEYS, HTTP_KEYS, KEYVALUE_KEYS, MESSAGING_KEYS,
@@ -108,6 +111,7 @@ impl Reader<'_> {
             reuse: self.reuse(top),
             authorities,
             errors: self.errors(top),
+            deploy: self.deploy(top),
         }
     }
 
