@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tenon_compose::manifest::Deploy;
 use tenon_engine::{Artifacts, CrashPolicy, Crashes, Engine, Pool, Stored};
 use tenon_model::{Authorities, Diagnostic, Limits, Reuse};
 use tenon_wit::ErrorStatuses;
@@ -20,6 +21,8 @@ pub(crate) struct App {
     pub(crate) reuse: Reuse,
     pub(crate) authorities: Authorities,
     pub(crate) errors: ErrorStatuses,
+    /// What the manifest says of deploying it.
+    pub(crate) deploy: Deploy,
     code: Code,
     /// The component files it comes from.
     files: Vec<std::path::PathBuf>,
@@ -50,6 +53,7 @@ impl App {
                 reuse: project.manifest.reuse,
                 authorities: project.authorities()?,
                 errors: project.manifest.errors,
+                deploy: project.manifest.deploy,
                 code: Code::Component(composed),
                 files,
             });
@@ -71,6 +75,7 @@ impl App {
             reuse: Reuse::default(),
             authorities: Authorities::default(),
             errors: ErrorStatuses::new(),
+            deploy: Deploy::default(),
             code,
             files: vec![target.to_path_buf()],
         })

@@ -3,6 +3,7 @@
 //! `main` reads both once, hands what it read to one command (a file each under `commands`), and turns what comes
 //! back into output and an exit code.
 
+mod admin;
 mod app;
 mod args;
 mod commands;
@@ -12,6 +13,7 @@ mod error;
 mod project;
 mod settings;
 mod stores;
+mod table;
 mod terminal;
 
 use std::process::ExitCode;
@@ -54,6 +56,23 @@ fn run() -> ExitCode {
         Command::Call(args) => commands::call::run(&args, &settings, &terminal),
         Command::Serve(args) => commands::serve::run(&args, &settings, &terminal),
         Command::Dev(args) => commands::dev::run(&args, &settings, &terminal),
+        Command::Node(_) => unreachable!(),
+        Command::Deploy(args) => commands::deploy::run(&args, &settings, &terminal),
+        Command::Apps(args) => commands::apps::list(&args, &settings, &terminal),
+        Command::Revisions(args) => commands::apps::revisions(&args, &settings, &terminal),
+        Command::Rollout(args) => commands::rollout::run(&args, &settings, &terminal),
+        Command::Revert(args) => commands::change::revert(&args, &settings, &terminal),
+        Command::Promote(args) => commands::change::promote(&args, &settings, &terminal),
+        Command::Pause(args) => commands::change::pause(&args, &settings, &terminal),
+        Command::Resume(args) => commands::change::resume(&args, &settings, &terminal),
+        Command::Delete(args) => commands::change::delete(&args, &settings, &terminal),
+        Command::Tenant(args) => commands::tenant::run(&args, &settings, &terminal),
+        Command::Token(args) => commands::token::run(&args, &settings, &terminal),
+        Command::Capacity(args) => commands::status::capacity(&args, &settings, &terminal),
+        Command::Top(args) => commands::top::run(&args, &settings, &terminal),
+        Command::Logs(args) => commands::logs::run(&args, &settings, &terminal),
+        Command::Status(args) => commands::status::status(&args, &settings, &terminal),
+        Command::Audit(args) => commands::status::audit(&args, &settings, &terminal),
         Command::Test(args) => commands::test::run(&args, &settings, &terminal),
         Command::Wit(args) => commands::wit::run(&args, &settings, &terminal),
         Command::Doctor(args) => commands::doctor::run(&args, &settings, &terminal),

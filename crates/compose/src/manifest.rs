@@ -50,7 +50,7 @@ pub struct Deploy {
     pub app: Option<AppName>,
     /// Which requests are for it.
     pub routes: Vec<Route>,
-    /// The path that a new revision has to answer with a status below 400 before it gets requests.
+    /// The path that a new revision has to answer with a status below 500 before it gets requests.
     pub health: Option<String>,
     /// How a new revision takes over; all at once where nothing is said.
     pub rollout: Option<RolloutPlan>,

@@ -134,7 +134,7 @@ impl LimitArgs {
 }
 
 /// A limit of nothing would refuse every request.
-const NOTHING: &str = "must be more than nothing";
+pub(super) const NOTHING: &str = "must be more than nothing";
 
 fn some_time(text: &str) -> Result<Duration, String> {
     let time = parse_duration(text).map_err(|error| error.to_string())?;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod limits;
+mod node;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use limits::{LimitArgs, ReuseArgs};
+pub(crate) use node::*;
 
 use crate::project::DependencyFile;
 
@@ -50,6 +52,40 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Serve a folder while it is edited: what is saved is built, composed and served, without losing a request.
     Dev(DevArgs),
+    /// Serve the apps of many tenants: deployed, replaced and watched while they run.
+    Node(NodeArgs),
+    /// Deploy a component, or a folder's composition, to a node.
+    Deploy(DeployArgs),
+    /// List the apps of a node.
+    Apps(AppsArgs),
+    /// List an app's revisions.
+    Revisions(AppArgs),
+    /// Show how an app's rollout stands.
+    Rollout(RolloutArgs),
+    /// Take an app back to an earlier revision, at once.
+    Revert(RevertArgs),
+    /// Give a rollout's new revision all requests now.
+    Promote(PromoteArgs),
+    /// Take an app out of service, or hold its rollout.
+    Pause(ChangeArgs),
+    /// Undo `pause`.
+    Resume(ChangeArgs),
+    /// Remove an app and its revisions; what it kept in stores stays.
+    Delete(AppArgs),
+    /// Tenants, and what each may use.
+    Tenant(TenantArgs),
+    /// Tokens: who may do what with a node.
+    Token(TokenArgs),
+    /// Say how many more of an app fit on a node, and what is used up first.
+    Capacity(CapacityArgs),
+    /// Watch what the apps of a node do.
+    Top(TopArgs),
+    /// Show what an app writes, and what fails.
+    Logs(LogsArgs),
+    /// Say how a node is.
+    Status(StatusArgs),
+    /// Show who changed what on a node.
+    Audit(AuditArgs),
     /// Run contract tests: calls and requests with what should come back, imports mocked, values generated.
     Test(TestArgs),
     /// Lay out contracts, and write pages about them.

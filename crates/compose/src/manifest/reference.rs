@@ -232,7 +232,7 @@ pub const TABLES: [Table; 19] = [
             ),
             (
                 "health",
-                "a path; a new revision that does not answer it with a status below 400 is not deployed. Without it, a \
+                "a path; a new revision that does not answer it with a status below 500 is not deployed. Without it, a \
                  new revision has to start",
             ),
             ("rollout", "how a new revision takes over; without it, at once"),
@@ -245,7 +245,7 @@ pub const TABLES: [Table; 19] = [
                 "steps",
                 "shares of the requests in percent, growing: `[5, 25, 50]`; after the last the new revision has all",
             ),
-            ("hold", "how long each step lasts; default `1m`"),
+            ("hold", "how long each step lasts; default `1min`"),
             (
                 "sticky",
                 "what keeps a client with one revision: `address` (default), `cookie` or `header:NAME`",

@@ -93,7 +93,7 @@ impl Reader<'_> {
         self.known_keys(table, &ROLLOUT_KEYS, "in [deploy.rollout]");
         let mut plan = RolloutPlan::at_once();
         let mut hold = HOLD;
-        self.time(table, "hold", "1m", 0, &mut hold);
+        self.time(table, "hold", "1min", 0, &mut hold);
         plan.steps = self.steps(table, hold);
         if let Some(sticky) = self.parsed(table, "sticky") {
             plan.sticky = sticky;

@@ -1,0 +1,67 @@
+//! Uploads: what is there is not sent again, and what broke off goes on where it was.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use tenon_model::{Digest, format_bytes};
+use tenon_node::wire::{UPLOAD_LENGTH, UPLOAD_OFFSET};
+
+use super::{Admin, Answer};
+use crate::error::CommandError;
+use crate::terminal::Terminal;
+
+/// What is sent in one request: little is lost when a connection breaks.
+const CHUNK_BYTES: usize = 8 << 20;
+/// How often it is begun again before it is given up.
+const BREAKS_MAX: u32 = 5;
+
+impl Admin {
+    /// Makes sure that the node has these bytes, and says under which digest.
+    pub(crate) fn upload(&self, bytes: &Bytes, terminal: &Terminal) -> Result<Digest, CommandError> {
+        let digest = Digest::of(bytes);
+        let path = format!("/v1/blobs/{digest}");
+        for _ in 0..BREAKS_MAX {
+            match self.advance(&path, bytes, terminal) {
+                Ok(true) => return Ok(digest),
+                Ok(false) => terminal.step("again", "the node has not all of it"),
+                // The node is asked again how far it got.
+                Err(error) if is_broken(&error) => terminal.step("again", "the connection broke"),
+                Err(error) => return Err(error),
+            }
+        }
+        self.advance(&path, bytes, terminal)?;
+        Ok(digest)
+    }
+
+    /// Asks how much is there and sends the next piece; says whether all of it is there.
+    fn advance(&self, path: &str, bytes: &Bytes, terminal: &Terminal) -> Result<bool, CommandError> {
+        let there = self.exchange(Method::HEAD, path, Bytes::new(), &[])?;
+        let mut offset = match there.status {
+            StatusCode::NOT_FOUND => offset(&there).unwrap_or(0).min(bytes.len()),
+            _ => return self.accepted(path, there).map(|_| true),
+        };
+        while offset < bytes.len() {
+            let piece = bytes.slice(offset..bytes.len().min(offset + CHUNK_BYTES));
+            let sent = piece.len();
+            let headers = [
+                ("content-type", "application/octet-stream".to_owned()),
+                (UPLOAD_OFFSET, offset.to_string()),
+                (UPLOAD_LENGTH, bytes.len().to_string()),
+            ];
+            let answer = self.exchange(Method::PATCH, path, piece, &headers)?;
+            let answer = self.accepted(path, answer)?;
+            offset = self::offset(&answer).unwrap_or(offset + sent);
+            let total = format_bytes(bytes.len() as u64);
+            terminal.step("uploaded", format_args!("{} of {total}", format_bytes(offset as u64)));
+        }
+        // Told by the node, and not by what was sent.
+        Ok(self.exchange(Method::HEAD, path, Bytes::new(), &[])?.status.is_success())
+    }
+}
+
+fn offset(answer: &Answer) -> Option<usize> {
+    answer.headers.get(UPLOAD_OFFSET)?.to_str().ok()?.parse().ok()
+}
+
+fn is_broken(error: &CommandError) -> bool {
+    error.diagnostics().iter().any(|one| one.code == "node-connection")
+}

@@ -1,0 +1,70 @@
+//! `tenon logs`: what an app writes, and what fails.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::json;
+use tenon_model::format_time;
+use tenon_node::wire::LogLine;
+
+use crate::admin::Admin;
+use crate::args::LogsArgs;
+use crate::error::CommandError;
+use crate::settings::Settings;
+use crate::terminal::Terminal;
+
+pub(crate) fn run(args: &LogsArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
+    let admin = Admin::open(&args.client, settings)?;
+    let follow = if args.follow { "?follow=true" } else { "" };
+    let path = format!("/v1/tenants/{}/apps/{}/logs{follow}", args.app.tenant, args.app.app);
+    admin.lines(&path, |line| {
+        // An empty line only says that the node is still there.
+        if let Ok(line) = serde_json::from_str::<LogLine>(line) {
+            terminal.result(describe(&line), || json!(line));
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+fn describe(line: &LogLine) -> String {
+    let at = UNIX_EPOCH.checked_add(Duration::from_micros(line.at_us)).map(format_time);
+    let mut text = format!("{} {:<5}", at.unwrap_or_default(), line.level);
+    for (name, value) in [("", &line.component), ("", &line.message)] {
+        if !value.is_empty() {
+            text.push_str(&format!(" {name}{}", printable(value)));
+        }
+    }
+    for (name, value) in &line.fields {
+        text.push_str(&format!(" {name}={}", printable(value)));
+    }
+    if !line.request_id.is_empty() {
+        text.push_str(&format!(" request={}", printable(&line.request_id)));
+    }
+    text
+}
+
+/// A guest wrote this: nothing of it may steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_cannot_steer_the_terminal() {
+        let line = LogLine {
+            at_us: 0,
+            level: "info".into(),
+            source: "guest".into(),
+            component: "auth".into(),
+            request_id: "r-1".into(),
+            message: "\u{1b}[2J gone".into(),
+            fields: [("code".to_owned(), "trap".to_owned())].into(),
+        };
+        let text = describe(&line);
+        assert!(text.ends_with(" info  auth \u{fffd}[2J gone code=trap request=r-1"), "{text}");
+        assert!(!text.contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,93 @@
+//! `tenon tenant`: tenants, and what each may use.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::json;
+use tenon_model::{format_bytes, format_duration};
+use tenon_node::wire;
+
+use crate::admin::Admin;
+use crate::args::{TenantArgs, TenantCommand, TenantSetArgs};
+use crate::error::CommandError;
+use crate::settings::Settings;
+use crate::table::Table;
+use crate::terminal::Terminal;
+
+pub(crate) fn run(args: &TenantArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
+    match &args.command {
+        TenantCommand::List(args) => list(&Admin::open(&args.client, settings)?, terminal),
+        TenantCommand::Set(args) => set(args, &Admin::open(&args.client, settings)?, terminal),
+        TenantCommand::Delete(args) => {
+            let tenant = &args.tenant;
+            Admin::open(&args.client, settings)?.delete(&format!("/v1/tenants/{tenant}"))?;
+            terminal.result(format_args!("{tenant} is gone"), || json!({ "deleted": tenant.as_str() }));
+            Ok(())
+        }
+    }
+}
+
+fn list(admin: &Admin, terminal: &Terminal) -> Result<(), CommandError> {
+    let found: wire::Tenants = admin.get("/v1/tenants")?;
+    let mut table = Table::new(&[
+        "tenant",
+        ">apps",
+        ">running",
+        ">requests/s",
+        ">cpu/s",
+        ">bytes/s",
+        ">memory",
+        ">at once",
+        ">waiting",
+        ">reserved",
+        "allowed",
+    ]);
+    for one in &found.tenants {
+        let quota = &one.quota;
+        table.row([
+            one.tenant.clone(),
+            format!("{} of {}", one.apps, quota.apps),
+            one.running.to_string(),
+            quota.requests_per_second.to_string(),
+            format_duration(Duration::from_micros(quota.cpu_us_per_second)),
+            format_bytes(quota.bytes_per_second),
+            format_bytes(quota.memory_bytes),
+            quota.concurrency.to_string(),
+            quota.queue.to_string(),
+            quota.reserved_instances.to_string(),
+            one.allow.join(" "),
+        ]);
+    }
+    match table.is_empty() {
+        true => terminal.result("no tenants", || json!(found)),
+        false => terminal.result(table, || json!(found)),
+    }
+    Ok(())
+}
+
+/// What is there, and over it the command line.
+fn set(args: &TenantSetArgs, admin: &Admin, terminal: &Terminal) -> Result<(), CommandError> {
+    let path = format!("/v1/tenants/{}", args.tenant);
+    let (mut quota, mut allow) = match admin.get::<wire::Tenant>(&path) {
+        Ok(there) => (there.quota, there.allow),
+        Err(error) if error.diagnostics().iter().any(|one| one.code == "no-such-tenant") => {
+            Default::default()
+        }
+        Err(error) => return Err(error),
+    };
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    quota.requests_per_second = args.requests.unwrap_or(quota.requests_per_second);
+    quota.cpu_us_per_second = args.cpu.map_or(quota.cpu_us_per_second, micros);
+    quota.bytes_per_second = args.bytes.unwrap_or(quota.bytes_per_second);
+    quota.memory_bytes = args.memory.unwrap_or(quota.memory_bytes);
+    quota.concurrency = args.concurrency.unwrap_or(quota.concurrency);
+    quota.queue = args.queue.unwrap_or(quota.queue);
+    quota.reserved_instances = args.reserved.unwrap_or(quota.reserved_instances);
+    quota.apps = args.apps.unwrap_or(quota.apps);
+    if args.allow_nothing || !args.allow.is_empty() {
+        allow.clone_from(&args.allow);
+    }
+    let done: wire::Tenant = admin.send(Method::PUT, &path, &wire::PutTenant { quota, allow })?;
+    terminal.result(format_args!("{} is set", args.tenant), || json!(done));
+    Ok(())
+}
