@@ -78,9 +78,7 @@ pub(crate) fn revisions(
 
 /// A time on the wire, for people.
 pub(crate) fn time(seconds: u64) -> String {
-    UNIX_EPOCH
-        .checked_add(Duration::from_secs(seconds))
-        .map_or_else(|| seconds.to_string(), format_time)
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).map_or_else(|| seconds.to_string(), format_time)
 }
 
 /// The beginning of a digest, which is enough to tell one from another by eye.
