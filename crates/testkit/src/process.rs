@@ -131,6 +131,13 @@ impl Tenon {
         self.server("dev", target.as_ref())
     }
 
+    /// A `tenon node` on its data directory, with its admin API on a free port, to be started.
+    pub fn node(&self) -> Serve {
+        let mut node = self.server("node", OsStr::new("--json"));
+        node.args.extend(["--admin".into(), "127.0.0.1:0".into()]);
+        node
+    }
+
     fn server(&self, command: &str, target: &OsStr) -> Serve {
         let args = vec![command.into(), target.to_owned()];
         Serve {
@@ -236,7 +243,9 @@ impl Serve {
         loop {
             let announced = process.stdout.find(announced_address);
             if let Some(address) = announced {
-                return Serving { process, address, tenon: self.tenon };
+                let admin = process.stdout.find(|line| event_address(line, "admin"));
+                let tls = process.stdout.find(|line| event_address(line, "tls"));
+                return Serving { process, address, admin, tls, tenon: self.tenon };
             }
             let ended = process.try_wait();
             if ended.is_some() || start.elapsed() > DEADLINE * 4 {
@@ -263,10 +272,15 @@ impl Serve {
 /// The address in `serving NAME on http://ADDRESS` or in the event of that name.
 fn announced_address(line: &str) -> Option<SocketAddr> {
     if line.starts_with('{') {
-        let event: serde_json::Value = serde_json::from_str(line).ok()?;
-        return (event["event"] == "serving").then(|| event["address"].as_str())??.parse().ok();
+        return event_address(line, "address");
     }
     line.strip_prefix("serving ")?.rsplit_once(" on http://")?.1.trim_end_matches('/').parse().ok()
+}
+
+/// The address under `key` of the event that says that it serves.
+fn event_address(line: &str, key: &str) -> Option<SocketAddr> {
+    let event: serde_json::Value = serde_json::from_str(line).ok()?;
+    (event["event"] == "serving").then(|| event[key].as_str())??.parse().ok()
 }
 
 /// A running `tenon serve`. Dropping it ends the process.
@@ -274,6 +288,8 @@ fn announced_address(line: &str) -> Option<SocketAddr> {
 pub struct Serving {
     process: Process,
     address: SocketAddr,
+    admin: Option<SocketAddr>,
+    tls: Option<SocketAddr>,
     tenon: Tenon,
 }
 
@@ -281,6 +297,33 @@ impl Serving {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the admin API of a node is.
+    ///
+    /// # Panics
+    /// When it is no node.
+    #[track_caller]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.expect("it is a node")
+    }
+
+    /// Where a node serves over TLS.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn tls(&self) -> SocketAddr {
+        self.tls.expect("it serves over TLS")
+    }
+
+    /// Kills it (SIGKILL), as a machine that fails would.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(mut self) {
+        kill_process(self.process.pid(), Signal::KILL).expect("the process takes a signal");
+        self.wait(DEADLINE);
     }
 
     /// The binary and the data directory it was started with.

@@ -1,4 +1,4 @@
-//! An HTTPS server with a certificate authority of its own.
+//! An HTTPS server with a certificate authority of its own, and a client that trusts it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// A certificate authority that nobody knows yet.
 #[derive(Debug)]
@@ -57,6 +58,17 @@ impl Ca {
         std::fs::write(file, &self.pem).expect("the certificate is written");
     }
 
+    /// A certificate for `name`, and its key, as PEM.
+    ///
+    /// # Panics
+    /// When there is no randomness.
+    pub fn issue(&self, name: &str) -> (String, String) {
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let key = KeyPair::generate().expect("a key");
+        let signed = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (signed.pem(), key.serialize_pem())
+    }
+
     /// Starts a server on a free port of `localhost`, with a certificate of this authority. It says by which protocol
     /// and path it was reached, and lives as long as the test process.
     ///
@@ -90,6 +102,77 @@ impl Ca {
         });
         address
     }
+}
+
+/// What a server said over TLS.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The protocol that was agreed on, where any was offered.
+    pub protocol: Option<String>,
+    /// Its certificate.
+    pub certificate: Vec<u8>,
+    /// The body of its answer.
+    pub body: String,
+}
+
+/// Asks the server at `address` for `path` as `name`, trusting `ca` alone and offering `protocols`.
+///
+/// # Errors
+/// When the server cannot be trusted, or does not answer.
+pub fn fetch(
+    address: SocketAddr,
+    ca: &Ca,
+    name: &str,
+    path: &str,
+    protocols: &[&str],
+) -> std::io::Result<Fetched> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let exchange = tokio::time::timeout(crate::DEADLINE, exchange(address, ca, name, path, protocols));
+        exchange.await.unwrap_or_else(|_| Err(std::io::Error::other("no answer in time")))
+    })
+}
+
+async fn exchange(
+    address: SocketAddr,
+    ca: &Ca,
+    name: &str,
+    path: &str,
+    protocols: &[&str],
+) -> std::io::Result<Fetched> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.pem.as_bytes()).expect("a certificate")).expect("an authority");
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the protocols are known")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    let stream = connector.connect(ServerName::try_from(name.to_owned()).expect("a name"), stream).await?;
+    let (_, session) = stream.get_ref();
+    let certificate = session.peer_certificates().and_then(|all| all.first()).map(|it| it.to_vec()).unwrap_or_default();
+    let protocol = session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+    let request = Request::builder().uri(format!("https://{name}{path}")).header("host", name);
+    let request = request.body(Full::new(Bytes::new())).expect("a request");
+    let response = if protocol.as_deref() == Some("h2") {
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .map_err(std::io::Error::other)?;
+        tokio::spawn(connection);
+        sender.send_request(request).await
+    } else {
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        tokio::spawn(connection);
+        let (mut head, body) = request.into_parts();
+        head.uri = path.parse().expect("a path");
+        sender.send_request(Request::from_parts(head, body)).await
+    };
+    let body = response.map_err(std::io::Error::other)?.into_body().collect().await.map_err(std::io::Error::other)?;
+    Ok(Fetched { protocol, certificate, body: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
 }
 
 async fn accept(listener: std::net::TcpListener, acceptor: TlsAcceptor) {

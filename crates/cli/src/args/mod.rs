@@ -94,6 +94,9 @@ pub(crate) enum Command {
     Crash(CrashArgs),
     /// Say what is missing on this machine, for which language, and the command that mends it.
     Doctor(DoctorArgs),
+    /// Compile for a node, in a process of its own.
+    #[command(hide = true)]
+    CompileWorker,
     /// Print the reference of every command, manifest key, limit and error code, as Markdown.
     #[command(hide = true)]
     Reference,

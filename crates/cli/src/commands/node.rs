@@ -1,0 +1,227 @@
+//! `tenon node`: the apps of many tenants, deployed, replaced and watched while they run.
+
+mod control;
+mod harden;
+mod watch;
+
+use std::io::{IsTerminal as _, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tenon_model::{Diagnostic, Location};
+use tenon_node::{Bounds, Config, Logs, Node, Running, StartError, Telemetry, TlsFiles, TlsListen};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::args::{LogFormat, NodeArgs};
+use crate::commands::serve::{allow_open_files, refused};
+use crate::error::CommandError;
+use crate::settings::Settings;
+use crate::terminal::Terminal;
+use control::Control;
+use watch::Watch;
+
+/// How long a node that is being replaced may take to let go of its state.
+const REPLACE_WAIT: Duration = Duration::from_secs(120);
+/// How often the files of certificates are looked at.
+const CERTIFICATES_LOOK: Duration = Duration::from_millis(500);
+/// Of 10,000 requests: what the node counts in. The command line counts in thousands.
+const SAMPLE_PER_MILLE: u32 = 10;
+
+/// Why the node wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    /// Somebody wants it to stop.
+    Stop,
+    /// Another one takes its place.
+    Replaced,
+    /// Somebody wants the certificates read again.
+    Reload,
+}
+
+/// Set up → harden → start → announce → until it is told to stop → drain.
+pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
+    let logs = Logs::new();
+    start_log(args, &logs);
+    allow_open_files();
+    let data = args.data.data.as_deref().unwrap_or(&settings.data);
+    let mut config = config(args, data, logs)?;
+    harden::drop_privileges(&[Some(args.listen), args.tls_listen, Some(args.admin)]);
+    let (wake, woken) = channel();
+    // Asked for before anything is announced: whoever reads the line below may send a signal at once.
+    listen_to_signals(wake.clone())?;
+    if args.replace {
+        config.replaces = Some(REPLACE_WAIT);
+        control::ask_to_leave(data)?;
+    }
+    let running = Node::start(config).map_err(not_started)?;
+    let control = Control::listen(data, wake);
+    announce(&running, terminal);
+    let why = serve(&running, &woken);
+    drop(control);
+    terminal.step("draining", match why {
+        Wake::Replaced => "another node takes over; running requests may finish",
+        _ => "running requests may finish; a second signal ends them",
+    });
+    let impatient = impatient(woken);
+    if !running.drain().complete {
+        tracing::warn!("requests were still running when the drain's time was over");
+    }
+    drop(impatient);
+    Ok(())
+}
+
+/// Until it is told to stop; meanwhile certificates are read again when their files change.
+fn serve(running: &Running, woken: &Receiver<Wake>) -> Wake {
+    let mut watch = Watch::of(running.certificate_files());
+    loop {
+        match woken.recv_timeout(CERTIFICATES_LOOK) {
+            Ok(why @ (Wake::Stop | Wake::Replaced)) => return why,
+            Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
+            Err(RecvTimeoutError::Timeout) if !watch.has_changed() => continue,
+            Ok(Wake::Reload) | Err(RecvTimeoutError::Timeout) => {}
+        }
+        match running.reload_certificates() {
+            Ok(()) => tracing::info!("the certificates were read again"),
+            Err(error) => {
+                tracing::error!(code = error.code, cause = error.message, "the certificates stay as they were");
+            }
+        }
+    }
+}
+
+fn announce(running: &Running, terminal: &Terminal) {
+    if let Some(file) = running.first_token() {
+        terminal.step("token", format_args!("the first one, which may do everything, is in {}", file.display()));
+    }
+    let pool = running.pool();
+    if let Some(fits) = pool.instances_within_mappings() {
+        tracing::warn!(
+            instances = pool.pool.instances,
+            fits,
+            mend = format!("sysctl vm.max_map_count={}", pool.mappings_needed * 2),
+            "the kernel's limit on mappings leaves room for fewer sandboxes than the pool holds"
+        );
+    }
+    tracing::info!(instances = pool.pool.instances, page_scan = %pool.page_scan, "the pool is ready");
+    let addresses = running.addresses();
+    let (admin, apps) = (running.admin(), running.apps());
+    terminal.step("admin", format_args!("http://{admin}"));
+    if let Some(tls) = addresses.get(1) {
+        terminal.step("tls", format_args!("https://{tls}"));
+    }
+    let address = addresses.first().map(ToString::to_string).unwrap_or_default();
+    terminal.result(format_args!("serving {apps} apps on http://{address}"), || {
+        json!({
+            "event": "serving", "name": "node", "address": address, "admin": admin.to_string(),
+            "tls": addresses.get(1).map(ToString::to_string), "apps": apps,
+        })
+    });
+}
+
+fn listen_to_signals(wake: Sender<Wake>) -> Result<(), CommandError> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
+    std::thread::Builder::new()
+        .name("tenon-signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                let why = if signal == SIGHUP { Wake::Reload } else { Wake::Stop };
+                if wake.send(why).is_err() {
+                    return;
+                }
+            }
+        })
+        .map(drop)
+        .map_err(|error| CommandError::ours("a thread could not be started", &error))
+}
+
+/// Ends the process when it is told a second time to stop.
+fn impatient(woken: Receiver<Wake>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        while let Ok(why) = woken.recv() {
+            if why == Wake::Stop {
+                // The person has said it twice.
+                let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
+            }
+        }
+    })
+}
+
+fn config(args: &NodeArgs, data: &Path, logs: Arc<Logs>) -> Result<Config, CommandError> {
+    if !args.admin.ip().is_loopback() && args.admin_tls.is_empty() && !args.admin_insecure {
+        return Err(Diagnostic::new("admin-in-clear", format!("the admin API on {} would send tokens in clear", args.admin))
+            .mend("give it a certificate with `--admin-tls CERT KEY`; or keep it on loopback; or, behind a proxy that has TLS, \
+                   say `--admin-insecure`")
+            .into());
+    }
+    let mut config = Config::new(data.to_path_buf(), args.listen, args.admin);
+    config.logs = logs;
+    config.admin_tls = pairs(&args.admin_tls).into_iter().next();
+    config.tls = args
+        .tls_listen
+        .map(|address| TlsListen { address, certificates: pairs(&args.tls) });
+    if let Some(workers) = args.workers {
+        config.workers = usize::from(workers);
+    }
+    config.bounds = Bounds {
+        pool_instances: args.pool,
+        pool_memory_bytes: args.pool_memory,
+        loaded_max: args.loaded as usize,
+        loaded_bytes_max: args.loaded_bytes,
+        ..Bounds::default()
+    };
+    let program = std::env::current_exe()
+        .map_err(|error| CommandError::ours("this program does not know where it lies", &error))?;
+    config.compiler = Some(vec![program.into(), "compile-worker".into()]);
+    config.telemetry = Telemetry {
+        otlp: args.otlp.clone(),
+        sample: u32::from(args.trace) * SAMPLE_PER_MILLE,
+        access_log: args.access_log.as_deref().map(access_log).transpose()?,
+    };
+    Ok(config)
+}
+
+fn pairs(files: &[std::path::PathBuf]) -> Vec<TlsFiles> {
+    let pair = |pair: &[std::path::PathBuf]| Some(TlsFiles { chain: pair.first()?.clone(), key: pair.get(1)?.clone() });
+    files.chunks(2).filter_map(pair).collect()
+}
+
+fn access_log(file: &Path) -> Result<Box<dyn Write + Send>, Diagnostic> {
+    if file == Path::new("-") {
+        return Ok(Box::new(std::io::stderr()));
+    }
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+    opened.map(|file| Box::new(file) as Box<dyn Write + Send>).map_err(|error| {
+        Diagnostic::new("cannot-write", format!("the access log `{}` cannot be written: {error}", file.display()))
+            .at(Location::file(file.display().to_string()))
+            .mend("make its folder writable, or choose another place")
+    })
+}
+
+fn start_log(args: &NodeArgs, logs: &Arc<Logs>) {
+    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let format = match args.log_format {
+        LogFormat::Json => format.json().flatten_event(true).boxed(),
+        LogFormat::Text => format.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(EnvFilter::new("warn,tenon=info"))
+        .with(format)
+        .with(logs.layer())
+        .init();
+}
+
+fn not_started(error: StartError) -> CommandError {
+    match error {
+        StartError::Refused(diagnostic) => tenon_model::Diagnostics::from(diagnostic).into(),
+        StartError::Server(error) => refused(error),
+        StartError::System(error) => CommandError::ours("the node could not start", &error),
+    }
+}

@@ -1,0 +1,50 @@
+//! What the process gives up before anything from outside reaches it.
+
+use std::net::SocketAddr;
+
+/// Ports below this one need a capability.
+const PRIVILEGED_PORTS: u16 = 1_024;
+
+/// Drops every capability but the one that low ports need, forbids to gain any, and leaves no core dump: a core has the
+/// memory of every tenant, and its tokens and keys. What cannot be dropped is said and not fatal: the unit file or the
+/// container drops it as well.
+pub(super) fn drop_privileges(addresses: &[Option<SocketAddr>]) {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        tracing::warn!(%error, "core dumps could not be forbidden");
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let needs_low_port = addresses.iter().flatten().any(|it| (1..PRIVILEGED_PORTS).contains(&it.port()));
+        if let Err(error) = linux::drop_privileges(needs_low_port) {
+            tracing::warn!(%error, "privileges could not be dropped");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (addresses, PRIVILEGED_PORTS);
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use capctl::caps::{Cap, CapSet, CapState, ambient, bounding};
+    use capctl::prctl;
+
+    pub(super) fn drop_privileges(keep_low_ports: bool) -> capctl::Result<()> {
+        let mut kept = CapSet::empty();
+        if keep_low_ports {
+            kept.add(Cap::NET_BIND_SERVICE);
+        }
+        let had = CapState::get_current()?;
+        // Only who may is able to narrow what its children could have; the others' children have nothing anyway.
+        if had.effective.has(Cap::SETPCAP) {
+            for cap in Cap::iter().filter(|cap| !kept.has(*cap)) {
+                let _ = bounding::drop(cap);
+            }
+        }
+        let _ = ambient::clear();
+        let permitted = had.permitted & kept;
+        CapState { effective: permitted, permitted, inheritable: CapSet::empty() }.set_current()?;
+        prctl::set_no_new_privs()?;
+        prctl::set_dumpable(false)
+    }
+}

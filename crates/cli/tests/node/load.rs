@@ -1,0 +1,127 @@
+//! Clients that ask without a pause while something happens, and keep what they saw.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tenon_testkit::client::{ClientError, Connection, get};
+use tenon_testkit::{DEADLINE, until};
+
+use crate::support::to;
+
+/// What one request came to.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// Which client asked; its answers are in order.
+    pub(crate) client: usize,
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) body: String,
+    pub(crate) took: Duration,
+}
+
+/// Clients that run until they are stopped.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    thread: JoinHandle<Vec<Seen>>,
+}
+
+/// Who asks for what.
+#[derive(Clone)]
+pub(crate) struct Asking {
+    pub(crate) address: SocketAddr,
+    pub(crate) host: String,
+    pub(crate) path: String,
+    pub(crate) clients: usize,
+    /// Between two requests of a client.
+    pub(crate) pause: Duration,
+}
+
+impl Load {
+    pub(crate) fn start(asking: Asking) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let thread = {
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let clients: Vec<_> = (0..asking.clients)
+                        .map(|client| {
+                            tokio::spawn(ask(client, asking.clone(), Arc::clone(&stop), Arc::clone(&answered)))
+                        })
+                        .collect();
+                    let mut seen = Vec::new();
+                    for client in clients {
+                        seen.extend(client.await.unwrap());
+                    }
+                    seen
+                })
+            })
+        };
+        Self { stop, answered, thread }
+    }
+
+    /// Waits until this many more requests were answered.
+    pub(crate) fn more(&self, count: u64) {
+        let from = self.answered.load(Relaxed);
+        until("more answers", DEADLINE, || (self.answered.load(Relaxed) >= from + count).then_some(()));
+    }
+
+    /// Everything they saw.
+    pub(crate) fn stop(self) -> Vec<Seen> {
+        self.stop.store(true, Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+async fn ask(client: usize, asking: Asking, stop: Arc<AtomicBool>, answered: Arc<AtomicU64>) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    let mut connection: Option<Connection> = None;
+    while !stop.load(Relaxed) {
+        let start = Instant::now();
+        let reply: Result<_, ClientError> = async {
+            let open = match connection.take().filter(|open| !open.is_closed()) {
+                Some(open) => open,
+                None => Connection::open(asking.address).await?,
+            };
+            let open = connection.insert(open);
+            open.exchange(to(&asking.host, get(&asking.path))).await
+        }
+        .await;
+        let took = start.elapsed();
+        match reply {
+            Ok(reply) => {
+                if reply.header("connection").eq_ignore_ascii_case("close") {
+                    connection = None;
+                }
+                let code = reply.header("x-error-code").to_owned();
+                seen.push(Seen { client, status: reply.status.as_u16(), code, body: reply.text(), took });
+            }
+            Err(error) => {
+                connection = None;
+                seen.push(Seen { client, status: 0, code: format!("{error}: {error:?}"), body: String::new(), took });
+            }
+        }
+        answered.fetch_add(1, Relaxed);
+        tokio::time::sleep(asking.pause).await;
+    }
+    seen
+}
+
+/// Panics with the first request that was not answered with this status.
+#[track_caller]
+pub(crate) fn expect_all(seen: &[Seen], status: u16) {
+    let other: Vec<_> = seen.iter().filter(|one| one.status != status).collect();
+    assert!(other.is_empty(), "{} of {} requests, first {:?}", other.len(), seen.len(), other.first());
+    assert!(!seen.is_empty(), "nobody asked");
+}
+
+/// 99 of 100 requests were faster.
+pub(crate) fn p99(seen: &[Seen]) -> Duration {
+    let mut all: Vec<_> = seen.iter().map(|one| one.took).collect();
+    all.sort();
+    all[(all.len() * 99 / 100).min(all.len() - 1)]
+}

@@ -1,0 +1,19 @@
+//! A node from outside: the `tenon` process, many tenants, real guests, real clients.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod authorization;
+mod day;
+mod deploy;
+mod durable;
+mod gateway;
+mod isolation;
+mod load;
+mod memory;
+mod quotas;
+mod replace;
+mod rollout;
+mod support;
+mod swap;
+mod telemetry;
+mod tls;

@@ -1,0 +1,123 @@
+//! Canaries: who gets the new revision, and when it is sent back.
+
+use std::time::Duration;
+
+use http::Request;
+use tenon_testkit::client::{Body, call, get};
+use tenon_testkit::{DEADLINE, until};
+
+use crate::load::{Asking, Load};
+use crate::support::{Site, VERSION, to, write_app};
+
+const HOST: &str = "shop.example";
+
+/// A node with version `one` serving, and `two` on its way.
+fn rolling(more: &[&str]) -> Site {
+    let site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    let done = site.deploy(&site.app("acme", "shop", HOST, "two"), more);
+    assert_eq!(done["app"]["rollout"]["state"], "running", "{done:#}");
+    site
+}
+
+fn with(name: &str, value: &str) -> Request<Body> {
+    let mut request = to(HOST, get(VERSION));
+    request.headers_mut().insert(http::HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+    request
+}
+
+#[test]
+fn a_client_stays_with_its_revision_and_both_are_seen() {
+    let site = rolling(&["--canary", "50", "--hold", "10min", "--sticky", "header:x-user"]);
+    let version = |user: usize| call(site.address(), with("x-user", &format!("user-{user}"))).expect(200);
+    let first: Vec<String> = (0..60).map(version).collect();
+    for (user, before) in first.iter().enumerate() {
+        assert_eq!(*before, version(user), "user {user} changed revisions");
+    }
+    let new = first.iter().filter(|version| *version == "two").count();
+    assert!((10..=50).contains(&new), "{new} of 60 users got the new revision at 50%");
+
+    site.run(["promote", "acme/shop"]).expect_code(0);
+    assert!((0..20).all(|user| version(user) == "two"));
+    assert_eq!(site.json(["rollout", "acme/shop"])["state"], "promoted");
+    site.node.stop();
+}
+
+#[test]
+fn a_cookie_keeps_a_client_with_its_revision() {
+    let site = rolling(&["--canary", "50", "--hold", "10min", "--sticky", "cookie"]);
+    for _ in 0..20 {
+        let first = call(site.address(), to(HOST, get(VERSION)));
+        let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+        assert!(!cookie.is_empty(), "{first:?}");
+        let version = first.expect(200);
+        assert_eq!(call(site.address(), with("cookie", &cookie)).expect(200), version);
+    }
+    site.node.stop();
+}
+
+#[test]
+fn who_chooses_the_candidate_gets_it_and_a_revert_is_instant() {
+    let site = rolling(&["--canary", "1", "--hold", "10min", "--chosen", "header:x-canary=yes"]);
+    assert_eq!(call(site.address(), with("x-canary", "yes")).expect(200), "two");
+    site.run(["pause", "acme/shop", "--rollout"]).expect_code(0);
+    assert_eq!(site.json(["rollout", "acme/shop"])["state"], "paused");
+    site.run(["revert", "acme/shop"]).expect_code(0);
+    assert_eq!(call(site.address(), with("x-canary", "yes")).expect(200), "one");
+    assert_eq!(site.json(["rollout", "acme/shop"])["state"], "reverted");
+    site.node.stop();
+}
+
+#[test]
+fn steps_follow_one_another_by_themselves() {
+    let site = rolling(&["--canary", "10,50", "--hold", "300ms", "--wait"]);
+    assert_eq!(site.version(HOST), "two");
+    site.node.stop();
+}
+
+#[test]
+fn a_candidate_that_crashes_is_sent_back_by_itself() {
+    let site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    // What the first does not know, the second dies of.
+    let load = Load::start(Asking {
+        address: site.address(),
+        host: HOST.into(),
+        path: "/trap".into(),
+        clients: 4,
+        pause: Duration::from_millis(1),
+    });
+    load.more(50);
+    let bad = site.tenon.data().join("apps/bad");
+    write_app(&bad, "chaos-http", "acme", "shop", HOST, "bad");
+    let args = ["deploy".as_ref(), bad.as_os_str(), "--canary".as_ref(), "30".as_ref(), "--hold".as_ref(), "10min".as_ref(), "--sticky".as_ref(), "cookie".as_ref(), "--wait".as_ref()];
+    site.run(args).expect_code(1).expect_stderr(&["rollout-reverted", "r2 was sent back", "crashed"]);
+    let status = site.json(["rollout", "acme/shop"]);
+    assert_eq!(status["state"], "reverted", "{status:#}");
+    // From here on nobody meets it.
+    let before = load.stop();
+    assert!(before.iter().any(|one| one.code == "guest-trap"), "nobody met the bad revision");
+    for _ in 0..20 {
+        assert_eq!(site.get(HOST, "/trap").status, 404);
+    }
+    assert_eq!(site.version(HOST), "one");
+    let audit = site.json(["audit"]);
+    let reverted = audit["entries"].as_array().unwrap().iter().any(|entry| entry["who"] == "node");
+    assert!(reverted, "the node says that it was the node: {audit:#}");
+    site.node.stop();
+}
+
+#[test]
+fn shadow_requests_reach_the_candidate_and_no_client_sees_it() {
+    let site = rolling(&["--shadow", "100"]);
+    for _ in 0..30 {
+        assert_eq!(site.version(HOST), "one");
+    }
+    until("copies to be counted", DEADLINE, || {
+        let top = site.json(["status"]);
+        let _ = top;
+        let rollout = site.json(["rollout", "acme/shop"]);
+        (rollout["seen_candidate"]["requests"].as_u64()? > 0).then_some(())
+    });
+    site.node.stop();
+}
