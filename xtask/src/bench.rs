@@ -7,6 +7,7 @@ mod held;
 mod load;
 mod machine;
 mod neighbours;
+pub(crate) mod node;
 mod picture;
 mod process;
 mod report;

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
+        Task::NodeBench(options) => bench::node::run(&workspace, &options),
         Task::Reference => reference::write(&workspace).map(|()| ExitCode::SUCCESS),
     });
     outcome.unwrap_or_else(|failure: Failure| {

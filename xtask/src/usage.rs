@@ -22,6 +22,9 @@ usage: cargo xtask <task>
   bench sandbox [the same options]
         of that, only what needs no peer: what guarding a request costs, and what the neighbours of a guest
         that loops notice
+  bench node [--apps N] [--seconds N] [--connections N] [--built] [--publish]
+        deploy thousands of apps to one node and measure what they cost, in memory and out of it, beside the peer where
+        that is installed; --built takes target/release/tenon as it is
   reference
         write docs/reference.md anew, from the program";
 
@@ -36,6 +39,8 @@ pub(crate) enum Task {
     Test(Test),
     /// Measure.
     Bench(Bench),
+    /// Measure a node.
+    NodeBench(NodeBench),
     /// Write the reference page.
     Reference,
 }
@@ -58,6 +63,27 @@ pub(crate) struct Test {
     pub(crate) step: Option<String>,
     /// Run only the tests whose name contains this.
     pub(crate) filter: Option<String>,
+}
+
+/// Options of `bench node`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NodeBench {
+    /// Apps, each with a digest of its own.
+    pub(crate) apps: usize,
+    /// Length of each load.
+    pub(crate) seconds: u64,
+    /// Connections of each load.
+    pub(crate) connections: usize,
+    /// Do not build first.
+    pub(crate) built: bool,
+    /// Write the published page as well.
+    pub(crate) publish: bool,
+}
+
+impl Default for NodeBench {
+    fn default() -> Self {
+        Self { apps: 3_000, seconds: 10, connections: 16, built: false, publish: false }
+    }
 }
 
 /// Options of `bench`.
@@ -87,6 +113,7 @@ impl Default for Bench {
 const SECONDS_MAX: u64 = 120;
 const ROUNDS_MAX: usize = 50;
 const CONNECTIONS_MAX: usize = 512;
+const APPS_MAX: usize = 20_000;
 
 /// Reads the command line.
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
@@ -125,6 +152,10 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
         }
         "bench" => {
             let mut bench = Bench::default();
+            if parser.raw_args()?.peek().is_some_and(|name| name == "node") {
+                parser.next()?;
+                return node_bench(parser);
+            }
             while let Some(argument) = parser.next()? {
                 match argument {
                     Value(name) if name == "http" => bench.sandbox = false,
@@ -151,6 +182,25 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
     }
 }
 
+fn node_bench(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
+    use lexopt::prelude::{Long, Short};
+    let mut bench = NodeBench::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("apps") => bench.apps = parser.value()?.parse::<usize>()?.clamp(1, APPS_MAX),
+            Long("seconds") => bench.seconds = parser.value()?.parse::<u64>()?.clamp(1, SECONDS_MAX),
+            Long("connections") => {
+                bench.connections = parser.value()?.parse::<usize>()?.clamp(1, CONNECTIONS_MAX);
+            }
+            Long("built") => bench.built = true,
+            Long("publish") => bench.publish = true,
+            Long("help") | Short('h') => return Ok(Task::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Task::NodeBench(bench))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +225,10 @@ mod tests {
         };
         assert_eq!((bench.sandbox, bench.seconds, bench.rounds), (false, SECONDS_MAX, 2));
         assert!(matches!(parsed(&["bench", "sandbox"]), Ok(Task::Bench(Bench { sandbox: true, .. }))));
+        let Ok(Task::NodeBench(node)) = parsed(&["bench", "node", "--apps", "50", "--built"]) else {
+            panic!("bench node")
+        };
+        assert_eq!((node.apps, node.built, node.connections), (50, true, 16));
     }
 
     #[test]

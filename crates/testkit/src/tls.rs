@@ -141,7 +141,9 @@ async fn exchange(
     protocols: &[&str],
 ) -> std::io::Result<Fetched> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.pem.as_bytes()).expect("a certificate")).expect("an authority");
+    roots
+        .add(CertificateDer::from_pem_slice(ca.pem.as_bytes()).expect("a certificate"))
+        .expect("an authority");
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the protocols are known")
@@ -152,7 +154,8 @@ async fn exchange(
     let stream = tokio::net::TcpStream::connect(address).await?;
     let stream = connector.connect(ServerName::try_from(name.to_owned()).expect("a name"), stream).await?;
     let (_, session) = stream.get_ref();
-    let certificate = session.peer_certificates().and_then(|all| all.first()).map(|it| it.to_vec()).unwrap_or_default();
+    let certificate =
+        session.peer_certificates().and_then(|all| all.first()).map(|it| it.to_vec()).unwrap_or_default();
     let protocol = session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
     let request = Request::builder().uri(format!("https://{name}{path}")).header("host", name);
     let request = request.body(Full::new(Bytes::new())).expect("a request");
@@ -164,14 +167,20 @@ async fn exchange(
         tokio::spawn(connection);
         sender.send_request(request).await
     } else {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(std::io::Error::other)?;
         tokio::spawn(connection);
         let (mut head, body) = request.into_parts();
         head.uri = path.parse().expect("a path");
         sender.send_request(Request::from_parts(head, body)).await
     };
-    let body = response.map_err(std::io::Error::other)?.into_body().collect().await.map_err(std::io::Error::other)?;
+    let body = response
+        .map_err(std::io::Error::other)?
+        .into_body()
+        .collect()
+        .await
+        .map_err(std::io::Error::other)?;
     Ok(Fetched { protocol, certificate, body: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
 }
 

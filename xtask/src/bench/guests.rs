@@ -78,6 +78,16 @@ fn compile(workspace: &Workspace, component: &Path) {
     }
 }
 
+/// The first of them, what the peer makes of it where the peer is installed, and the floor.
+pub(super) fn hello(workspace: &Workspace) -> Result<(PathBuf, Option<PathBuf>, PathBuf)> {
+    let http = guest(workspace, "hello-http", None)?;
+    let peer =
+        tools::WASMTIME.path(workspace).is_file().then(|| peer_artifact(workspace, &http)).transpose()?;
+    let target = workspace.target.join("bench/hyper-hello");
+    cargo_build(workspace, "benches/hyper-hello").arg("--target-dir").arg(&target).run()?;
+    Ok((http, peer, target.join("release/hyper-hello")))
+}
+
 fn cargo_build(workspace: &Workspace, folder: &str) -> Cmd {
     let manifest = workspace.root.join(folder).join("Cargo.toml");
     workspace.cargo(["build", "--release", "--locked", "--manifest-path"]).arg(manifest)

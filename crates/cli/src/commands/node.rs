@@ -65,10 +65,13 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
     announce(&running, terminal);
     let why = serve(&running, &woken);
     drop(control);
-    terminal.step("draining", match why {
-        Wake::Replaced => "another node takes over; running requests may finish",
-        _ => "running requests may finish; a second signal ends them",
-    });
+    terminal.step(
+        "draining",
+        match why {
+            Wake::Replaced => "another node takes over; running requests may finish",
+            _ => "running requests may finish; a second signal ends them",
+        },
+    );
     let impatient = impatient(woken);
     if !running.drain().complete {
         tracing::warn!("requests were still running when the drain's time was over");
@@ -90,7 +93,11 @@ fn serve(running: &Running, woken: &Receiver<Wake>) -> Wake {
         match running.reload_certificates() {
             Ok(()) => tracing::info!("the certificates were read again"),
             Err(error) => {
-                tracing::error!(code = error.code, cause = error.message, "the certificates stay as they were");
+                tracing::error!(
+                    code = error.code,
+                    cause = error.message,
+                    "the certificates stay as they were"
+                );
             }
         }
     }
@@ -98,7 +105,8 @@ fn serve(running: &Running, woken: &Receiver<Wake>) -> Wake {
 
 fn announce(running: &Running, terminal: &Terminal) {
     if let Some(file) = running.first_token() {
-        terminal.step("token", format_args!("the first one, which may do everything, is in {}", file.display()));
+        terminal
+            .step("token", format_args!("the first one, which may do everything, is in {}", file.display()));
     }
     let pool = running.pool();
     if let Some(fits) = pool.instances_within_mappings() {
@@ -164,9 +172,7 @@ fn config(args: &NodeArgs, data: &Path, logs: Arc<Logs>) -> Result<Config, Comma
     let mut config = Config::new(data.to_path_buf(), args.listen, args.admin);
     config.logs = logs;
     config.admin_tls = pairs(&args.admin_tls).into_iter().next();
-    config.tls = args
-        .tls_listen
-        .map(|address| TlsListen { address, certificates: pairs(&args.tls) });
+    config.tls = args.tls_listen.map(|address| TlsListen { address, certificates: pairs(&args.tls) });
     if let Some(workers) = args.workers {
         config.workers = usize::from(workers);
     }
@@ -189,7 +195,9 @@ fn config(args: &NodeArgs, data: &Path, logs: Arc<Logs>) -> Result<Config, Comma
 }
 
 fn pairs(files: &[std::path::PathBuf]) -> Vec<TlsFiles> {
-    let pair = |pair: &[std::path::PathBuf]| Some(TlsFiles { chain: pair.first()?.clone(), key: pair.get(1)?.clone() });
+    let pair = |pair: &[std::path::PathBuf]| {
+        Some(TlsFiles { chain: pair.first()?.clone(), key: pair.get(1)?.clone() })
+    };
     files.chunks(2).filter_map(pair).collect()
 }
 
@@ -199,9 +207,12 @@ fn access_log(file: &Path) -> Result<Box<dyn Write + Send>, Diagnostic> {
     }
     let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
     opened.map(|file| Box::new(file) as Box<dyn Write + Send>).map_err(|error| {
-        Diagnostic::new("cannot-write", format!("the access log `{}` cannot be written: {error}", file.display()))
-            .at(Location::file(file.display().to_string()))
-            .mend("make its folder writable, or choose another place")
+        Diagnostic::new(
+            "cannot-write",
+            format!("the access log `{}` cannot be written: {error}", file.display()),
+        )
+        .at(Location::file(file.display().to_string()))
+        .mend("make its folder writable, or choose another place")
     })
 }
 

@@ -38,7 +38,13 @@ fn every_endpoint_refuses_whoever_may_not() {
                 .replace("{digest}", &format!("sha256:{}", "0".repeat(64)));
             let ask = |token: Option<&str>| -> Reply {
                 let sent = request(&method.to_uppercase(), &filled, full("{}"));
-                call(admin, token.map_or_else(|| request(&method.to_uppercase(), &filled, full("{}")), |token| bearing(sent, token)))
+                call(
+                    admin,
+                    token.map_or_else(
+                        || request(&method.to_uppercase(), &filled, full("{}")),
+                        |token| bearing(sent, token),
+                    ),
+                )
             };
             let what = format!("{method} {path}");
             if operation["security"].as_array().is_some_and(Vec::is_empty) {
@@ -78,7 +84,10 @@ fn errors_are_problems_and_requests_are_bounded() {
     let reply = ask("GET", "/v1/nothing", Vec::new());
     assert_eq!((reply.status.as_u16(), reply.header("content-type")), (404, "application/problem+json"));
     let problem: Value = serde_json::from_str(&reply.text()).unwrap();
-    assert!(problem["code"].is_string() && problem["title"].is_string() && problem["status"] == 404, "{problem}");
+    assert!(
+        problem["code"].is_string() && problem["title"].is_string() && problem["status"] == 404,
+        "{problem}"
+    );
     assert_eq!(ask("POST", "/v1/status", Vec::new()).status, 405);
     assert_eq!(ask("PUT", "/v1/tenants/acme", b"{\"quota\":{\"x\":1}}".to_vec()).status, 400);
     assert_eq!(ask("PUT", "/v1/tenants/ACME", b"{}".to_vec()).status, 400);

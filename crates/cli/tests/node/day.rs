@@ -12,7 +12,10 @@ fn a_day_in_the_life() {
     // In the morning: a node, two tenants, each with a token of its own and an app.
     let mut site = Site::of(&["acme", "zenith"]);
     let token = |tenant: &str| {
-        let secret = site.run(["token", "create", "--tenant", tenant, "--verb", "deploy", "--quiet"]).expect_code(0).stdout;
+        let secret = site
+            .run(["token", "create", "--tenant", tenant, "--verb", "deploy", "--quiet"])
+            .expect_code(0)
+            .stdout;
         let file = site.tenon.data().join(format!("{tenant}.token"));
         std::fs::write(&file, secret).unwrap();
         file
@@ -72,7 +75,9 @@ fn a_day_in_the_life() {
     // Who did what is on record.
     let audit = site.json(["audit", "--limit", "1000"]);
     assert_eq!(audit["intact"], true);
-    let did = |what: &str| audit["entries"].as_array().unwrap().iter().filter(|entry| entry["what"] == what).count();
+    let did = |what: &str| {
+        audit["entries"].as_array().unwrap().iter().filter(|entry| entry["what"] == what).count()
+    };
     assert!(did("deploy") >= 4, "{audit:#}");
     site.node.stop();
 }

@@ -41,7 +41,14 @@ fn a_deploy_that_fails_leaves_the_old_revision_serving() {
 
     // A component that serves nothing.
     let none = Guests::get("not-a-handler");
-    let args = ["deploy".as_ref(), none.as_os_str(), "--tenant".as_ref(), "acme".as_ref(), "--app".as_ref(), "shop".as_ref()];
+    let args = [
+        "deploy".as_ref(),
+        none.as_os_str(),
+        "--tenant".as_ref(),
+        "acme".as_ref(),
+        "--app".as_ref(),
+        "shop".as_ref(),
+    ];
     site.run(args).expect_code(1).expect_stderr(&["error[", "mend"]);
     assert_eq!(site.version(HOST), "one");
 
@@ -49,8 +56,14 @@ fn a_deploy_that_fails_leaves_the_old_revision_serving() {
     let chaos = Guests::get("chaos-http");
     let args = |health: &'static str| {
         [
-            "deploy".as_ref(), chaos.as_os_str(), "--tenant".as_ref(), "acme".as_ref(), "--app".as_ref(), "shop".as_ref(),
-            "--health".as_ref(), health.as_ref(),
+            "deploy".as_ref(),
+            chaos.as_os_str(),
+            "--tenant".as_ref(),
+            "acme".as_ref(),
+            "--app".as_ref(),
+            "shop".as_ref(),
+            "--health".as_ref(),
+            health.as_ref(),
         ]
     };
     site.run(args("/trap")).expect_code(1).expect_stderr(&["/trap"]);
@@ -107,14 +120,22 @@ fn what_a_person_gets_wrong_is_said() {
     site.run(["deploy".as_ref(), app.as_os_str(), "--tenant".as_ref(), "nobody".as_ref()])
         .expect_code(1)
         .expect_stderr(&["no-such-tenant", "tenon tenant set"]);
-    run(&["apps", "--node", "http://127.0.0.1:1"]).expect_code(1).expect_stderr(&["node-unreachable", "tenon node"]);
+    run(&["apps", "--node", "http://127.0.0.1:1"])
+        .expect_code(1)
+        .expect_stderr(&["node-unreachable", "tenon node"]);
     run(&["apps", "--node", "127.0.0.1:1"]).expect_code(1).expect_stderr(&["invalid-node"]);
-    run(&["apps", "--node", "http://edge.example:1"]).expect_code(1).expect_stderr(&["no-token", "TENON_TOKEN"]);
+    run(&["apps", "--node", "http://edge.example:1"])
+        .expect_code(1)
+        .expect_stderr(&["no-token", "TENON_TOKEN"]);
     // Apps are served there, and no admin API.
-    run(&["apps", "--node", &format!("http://{}", site.address())]).expect_code(1).expect_stderr(&["not-a-node"]);
+    run(&["apps", "--node", &format!("http://{}", site.address())])
+        .expect_code(1)
+        .expect_stderr(&["not-a-node"]);
     let wrong = folder.join("wrong-token");
     std::fs::write(&wrong, "nonsense").unwrap();
-    site.run(["apps".as_ref(), "--token-file".as_ref(), wrong.as_os_str()]).expect_code(1).expect_stderr(&["admin-token"]);
+    site.run(["apps".as_ref(), "--token-file".as_ref(), wrong.as_os_str()])
+        .expect_code(1)
+        .expect_stderr(&["admin-token"]);
     run(&["revisions", "shop"]).expect_code(2).expect_stderr(&["TENANT/APP"]);
     run(&["deploy", "--canary", "0"]).expect_code(2);
 

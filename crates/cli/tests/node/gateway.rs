@@ -96,10 +96,14 @@ fn each_customer_has_keys_a_rate_and_a_schema_of_its_own() {
     // The first may send 2 kg, the second 3.
     let parcel = r#"{"country":"FR","grams":2500}"#;
     assert!(ask(one[1], one[2], "POST", "/quotes", parcel).expect(422).contains("at most 2000"));
-    assert_eq!(ask(two[1], two[2], "POST", "/quotes", parcel).expect(200), r#"{"zone":"neighbours","cents":1210,"days":3}"#);
+    assert_eq!(
+        ask(two[1], two[2], "POST", "/quotes", parcel).expect(200),
+        r#"{"zone":"neighbours","cents":1210,"days":3}"#
+    );
     // The third may ask 60 times a minute.
     let third = &customers[2];
-    let limited = (0..150).map(|_| ask(third[1], third[2], "GET", "/zones", "")).find(|reply| reply.status == 429);
+    let limited =
+        (0..150).map(|_| ask(third[1], third[2], "GET", "/zones", "")).find(|reply| reply.status == 429);
     let limited = limited.expect("the rate was used up");
     assert!(limited.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds <= 60));
     assert!(ask(two[1], two[2], "GET", "/zones", "").status == 200, "its neighbour's was not");

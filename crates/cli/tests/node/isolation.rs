@@ -6,7 +6,8 @@ use crate::support::{Site, VERSION, write_app};
 
 /// A token for a tenant, in a file.
 fn token(site: &Site, tenant: &str, verb: &str) -> std::path::PathBuf {
-    let secret = site.run(["token", "create", "--tenant", tenant, "--verb", verb, "--quiet"]).expect_code(0).stdout;
+    let secret =
+        site.run(["token", "create", "--tenant", tenant, "--verb", verb, "--quiet"]).expect_code(0).stdout;
     let file = site.tenon.data().join(format!("{tenant}-{verb}.token"));
     std::fs::write(&file, secret).unwrap();
     file
@@ -29,7 +30,13 @@ fn a_token_changes_its_own_tenant_and_no_other() {
         let token = ["--token-file".as_ref(), token.as_os_str()];
         site.run(args.iter().map(AsRef::as_ref).chain(token).collect::<Vec<&std::ffi::OsStr>>())
     };
-    for args in [&["delete", "acme/shop"][..], &["revert", "acme/shop"], &["pause", "acme/shop"], &["logs", "acme/shop"], &["revisions", "acme/shop"]] {
+    for args in [
+        &["delete", "acme/shop"][..],
+        &["revert", "acme/shop"],
+        &["pause", "acme/shop"],
+        &["logs", "acme/shop"],
+        &["revisions", "acme/shop"],
+    ] {
         run(&evil, args).expect_code(1).expect_stderr(&["admin-forbidden"]);
     }
     assert!(!run(&evil, &["apps"]).expect_code(0).stdout.contains("acme"));
@@ -39,7 +46,9 @@ fn a_token_changes_its_own_tenant_and_no_other() {
     run(&reader, &["revisions", "acme/shop"]).expect_code(0);
     run(&reader, &["delete", "acme/shop"]).expect_code(1).expect_stderr(&["admin-forbidden"]);
     // Nor does a token of a tenant make others.
-    run(&acme, &["tenant", "set", "acme", "--requests", "1000000"]).expect_code(1).expect_stderr(&["admin-forbidden"]);
+    run(&acme, &["tenant", "set", "acme", "--requests", "1000000"])
+        .expect_code(1)
+        .expect_stderr(&["admin-forbidden"]);
     assert_eq!(site.version("shop.example"), "one");
     site.node.stop();
 }
@@ -102,7 +111,10 @@ fn what_belongs_to_the_machine_is_granted_only_where_the_node_allows_it() {
     std::fs::create_dir_all(&shared).unwrap();
     let manifest = folder.join("tenon.toml");
     let mut text = std::fs::read_to_string(&manifest).unwrap();
-    text.push_str(&format!("\"wasi:filesystem\" = [{{ directory = \"{}\", at = \"/data\" }}]\n", shared.display()));
+    text.push_str(&format!(
+        "\"wasi:filesystem\" = [{{ directory = \"{}\", at = \"/data\" }}]\n",
+        shared.display()
+    ));
     std::fs::write(&manifest, text).unwrap();
     site.run(["deploy".as_ref(), folder.as_os_str()]).expect_code(1).expect_stderr(&["grant-not-allowed"]);
     let allow = format!("directory:{}", shared.display());

@@ -50,7 +50,12 @@ impl Load {
                 runtime.block_on(async {
                     let clients: Vec<_> = (0..asking.clients)
                         .map(|client| {
-                            tokio::spawn(ask(client, asking.clone(), Arc::clone(&stop), Arc::clone(&answered)))
+                            tokio::spawn(ask(
+                                client,
+                                asking.clone(),
+                                Arc::clone(&stop),
+                                Arc::clone(&answered),
+                            ))
                         })
                         .collect();
                     let mut seen = Vec::new();
@@ -102,7 +107,13 @@ async fn ask(client: usize, asking: Asking, stop: Arc<AtomicBool>, answered: Arc
             }
             Err(error) => {
                 connection = None;
-                seen.push(Seen { client, status: 0, code: format!("{error}: {error:?}"), body: String::new(), took });
+                seen.push(Seen {
+                    client,
+                    status: 0,
+                    code: format!("{error}: {error:?}"),
+                    body: String::new(),
+                    took,
+                });
             }
         }
         answered.fetch_add(1, Relaxed);

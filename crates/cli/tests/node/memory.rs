@@ -11,7 +11,10 @@ fn apps_leave_memory_and_come_back_when_they_are_asked() {
     let host = |number: usize| format!("app-{number}.example");
     for number in 0..APPS {
         let name = format!("app-{number}");
-        site.deploy(&site.app("acme", &name, &host(number), &format!("version {number}").replace(' ', "-")), &[]);
+        site.deploy(
+            &site.app("acme", &name, &host(number), &format!("version {number}").replace(' ', "-")),
+            &[],
+        );
     }
     for round in 0..3 {
         for number in 0..APPS {

@@ -19,7 +19,8 @@ fn two(noisy: &[&str], node: &[&str]) -> Site {
         write_app(&folder, "chaos-http", tenant, "app", &format!("{tenant}.example"), "one");
         let manifest = folder.join("tenon.toml");
         let text = std::fs::read_to_string(&manifest).unwrap();
-        std::fs::write(manifest, text + "[limits]\ncpu = \"300ms\"\nwall = \"2s\"\nmemory = \"64MiB\"\n").unwrap();
+        std::fs::write(manifest, text + "[limits]\ncpu = \"300ms\"\nwall = \"2s\"\nmemory = \"64MiB\"\n")
+            .unwrap();
         site.deploy(&folder, &[]);
     }
     site
@@ -41,7 +42,11 @@ fn refused(site: &Site, path: &str, clients: usize, code: &str) -> Vec<Seen> {
     let load = Load::start(asking(site, "noisy", path, clients));
     load.more(200);
     let seen = load.stop();
-    assert!(seen.iter().any(|one| one.code == code), "no {code} in {:?}", seen.iter().map(|one| &one.code).collect::<std::collections::BTreeSet<_>>());
+    assert!(
+        seen.iter().any(|one| one.code == code),
+        "no {code} in {:?}",
+        seen.iter().map(|one| &one.code).collect::<std::collections::BTreeSet<_>>()
+    );
     seen
 }
 
@@ -126,10 +131,7 @@ fn an_app_that_keeps_failing_is_given_a_rest() {
 /// Loops, memory bombs and slow connections beside a steady tenant, which loses no request and is about as fast as before.
 #[test]
 fn a_steady_neighbour_does_not_feel_the_noise() {
-    let site = two(
-        &["--concurrency", "16", "--queue", "16", "--cpu", "500ms"],
-        &[],
-    );
+    let site = two(&["--concurrency", "16", "--queue", "16", "--cpu", "500ms"], &[]);
     let quiet = {
         let load = Load::start(asking(&site, "steady", "/ok", 2));
         load.more(2_000);
@@ -142,8 +144,10 @@ fn a_steady_neighbour_does_not_feel_the_noise() {
         let _ = stream.write_all(b"GET /ok HTTP/1.1\r\nhost: noisy.exam");
         slow.push(stream);
     }
-    let noise: Vec<_> =
-        ["/loop", "/oom", "/spin?ms=250"].iter().map(|path| Load::start(asking(&site, "noisy", path, 4))).collect();
+    let noise: Vec<_> = ["/loop", "/oom", "/spin?ms=250"]
+        .iter()
+        .map(|path| Load::start(asking(&site, "noisy", path, 4)))
+        .collect();
     noise[0].more(4);
     let load = Load::start(asking(&site, "steady", "/ok", 2));
     load.more(2_000);

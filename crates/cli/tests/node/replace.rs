@@ -38,7 +38,10 @@ fn a_node_that_is_told_to_stop_lets_requests_finish() {
     site.deploy(&folder, &[]);
     let address = site.address();
     let slow = std::thread::spawn(move || {
-        tenon_testkit::client::call(address, crate::support::to(HOST, tenon_testkit::client::get("/sleep?ms=1500")))
+        tenon_testkit::client::call(
+            address,
+            crate::support::to(HOST, tenon_testkit::client::get("/sleep?ms=1500")),
+        )
     });
     site.node.logged(&["sleeping"]);
     site.node.stop();

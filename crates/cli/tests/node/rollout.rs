@@ -90,7 +90,17 @@ fn a_candidate_that_crashes_is_sent_back_by_itself() {
     load.more(50);
     let bad = site.tenon.data().join("apps/bad");
     write_app(&bad, "chaos-http", "acme", "shop", HOST, "bad");
-    let args = ["deploy".as_ref(), bad.as_os_str(), "--canary".as_ref(), "30".as_ref(), "--hold".as_ref(), "10min".as_ref(), "--sticky".as_ref(), "cookie".as_ref(), "--wait".as_ref()];
+    let args = [
+        "deploy".as_ref(),
+        bad.as_os_str(),
+        "--canary".as_ref(),
+        "30".as_ref(),
+        "--hold".as_ref(),
+        "10min".as_ref(),
+        "--sticky".as_ref(),
+        "cookie".as_ref(),
+        "--wait".as_ref(),
+    ];
     site.run(args).expect_code(1).expect_stderr(&["rollout-reverted", "r2 was sent back", "crashed"]);
     let status = site.json(["rollout", "acme/shop"]);
     assert_eq!(status["state"], "reverted", "{status:#}");

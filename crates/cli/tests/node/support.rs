@@ -64,7 +64,8 @@ impl Site {
     /// Deploys `app` and gives back what the node said.
     #[track_caller]
     pub(crate) fn deploy(&self, app: &Path, more: &[&str]) -> Value {
-        let args = [&["deploy".as_ref(), app.as_os_str()][..], &more.iter().map(AsRef::as_ref).collect::<Vec<_>>()];
+        let args =
+            [&["deploy".as_ref(), app.as_os_str()][..], &more.iter().map(AsRef::as_ref).collect::<Vec<_>>()];
         self.json(args.concat())
     }
 

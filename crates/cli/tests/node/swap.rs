@@ -37,7 +37,8 @@ fn a_hundred_swaps_under_load_lose_nothing() {
         assert!(one.body.contains("even") != one.body.contains("odd"), "{}", one.body);
     }
     // All of them saw many of the swaps.
-    let changes = seen.windows(2).filter(|pair| pair[0].client == pair[1].client && pair[0].body != pair[1].body);
+    let changes =
+        seen.windows(2).filter(|pair| pair[0].client == pair[1].client && pair[0].body != pair[1].body);
     assert!(changes.count() as u64 >= SWAPS / 2);
     let revisions = site.json(["revisions", "acme/shop"]);
     assert_eq!(revisions["revisions"][0]["revision"], format!("r{}", SWAPS + 2));

@@ -28,7 +28,9 @@ fn requests_are_counted_logged_and_billed() {
     request.headers_mut().insert("authorization", format!("Bearer {}", token.trim()).parse().unwrap());
     let metrics = call(site.node.admin(), request).expect(200);
     let line = metrics.lines().find(|line| {
-        line.starts_with("tenon_requests_total{") && line.contains("tenant=\"acme\"") && line.contains("revision=\"r1\"")
+        line.starts_with("tenon_requests_total{")
+            && line.contains("tenant=\"acme\"")
+            && line.contains("revision=\"r1\"")
     });
     assert!(line.is_some(), "{metrics}");
     assert!(metrics.contains("# TYPE tenon_requests_total counter"), "{metrics}");
@@ -44,7 +46,11 @@ fn requests_are_counted_logged_and_billed() {
     let top = site.json(["top", "--once", "--interval", "200ms"]);
     assert_eq!(top["rows"][0]["app"], "shop", "{top:#}");
     let status = site.json(["status"]);
-    assert_eq!((&status["tenants"], &status["apps"], &status["state"]), (&1.into(), &1.into(), &"serving".into()), "{status:#}");
+    assert_eq!(
+        (&status["tenants"], &status["apps"], &status["state"]),
+        (&1.into(), &1.into(), &"serving".into()),
+        "{status:#}"
+    );
     assert!(status["resident_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(status["wrong"].as_array().unwrap().is_empty(), "{status:#}");
     for (args, text) in [
@@ -91,7 +97,10 @@ fn a_trace_goes_on_and_no_collector_can_hold_a_request_up() {
     let mut request = to(HOST, get("/headers"));
     request.headers_mut().insert("traceparent", trace.parse().unwrap());
     let seen = call(site.address(), request).expect(200);
-    assert!(seen.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "the guest goes on with the client's trace: {seen}");
+    assert!(
+        seen.contains("4bf92f3577b34da6a3ce929d0e0e4736"),
+        "the guest goes on with the client's trace: {seen}"
+    );
     let load = Load::start(Asking {
         address: site.address(),
         host: HOST.into(),

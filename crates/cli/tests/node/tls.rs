@@ -19,8 +19,11 @@ fn each_name_has_its_certificate_and_a_new_one_is_taken_without_a_restart() {
     write("shop");
     write("blog");
     let pair = |name: &str| ["--tls".to_owned(), file(&format!("{name}.pem")), file(&format!("{name}.key"))];
-    let args: Vec<String> =
-        ["--tls-listen".to_owned(), "127.0.0.1:0".to_owned()].into_iter().chain(pair("shop")).chain(pair("blog")).collect();
+    let args: Vec<String> = ["--tls-listen".to_owned(), "127.0.0.1:0".to_owned()]
+        .into_iter()
+        .chain(pair("shop"))
+        .chain(pair("blog"))
+        .collect();
     let site = Site::with(args);
     site.run(["tenant", "set", "acme"]).expect_code(0);
     for name in ["shop", "blog"] {
@@ -63,7 +66,8 @@ fn the_admin_api_can_have_a_certificate() {
     ca.write(&file("ca.pem"));
     std::fs::write(file("chain.pem"), chain).unwrap();
     std::fs::write(file("key.pem"), key).unwrap();
-    let site = Site::with(["--admin-tls".as_ref(), file("chain.pem").as_os_str(), file("key.pem").as_os_str()]);
+    let site =
+        Site::with(["--admin-tls".as_ref(), file("chain.pem").as_os_str(), file("key.pem").as_os_str()]);
     let url = format!("https://localhost:{}", site.node.admin().port());
     let run = |more: &[&std::ffi::OsStr]| {
         let args = [&["apps".as_ref(), "--node".as_ref(), url.as_ref()][..], more].concat();

@@ -74,11 +74,13 @@ pub(super) fn ask_to_leave(data: &Path) -> Result<(), Diagnostic> {
         stream.read_to_string(&mut word).map(drop)
     });
     match asked {
-        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Err(Diagnostic::new(
-            "node-not-replaced",
-            format!("the node that runs on this data directory cannot be asked to leave: {error}"),
-        )
-        .mend("run this as the same user, or stop that node first")),
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            Err(Diagnostic::new(
+                "node-not-replaced",
+                format!("the node that runs on this data directory cannot be asked to leave: {error}"),
+            )
+            .mend("run this as the same user, or stop that node first"))
+        }
         _ => Ok(()),
     }
 }

@@ -26,25 +26,28 @@ pub(super) fn drop_privileges(addresses: &[Option<SocketAddr>]) {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use capctl::caps::{Cap, CapSet, CapState, ambient, bounding};
-    use capctl::prctl;
+    use rustix::thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+        remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+    };
 
-    pub(super) fn drop_privileges(keep_low_ports: bool) -> capctl::Result<()> {
-        let mut kept = CapSet::empty();
-        if keep_low_ports {
-            kept.add(Cap::NET_BIND_SERVICE);
-        }
-        let had = CapState::get_current()?;
+    /// Of the thread that calls, and so of all that it starts.
+    pub(super) fn drop_privileges(keep_low_ports: bool) -> rustix::io::Result<()> {
+        let kept = if keep_low_ports { CapabilitySet::NET_BIND_SERVICE } else { CapabilitySet::empty() };
+        let had = capabilities(None)?;
         // Only who may is able to narrow what its children could have; the others' children have nothing anyway.
-        if had.effective.has(Cap::SETPCAP) {
-            for cap in Cap::iter().filter(|cap| !kept.has(*cap)) {
-                let _ = bounding::drop(cap);
+        if had.effective.contains(CapabilitySet::SETPCAP) {
+            for one in CapabilitySet::all().iter().filter(|one| !kept.contains(*one)) {
+                // A kernel may not know all of them.
+                let _ = remove_capability_from_bounding_set(one);
             }
         }
-        let _ = ambient::clear();
+        clear_ambient_capability_set()?;
         let permitted = had.permitted & kept;
-        CapState { effective: permitted, permitted, inheritable: CapSet::empty() }.set_current()?;
-        prctl::set_no_new_privs()?;
-        prctl::set_dumpable(false)
+        set_capabilities(
+            None,
+            CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() },
+        )?;
+        set_no_new_privs(true)
     }
 }

@@ -12,7 +12,8 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn of(files: &[TlsFiles]) -> Self {
-        let files: Vec<PathBuf> = files.iter().flat_map(|pair| [pair.chain.clone(), pair.key.clone()]).collect();
+        let files: Vec<PathBuf> =
+            files.iter().flat_map(|pair| [pair.chain.clone(), pair.key.clone()]).collect();
         let seen = look(&files);
         Self { files, seen }
     }
