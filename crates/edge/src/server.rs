@@ -91,6 +91,13 @@ pub struct Server {
     pub replaces: bool,
 }
 
+/// A server that has its addresses and accepts nobody yet.
+pub struct Bound {
+    server: Server,
+    addresses: Vec<SocketAddr>,
+    doors: Vec<Vec<Door>>,
+}
+
 /// A running server.
 pub struct Listening {
     addresses: Vec<SocketAddr>,
@@ -122,6 +129,14 @@ impl Server {
     /// # Errors
     /// When an address is taken or cannot be bound, or a thread cannot be started.
     pub fn start(self, site: Arc<Site>) -> Result<Listening, ServerError> {
+        self.bind()?.start(site)
+    }
+
+    /// Binds. Who connects waits until the workers are started.
+    ///
+    /// # Errors
+    /// When an address is taken or cannot be bound.
+    pub fn bind(self) -> Result<Bound, ServerError> {
         let workers = self.workers.max(1);
         let mut addresses = Vec::new();
         let mut doors: Vec<Vec<Door>> = (0..workers).map(|_| Vec::new()).collect();
@@ -135,20 +150,38 @@ impl Server {
             }
             addresses.push(bound);
         }
+        Ok(Bound { server: self, addresses, doors })
+    }
+}
+
+impl Bound {
+    /// The same, with as much time for running requests after the drain began.
+    #[must_use]
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.server.drain = drain;
+        self
+    }
+
+    /// Starts the workers. Connections are accepted when this returns.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(self, site: Arc<Site>) -> Result<Listening, ServerError> {
+        let Self { server, addresses, doors } = self;
         let (stop, stopped) = watch::channel(false);
-        let by_address = Addresses::new(self.connections.per_address_max);
+        let by_address = Addresses::new(server.connections.per_address_max);
         let workers = doors
             .into_iter()
             .enumerate()
             .map(|(index, doors)| {
                 let office = Arc::new(Office {
                     site: Arc::clone(&site),
-                    limits: self.connections,
-                    open: Arc::new(Semaphore::new(self.connections.per_worker_max)),
+                    limits: server.connections,
+                    open: Arc::new(Semaphore::new(server.connections.per_worker_max)),
                     by_address: Arc::clone(&by_address),
                     draining: AtomicBool::new(false),
                 });
-                let (stopped, drain) = (stopped.clone(), self.drain);
+                let (stopped, drain) = (stopped.clone(), server.drain);
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tenon_edge::ConnectionLimits;
+use tenon_model::Diagnostic;
 
 use crate::compile::CompileLimits;
 use crate::logs::Logs;
@@ -106,6 +107,9 @@ pub struct Config {
     /// Whether another process of this user may listen on the same addresses meanwhile, and how long it is waited for until
     /// it has closed the state: it is being replaced.
     pub replaces: Option<Duration>,
+    /// Asks the node that is being replaced to leave. Called once the addresses are bound, so that who connects then
+    /// waits for this node.
+    pub leave: Option<Box<dyn FnOnce() -> Result<(), Diagnostic> + Send>>,
     /// What time it is.
     pub clock: fn() -> SystemTime,
 }
@@ -128,6 +132,7 @@ impl Config {
             logs: Arc::default(),
             drain: None,
             replaces: None,
+            leave: None,
             clock: SystemTime::now,
         }
     }

@@ -103,6 +103,22 @@ impl Node {
             )
             .mend("choose another one with `--data DIR` or TENON_DATA")
         })?;
+        let mut listen = vec![Listen { address: config.listen, tls: None }];
+        if let (Some(tls), Some((certificates, _))) = (&config.tls, &certificates) {
+            listen.push(Listen { address: tls.address, tls: Some(Arc::clone(certificates)) });
+        }
+        let server = Server {
+            listen,
+            workers: config.workers,
+            drain: Duration::ZERO,
+            connections: config.connections,
+            replaces: config.replaces.is_some(),
+        };
+        // Before the one that is replaced leaves: who connects from then on waits here.
+        let server = server.bind()?;
+        if let Some(leave) = config.leave {
+            leave()?;
+        }
         let folder = data.join(FOLDER);
         let desired = open_state(&folder, config.replaces)?;
         let blobs = BlobFolder::open(&folder.join(BLOBS))?;
@@ -148,21 +164,10 @@ impl Node {
             watch(Arc::downgrade(&inner), stopped)?,
         ];
 
-        let mut listen = vec![Listen { address: config.listen, tls: None }];
-        if let (Some(tls), Some((certificates, _))) = (&config.tls, &certificates) {
-            listen.push(Listen { address: tls.address, tls: Some(Arc::clone(certificates)) });
-        }
         let drain = config.drain.unwrap_or_else(|| site.longest());
-        let server = Server {
-            listen,
-            workers: config.workers,
-            drain,
-            connections: config.connections,
-            replaces: config.replaces.is_some(),
-        };
         let admin = bind_admin(config.admin, config.replaces)?;
         let admin_address = admin.local_addr()?;
-        let listening = server.start(site)?;
+        let listening = server.drain(drain).start(site)?;
         let addresses = listening.addresses().iter().map(ToString::to_string).collect();
         let _ = inner.addresses.set(addresses);
         let api = AdminServer { node: Arc::clone(&inner), outlets, tls: admin_tls };

@@ -58,7 +58,8 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
     listen_to_signals(wake.clone())?;
     if args.replace {
         config.replaces = Some(REPLACE_WAIT);
-        control::ask_to_leave(data)?;
+        let data = data.to_path_buf();
+        config.leave = Some(Box::new(move || control::ask_to_leave(&data)));
     }
     let running = Node::start(config).map_err(not_started)?;
     let control = Control::listen(data, wake);
