@@ -167,7 +167,7 @@ impl Bench<'_> {
         let node = self.node(&self.data, &["--loaded", "100000"])?;
         let apps = Apps::make(self.workspace, built, self.options)?;
         let start = Instant::now();
-        let deployed = apps.deploy(&|| self.tenon(&node, &self.data))?;
+        let deployed = apps.deploy(&self.tenon(&node, &self.data))?;
         figures.node.insert("deploy_seconds", start.elapsed().as_secs_f64());
         figures.node.insert("apps", deployed.hosts.len() as f64);
         node.stop()?;
@@ -248,7 +248,7 @@ impl Bench<'_> {
             let data = self.data.with_file_name(format!("node-routes-{routes}"));
             let _nothing_there = fs::remove_dir_all(&data);
             let node = self.node(&data, &[])?;
-            let host = apps::deploy_routes(&|| self.tenon(&node, &data), built, routes)?;
+            let host = apps::deploy_routes(&self.tenon(&node, &data), built, routes)?;
             let rates = self.load(node.server.id(), node.address, &host)?;
             node.stop()?;
             let name = if routes == ROUTES[0] { "cpu_us_10_routes" } else { "cpu_us_10000_routes" };
@@ -264,7 +264,7 @@ impl Bench<'_> {
         let _nothing_there = fs::remove_dir_all(&data);
         let room = (HELD + 100).to_string();
         let node = self.node(&data, &["--pool", &room, "--pool-memory", "16MiB", "--workers", "2"])?;
-        let tenon = || self.tenon(&node, &data);
+        let tenon = self.tenon(&node, &data);
         apps::deploy_holding(&tenon, built, HELD + 100)?;
         let id = node.server.id();
         let mut warm = Client::open(node.address)?;
@@ -279,7 +279,7 @@ impl Bench<'_> {
         // All are asleep once the node has begun the last of them.
         thread::sleep(Duration::from_secs(5));
         let during = process::memory(id)?;
-        let top = tenon().args(["status", "--json"]).capture()?;
+        let top = tenon.clone().args(["status", "--json"]).capture()?;
         let running = serde_json::from_str::<serde_json::Value>(&top)
             .ok()
             .and_then(|status| status["running"].as_f64())
@@ -301,7 +301,7 @@ impl Bench<'_> {
         let data = self.data.with_file_name("node-load");
         let _nothing_there = fs::remove_dir_all(&data);
         let node = self.node(&data, &["--workers", "1"])?;
-        apps::deploy_holding(&|| self.tenon(&node, &data), built, 1_000)?;
+        apps::deploy_holding(&self.tenon(&node, &data), built, 1_000)?;
         let rates = self.load(node.server.id(), node.address, "held.example")?;
         figures.times.insert("warm_us", rates.times);
         figures.servers.push(("tenon node, wasi:http 0.2, fresh".to_owned(), rates));

@@ -104,18 +104,18 @@ impl Apps {
     }
 
     /// Deploys all of them, a few at once.
-    pub(super) fn deploy(&self, tenon: &(dyn Fn() -> Cmd + Sync)) -> Result<Deployed> {
+    pub(super) fn deploy(&self, tenon: &Cmd) -> Result<Deployed> {
         let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         set_tenant(tenon, "plain")?;
         let gateway = |folder: &PathBuf| -> Result<()> {
             set_tenant(tenon, &name(folder))?;
-            tenon().arg("deploy").arg(folder).capture().map(drop)
+            tenon.clone().arg("deploy").arg(folder).capture().map(drop)
         };
         let plain = |file: &PathBuf| -> Result<()> {
             let name = name(file);
             let route = format!("{name}.example/*");
             let to = ["--tenant", "plain", "--app", &name, "--route", &route].map(str::to_owned);
-            tenon().arg("deploy").arg(file).args(to).capture().map(drop)
+            tenon.clone().arg("deploy").arg(file).args(to).capture().map(drop)
         };
         several(&self.plain, &plain)?;
         several(&self.customers, &gateway)?;
@@ -129,10 +129,10 @@ impl Apps {
     }
 }
 
-fn set_tenant(tenon: &dyn Fn() -> Cmd, tenant: &str) -> Result<()> {
+fn set_tenant(tenon: &Cmd, tenant: &str) -> Result<()> {
     let quota = ["--apps", "20000", "--requests", "1000000", "--cpu", "100s", "--bytes", "100GiB"];
     let room = ["--concurrency", "100000", "--queue", "10000", "--memory", "1000GiB"];
-    tenon().args(["tenant", "set", tenant]).args(quota).args(room).capture().map(drop)
+    tenon.clone().args(["tenant", "set", tenant]).args(quota).args(room).capture().map(drop)
 }
 
 /// Does something with each, some at once, and says how far it is.
@@ -170,7 +170,7 @@ fn distinct(component: &[u8], number: usize) -> Vec<u8> {
 }
 
 /// Deploys the small component under so many routes, over as many apps as that takes, and gives back one of the hosts.
-pub(super) fn deploy_routes(tenon: &dyn Fn() -> Cmd, built: &Built, routes: usize) -> Result<String> {
+pub(super) fn deploy_routes(tenon: &Cmd, built: &Built, routes: usize) -> Result<String> {
     set_tenant(tenon, "plain")?;
     let mut left = routes;
     let mut number = 0;
@@ -178,7 +178,8 @@ pub(super) fn deploy_routes(tenon: &dyn Fn() -> Cmd, built: &Built, routes: usiz
         signals::check()?;
         let here = left.min(ROUTES_PER_APP);
         let app = format!("app-{number}");
-        let mut deploy = tenon()
+        let mut deploy = tenon
+            .clone()
             .arg("deploy")
             .arg(&built.hello)
             .args(["--tenant", "plain", "--app", &app].map(str::to_owned));
@@ -193,7 +194,7 @@ pub(super) fn deploy_routes(tenon: &dyn Fn() -> Cmd, built: &Built, routes: usiz
 }
 
 /// Deploys the small component so that this many requests of it may run at once.
-pub(super) fn deploy_holding(tenon: &dyn Fn() -> Cmd, built: &Built, concurrency: usize) -> Result<()> {
+pub(super) fn deploy_holding(tenon: &Cmd, built: &Built, concurrency: usize) -> Result<()> {
     set_tenant(tenon, "plain")?;
     let folder = built.hello.with_file_name("held");
     fs::create_dir_all(&folder).map_err(|error| Failure::file("create", &folder, &error))?;
@@ -204,7 +205,7 @@ pub(super) fn deploy_holding(tenon: &dyn Fn() -> Cmd, built: &Built, concurrency
     );
     let file = folder.join("tenon.toml");
     fs::write(&file, manifest).map_err(|error| Failure::file("write", &file, &error))?;
-    tenon().arg("deploy").arg(&folder).capture().map(drop)
+    tenon.clone().arg("deploy").arg(&folder).capture().map(drop)
 }
 
 #[cfg(test)]
