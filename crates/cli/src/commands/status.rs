@@ -35,9 +35,6 @@ pub(crate) fn status(
         format_bytes(status.resident_bytes),
         status.open_files,
     );
-    if status.published != status.generation {
-        text.push_str("\n  changes     some are not served yet");
-    }
     for wrong in &status.wrong {
         text.push_str(&format!("\n  wrong       {} ({})", wrong.title, wrong.code));
         if let Some(mend) = &wrong.mend {

@@ -66,7 +66,7 @@ fn a_deploy_that_fails_leaves_the_old_revision_serving() {
             health.as_ref(),
         ]
     };
-    site.run(args("/trap")).expect_code(1).expect_stderr(&["/trap"]);
+    site.run(args("/trap")).expect_code(1).expect_stderr(&["probe-failed"]);
     assert_eq!(site.version(HOST), "one");
     assert_eq!(site.json(["revisions", "acme/shop"])["revisions"].as_array().unwrap().len(), 1);
 
