@@ -161,7 +161,7 @@ fn an_http_client_of_wasi03() {
     let grant = |port| format!(r#"{{ host = "127.0.0.1", scheme = "http", port = {port}, private = true }}"#);
     let http = format!("\"wasi:http\" = [{}, {}]\n", grant(peer.address().port()), grant(closed));
     let server = serving(&tenon, "conforming-p3", &format!("{GRANTS}{http}"));
-    asserted(&server, &format!("/client?peer={}&closed={closed}", peer.address().port()), 75);
+    asserted(&server, &format!("/client?peer={}&closed={closed}", peer.address().port()), 71);
     server.stop();
 }
 
