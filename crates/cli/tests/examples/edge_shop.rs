@@ -1,5 +1,6 @@
 //! `examples/edge-shop`, the reference architecture: four components in four languages, one service, state that is kept.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -81,6 +82,40 @@ fn an_order_outlives_a_killed_server() {
     // Somebody else's order is as unknown as one that was never placed.
     let bob = self::token(&server, &json!({ "user": "bob", "password": "builder" }));
     assert_eq!(answer(call(server.address(), bearing(get(&location), &bob)), 404)["error"], "no-such-order");
+    server.stop();
+}
+
+#[test]
+fn nobody_gets_what_somebody_else_has_bought() {
+    const ORDERS: usize = 16;
+    let _alone = alone();
+    let server = shop().serve();
+    let token = ada(&server);
+    // 40 mallets, and 16 who want five of them at the same time.
+    let place = || loop {
+        let reply = order(&server, &token, "mallet", 5);
+        // Others were faster each time it was tried.
+        if reply.status != 503 {
+            return reply;
+        }
+    };
+    let replies: Vec<Reply> = std::thread::scope(|scope| {
+        let placing: Vec<_> = (0..ORDERS).map(|_| scope.spawn(place)).collect();
+        placing.into_iter().map(|placed| placed.join().unwrap()).collect()
+    });
+    let (placed, refused): (Vec<Reply>, Vec<Reply>) =
+        replies.into_iter().partition(|reply| reply.status == 201);
+    assert_eq!((placed.len(), refused.len()), (8, 8));
+    let numbers: BTreeSet<_> =
+        placed.into_iter().map(|reply| answer(reply, 201)["number"].as_u64()).collect();
+    assert_eq!(numbers.len(), 8, "each order has a number of its own: {numbers:?}");
+    for reply in refused {
+        assert_eq!(answer(reply, 409)["left"], 0);
+    }
+    let listed = answer(call(server.address(), bearing(get("/orders"), &token)), 200);
+    let listed: BTreeSet<_> =
+        listed["orders"].as_array().unwrap().iter().map(|order| order["number"].as_u64()).collect();
+    assert!(numbers.is_subset(&listed), "{listed:?}");
     server.stop();
 }
 

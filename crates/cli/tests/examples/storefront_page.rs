@@ -88,7 +88,7 @@ fn what_a_client_has_is_not_sent_again_until_it_changes() {
     assert_eq!(closed.header("cache-control"), "no-store");
     let html = closed.expect(503);
     assert!(html.contains("closed") && !html.contains("missing field"), "{html}");
-    server.logged(&["catalogue", "missing field `id`"]);
+    server.logged(&["/data/products.json", "missing field `id`"]);
     server.stop();
 
     // The twin without the grant: there is no directory to read from.

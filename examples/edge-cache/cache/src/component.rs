@@ -17,7 +17,7 @@ use crate::revalidation::{
 
 use client::Client;
 use origin::{Origin, Response};
-use store::{Found, Store};
+use store::Store;
 use wasi::http::types::{ErrorCode, IncomingRequest, ResponseOutparam};
 
 wit_bindgen::generate!({ path: "../wit", world: "edge-cache", generate_all });
@@ -53,7 +53,7 @@ fn answer(client: &mut Client, origin: &Origin) -> Result<(), Gone> {
         Err(message) => return client.problem(500, "misconfigured", &message),
     };
     let now = now();
-    let Found::Kept(kept) = store.find(&client.target, &client.fields) else {
+    let Some(kept) = store.find(&client.target, &client.fields) else {
         return fetch(client, origin, &store);
     };
     match policy::decide(&client.fields, &kept, now) {
@@ -69,7 +69,9 @@ fn answer(client: &mut Client, origin: &Origin) -> Result<(), Gone> {
 
 /// Passes a request on that the cache has no part in.
 fn pass(client: &mut Client, origin: &Origin) -> Result<(), Gone> {
-    let body = client.take_body();
+    // A body is sent on where there can be one; a length that is promised has to be kept.
+    let has_body = !matches!(client.method.as_str(), "GET" | "HEAD") || policy::has_body(&client.fields);
+    let body = if has_body { client.take_body() } else { None };
     let (method, target) = (client.method.clone(), client.target.clone());
     match origin.send(&method, &target, client.fields.clone(), body) {
         Ok((response, _)) => {
@@ -210,7 +212,12 @@ fn relay(client: &mut Client, mut response: Response, how: &str) -> Result<Optio
             Err(error) => return Err(format!("the origin's body broke off: {error}")),
         }
     }
-    writing.finish()?;
+    // It came whole from the origin, whatever became of the client.
+    if let Err(gone) = writing.finish()
+        && client.method != "HEAD"
+    {
+        eprintln!("the client's response was not finished: {gone}");
+    }
     Ok(copy)
 }
 

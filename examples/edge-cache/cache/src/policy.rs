@@ -31,7 +31,13 @@ pub fn is_for_the_cache(method: &str, request: &Fields) -> bool {
     // A part of a response is the origin's to cut; what is not to be stored is not looked up either.
     (method == "GET" || method == "HEAD")
         && first(request, "range").is_none()
+        && !has_body(request)
         && !Wanted::of(request).no_store
+}
+
+/// Whether a request announces a body. What that means to a GET, only the origin knows.
+pub fn has_body(request: &Fields) -> bool {
+    first(request, "content-length").is_some_and(|length| length != "0")
 }
 
 /// What to do with what is in the cache (sections 4 and 4.2).
@@ -200,6 +206,7 @@ mod tests {
         assert!(is_for_the_cache("HEAD", &of(&[])));
         assert!(!is_for_the_cache("POST", &of(&[])));
         assert!(!is_for_the_cache("GET", &of(&[("range", "bytes=0-1")])));
+        assert!(!is_for_the_cache("GET", &of(&[("content-length", "2")])));
         assert!(!is_for_the_cache("GET", &of(&[("cache-control", "no-store")])));
     }
 

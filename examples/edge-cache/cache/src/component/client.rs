@@ -38,11 +38,13 @@ impl Client {
 
     /// Sends a whole response. Only a GET gets the body.
     pub(super) fn respond(&mut self, status: u16, fields: &Fields, body: &[u8]) -> Result<(), Gone> {
-        let has_body = self.method != "HEAD" && status != 304;
         let mut writing = self.begin(status, fields)?;
-        if has_body {
-            writing.write(body)?;
+        if self.method == "HEAD" || status == 304 {
+            // `content-length` is then that of the body that is not sent, which counts as an unfinished one.
+            let _ = writing.finish();
+            return Ok(());
         }
+        writing.write(body)?;
         writing.finish()
     }
 
@@ -81,7 +83,8 @@ impl Writing {
     }
 
     pub(super) fn finish(self) -> Result<(), Gone> {
-        self.stream.blocking_flush().map_err(|error| format!("{error:?}"))?;
+        // A client that has all it was promised may have closed its side already.
+        let _ = self.stream.blocking_flush();
         drop(self.stream);
         OutgoingBody::finish(self.body, None).map_err(|error| format!("{error:?}"))
     }

@@ -13,12 +13,6 @@ pub(super) struct Store {
     bucket: Bucket,
 }
 
-/// What there is for a request.
-pub(super) enum Found {
-    Kept(Kept),
-    Nothing,
-}
-
 impl Store {
     pub(super) fn open() -> Result<Self, String> {
         let bucket = store::open(BUCKET).map_err(|error| format!("the bucket `{BUCKET}`: {error:?}"))?;
@@ -26,13 +20,9 @@ impl Store {
     }
 
     /// The response that is kept for a request to `target` with these fields.
-    pub(super) fn find(&self, target: &str, request: &Fields) -> Found {
-        let Some(variants) = self.variants(target) else { return Found::Nothing };
-        let key = variants.key(request);
-        match self.get(&response_place(&key)).and_then(|bytes| Kept::decode(&bytes, &key)) {
-            Some(kept) => Found::Kept(kept),
-            None => Found::Nothing,
-        }
+    pub(super) fn find(&self, target: &str, request: &Fields) -> Option<Kept> {
+        let key = self.variants(target)?.key(request);
+        Kept::decode(&self.get(&response_place(&key))?, &key)
     }
 
     /// The key under which a response is kept, which says what it varies by; `None` when it is kept under none.
