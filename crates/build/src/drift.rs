@@ -139,11 +139,19 @@ impl Origin {
         })
     }
 
-    /// The version that a tool wrote, if it did.
+    /// The release of a tool, if the component names it.
+    ///
+    /// Libraries of languages have bindings of their own, and name theirs: Rust's and C's standard libraries do. So the
+    /// newest that is named counts, and for `wit-bindgen` only what `tenon build` wrote, which knows the author's.
     fn tool(&self, name: &str) -> Option<Version> {
-        let named = self.producers.iter().find(|producer| producer.name == name)?;
+        let has = |name: &str| self.producers.iter().any(|producer| producer.name == name);
+        let is_of_a_library = name == "wit-bindgen-c" && has("wit-bindgen-rust");
+        if name.starts_with("wit-bindgen") && (!has("tenon") || is_of_a_library) {
+            return None;
+        }
+        let named = self.producers.iter().filter(|producer| producer.name == name);
         // Some write more than a version: `1.2.3 (abc 2026-01-01)`.
-        Version::parse(named.version.split([' ', '-', '(']).next()?).ok()
+        named.filter_map(|it| Version::parse(it.version.split([' ', '-', '(']).next()?).ok()).max()
     }
 }
 
@@ -283,14 +291,15 @@ fn text(file: &Path) -> Option<String> {
     small.then(|| std::fs::read_to_string(file).ok()).flatten()
 }
 
-/// The versions of a crate in a `Cargo.lock`, which has a line for the name and one for the version.
-fn locked<'a>(lock: &'a str, name: &str) -> BTreeSet<&'a str> {
+/// The versions of a crate in a `Cargo.lock`, which has a line for the name and one for the version; oldest first.
+pub(crate) fn locked(lock: &str, name: &str) -> BTreeSet<Version> {
     let mut lines = lock.lines().peekable();
     let mut versions = BTreeSet::new();
     while let Some(line) = lines.next() {
         let is_it = line.strip_prefix("name = \"").and_then(|it| it.strip_suffix('"')) == Some(name);
         if let (true, Some(next)) = (is_it, lines.peek()) {
-            versions.extend(next.strip_prefix("version = \"").and_then(|it| it.strip_suffix('"')));
+            let version = next.strip_prefix("version = \"").and_then(|it| it.strip_suffix('"'));
+            versions.extend(version.and_then(|it| Version::parse(it).ok()));
         }
     }
     versions
@@ -350,6 +359,7 @@ mod tests {
     fn origin(producers: &[(&str, &str)], imports: &[&str], exports: &[&str]) -> Origin {
         let producers = producers
             .iter()
+            .chain(&[("tenon", "0.1.0")])
             .map(|(name, version)| Producer {
                 field: "processed-by".into(),
                 name: (*name).into(),
@@ -385,6 +395,8 @@ mod tests {
             (&[("wit-bindgen-rust", "0.62.0")][..], &[][..], http3, &["async-bindings"][..]),
             (&[("wit-bindgen-rust", "0.63.0")], &[], http3, &[]),
             (&[("wit-bindgen-rust", "0.62.0")], &["wasi:io/poll@0.2.12"], &[], &[]),
+            (&[("wit-bindgen-rust", "0.45.0"), ("wit-bindgen-rust", "0.63.0")], &[], http3, &[]),
+            (&[("wit-bindgen-rust", "0.63.0"), ("wit-bindgen-c", "0.51.0")], &[], http3, &[]),
             (&[("componentize-py", "0.24.9")], &[], http3, &["async-bindings"]),
             (&[], &["wasi:io/poll@0.2.0", "wasi:io/poll@0.2.12"], &[], &["adapter-snapshot"]),
             (&[], &["wasi:io/poll@0.2.12", "wasi:io/error@0.2.12"], &[], &[]),

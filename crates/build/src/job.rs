@@ -145,7 +145,8 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
         setting.progress.line(&job.name, &what);
     }
     let bytes = tenon_wit::with_docs(&product.bytes, &contract.resolve);
-    let tools = [&product.tools[..], &[("tenon", env!("CARGO_PKG_VERSION"))]].concat();
+    let tools = product.tools.iter().map(|(tool, version)| (*tool, version.as_str()));
+    let tools: Vec<_> = tools.chain([("tenon", env!("CARGO_PKG_VERSION"))]).collect();
     let bytes = component::with_tools(bytes, &tools);
     let digest = Digest::of(&bytes);
     write_whole(&job.output, &bytes)?;

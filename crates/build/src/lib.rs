@@ -40,7 +40,7 @@ pub use language::detect;
 pub use packages::{WitPackage, wit_packages};
 pub use process::CommandError;
 pub use progress::{Progress, Silent};
-pub use skeleton::{Skeleton, WASI, skeleton, wasi};
+pub use skeleton::{Skeleton, WASI, skeleton, wasi, wasi_interfaces};
 pub use snapshot::Initialize;
 pub use tenon_model::Language;
 pub use toolbox::{InstallError, Toolbox};

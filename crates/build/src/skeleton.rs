@@ -177,6 +177,46 @@ pub fn wasi(version: &str) -> Option<Vec<(String, String)>> {
     Some(packages.iter().map(|(name, it)| (format!("wasi:{name}"), text(it))).collect())
 }
 
+/// The packages of a release of WASI that `wanted` and what it uses are in, without their worlds: those would bring all of
+/// WASI along, and toolchains merge them with their own.
+pub fn wasi_interfaces(version: &str, wanted: &str) -> Option<Vec<(String, String)>> {
+    let all: Vec<_> = wasi(version)?.into_iter().map(|(name, text)| (name, without_worlds(&text))).collect();
+    let mut needed = vec![wanted.to_owned()];
+    let mut at = 0;
+    while let Some(name) = needed.get(at).cloned() {
+        at += 1;
+        let text = all.iter().find(|(it, _)| *it == name).map_or("", |(_, text)| text);
+        let used = all.iter().filter(|(other, _)| text.contains(&format!("{other}/")));
+        let used: Vec<String> = used.map(|(other, _)| other.clone()).collect();
+        needed.extend(used.into_iter().filter(|it| *it != name));
+        // Each once, in the order in which they were found.
+        let mut seen = std::collections::BTreeSet::new();
+        needed.retain(|it| seen.insert(it.clone()));
+    }
+    Some(all.into_iter().filter(|(name, _)| needed.contains(name)).collect())
+}
+
+/// A package's text without its worlds, each with what stands before it.
+fn without_worlds(text: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("world ") {
+            while kept.last().is_some_and(|line| line.starts_with(['@', '/'])) {
+                kept.pop();
+            }
+            for line in lines.by_ref() {
+                if line.starts_with('}') {
+                    break;
+                }
+            }
+        } else {
+            kept.push(line);
+        }
+    }
+    kept.join("\n") + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +281,17 @@ mod tests {
             let world = format!(
                 "package a:b; world w {{ import wasi:http/types@{version}; export wasi:cli/run@{version}; }}"
             );
+            std::fs::write(root.path().join("w.wit"), world).unwrap();
+            assert!(Contract::load(root.path(), None).is_ok(), "{version}");
+
+            let root = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(root.path().join("deps")).unwrap();
+            let files = wasi_interfaces(version, "wasi:http").unwrap();
+            assert!(files.len() < 5 && files.iter().all(|(_, text)| !text.contains("world ")), "{version}");
+            for (name, text) in files {
+                std::fs::write(root.path().join(format!("deps/{}.wit", &name[5..])), text).unwrap();
+            }
+            let world = format!("package a:b; world w {{ import wasi:http/types@{version}; }}");
             std::fs::write(root.path().join("w.wit"), world).unwrap();
             assert!(Contract::load(root.path(), None).is_ok(), "{version}");
         }

@@ -113,12 +113,26 @@ impl Tenon {
         args: impl IntoIterator<Item = A>,
         input: &str,
     ) -> Finished {
+        self.run_with_input_for(Duration::from_secs(120), folder, args, input)
+    }
+
+    /// The same, `deadline` at most.
+    ///
+    /// # Panics
+    /// As [`run`](Self::run) does.
+    pub fn run_with_input_for<A: AsRef<OsStr>>(
+        &self,
+        deadline: Duration,
+        folder: &Path,
+        args: impl IntoIterator<Item = A>,
+        input: &str,
+    ) -> Finished {
         // A file, not a pipe: there is nobody who would have to write while the command runs.
         let path = self.data().join("input.txt");
         std::fs::write(&path, input).expect("the input is written");
         let mut command = self.command(folder);
         command.args(args).stdin(std::fs::File::open(&path).expect("the input is there"));
-        self.finish(Duration::from_secs(120), command)
+        self.finish(deadline, command)
     }
 
     /// A `tenon serve` of `target`, a component, an artifact or a folder, to be started.

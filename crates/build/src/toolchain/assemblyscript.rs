@@ -79,7 +79,7 @@ impl Toolchain for AssemblyScript {
         Ok(Product {
             bytes: core::componentize(site.contract, renamed, StringEncoding::UTF16)?,
             also: Vec::new(),
-            tools: vec![("assemblyscript", ASC_VERSION), core::ADAPTER],
+            tools: vec![("assemblyscript", ASC_VERSION.to_owned()), core::adapter()],
         })
     }
 }

@@ -76,7 +76,7 @@ impl Toolchain for C {
     }
 
     fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
-        let files = bindings(plan.wit, plan.contract, &mut *c_generator())?;
+        let files = c_bindings(plan.wit, plan.contract)?;
         let header = format!("{}.h", snake(plan.contract.world_name()));
         Ok(vec![(format!("{}.c", plan.name), skeleton::c(&files, &header))])
     }
@@ -86,18 +86,22 @@ impl Toolchain for C {
     }
 
     fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
-        let files = bindings(site.wit, site.contract, &mut *c_generator())?;
+        let files = c_bindings(site.wit, site.contract)?;
         Ok(written(&files).map(|(name, text)| (name.to_owned(), text.to_vec())).collect())
     }
 
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
-        generate(site, &mut *c_generator(), "c")?;
+        generate(site, c_bindings, "c")?;
         let sources = [c_sources(site.source, &["c"]), generated(site, &["c"])].concat();
         let core = link(site, "cc", &[], &sources)?;
         Ok(Product {
             bytes: core::componentize(site.contract, core, StringEncoding::UTF8)?,
             also: Vec::new(),
-            tools: vec![("wit-bindgen-c", BINDINGS), core::ADAPTER, ("zig", ZIG_VERSION)],
+            tools: vec![
+                ("wit-bindgen-c", BINDINGS.to_owned()),
+                core::adapter(),
+                ("zig", ZIG_VERSION.to_owned()),
+            ],
         })
     }
 }
@@ -118,9 +122,8 @@ impl Toolchain for Cpp {
 
     fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
         CPP_LACKS.refuse(plan.language, plan.contract)?;
-        let files = bindings(plan.wit, plan.contract, &mut *cpp_generator())?;
-        let header = format!("{}_cpp.h", snake(plan.contract.world_name()));
-        Ok(vec![(format!("{}.cpp", plan.name), skeleton::cpp(&files, &header))])
+        let files = cpp_bindings(plan.wit, plan.contract)?;
+        Ok(vec![(format!("{}.cpp", plan.name), skeleton::cpp(&files, &cpp_header(plan.contract)))])
     }
 
     fn recipe(&self) -> String {
@@ -129,13 +132,13 @@ impl Toolchain for Cpp {
 
     fn bindings(&self, site: &Site<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
         CPP_LACKS.refuse(site.language, site.contract)?;
-        let files = bindings(site.wit, site.contract, &mut *cpp_generator())?;
+        let files = cpp_bindings(site.wit, site.contract)?;
         Ok(written(&files).map(|(name, text)| (name.to_owned(), text.to_vec())).collect())
     }
 
     fn build(&self, site: &Site<'_>) -> Result<Product, BuildError> {
         CPP_LACKS.refuse(site.language, site.contract)?;
-        generate(site, &mut *cpp_generator(), "cpp")?;
+        generate(site, cpp_bindings, "cpp")?;
         let mut inputs = [c_sources(site.source, &CPP_EXTENSIONS), generated(site, &CPP_EXTENSIONS)].concat();
         for source in c_sources(site.source, &["c"]) {
             inputs.push(compile(site, &source)?);
@@ -144,7 +147,11 @@ impl Toolchain for Cpp {
         Ok(Product {
             bytes: core::componentize(site.contract, core, StringEncoding::UTF8)?,
             also: Vec::new(),
-            tools: vec![("wit-bindgen-cpp", BINDINGS), core::ADAPTER, ("zig", ZIG_VERSION)],
+            tools: vec![
+                ("wit-bindgen-cpp", BINDINGS.to_owned()),
+                core::adapter(),
+                ("zig", ZIG_VERSION.to_owned()),
+            ],
         })
     }
 }
@@ -160,9 +167,13 @@ fn bindings(wit: &Path, contract: &Contract, generator: &mut Generator) -> Resul
     Ok(files)
 }
 
-fn generate(site: &Site<'_>, generator: &mut Generator, extension: &str) -> Result<(), BuildError> {
+fn generate(
+    site: &Site<'_>,
+    bindings: fn(&Path, &Contract) -> Result<Files, Diagnostic>,
+    extension: &str,
+) -> Result<(), BuildError> {
     site.progress.step(site.component, "bindings from the contract");
-    let files = bindings(site.wit, site.contract, generator)?;
+    let files = bindings(site.wit, site.contract)?;
     // The generated code asks for an object with the world in it, so that no linker leaves that out. Here the world is
     // embedded after linking.
     let symbol = wit_bindgen_c::component_type_object::linking_symbol(site.contract.world_name());
@@ -171,6 +182,57 @@ fn generate(site: &Site<'_>, generator: &mut Generator, extension: &str) -> Resu
     );
     let name = format!("tenon_world.{extension}");
     write_generated(site, GENERATED_FOLDER, written(&files).chain([(name.as_str(), anchor.as_bytes())]))
+}
+
+/// The generator leaves its library out of a world that needs only the empty type of it: the library is that of a world
+/// that needs more.
+fn with_library(files: Files, header: &str) -> Result<Files, Diagnostic> {
+    const LIBRARY: &str = "wit.h";
+    if files.iter().any(|(name, _)| name == LIBRARY) {
+        return Ok(files);
+    }
+    let failed = |error: &dyn std::fmt::Display| {
+        Diagnostic::new("c-bindings", "no bindings can be made for the contracts")
+            .note("found", format!("{error:#}"))
+    };
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve
+        .push_str("a.wit", "package a:b; world w { export f: func(text: string); }")
+        .map_err(|error| failed(&error))?;
+    let world = resolve.select_world(&[package], None).map_err(|error| failed(&error))?;
+    let mut other = Files::default();
+    cpp_generator().generate(&mut resolve, world, &mut other).map_err(|error| failed(&error))?;
+    let mut complete = Files::default();
+    for (name, text) in files.iter() {
+        let include = format!("#include \"{LIBRARY}\"\n");
+        match String::from_utf8(text.to_vec()) {
+            Ok(text) if name == header && !text.contains(&include) => {
+                let text =
+                    text.replacen("#include <cstdint>\n", &format!("#include <cstdint>\n{include}"), 1);
+                complete.push(name, text.as_bytes());
+            }
+            _ => complete.push(name, text),
+        }
+    }
+    for (name, text) in other.iter().filter(|(name, _)| *name == LIBRARY) {
+        complete.push(name, text);
+    }
+    Ok(complete)
+}
+
+/// The bindings for C.
+fn c_bindings(wit: &Path, contract: &Contract) -> Result<Files, Diagnostic> {
+    bindings(wit, contract, &mut *c_generator())
+}
+
+/// The bindings for C++.
+fn cpp_bindings(wit: &Path, contract: &Contract) -> Result<Files, Diagnostic> {
+    let files = bindings(wit, contract, &mut *cpp_generator())?;
+    with_library(files, &cpp_header(contract))
+}
+
+fn cpp_header(contract: &Contract) -> String {
+    format!("{}_cpp.h", snake(contract.world_name()))
 }
 
 /// What of the generated files is for the compiler: objects hold the world, templates are functions to begin with.

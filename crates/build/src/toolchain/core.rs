@@ -7,7 +7,9 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use crate::contract::Contract;
 
 /// The adapter, where one is needed.
-pub(super) const ADAPTER: (&str, &str) = ("wasi-preview1-component-adapter", "50.0.1");
+pub(super) fn adapter() -> (&'static str, String) {
+    ("wasi-preview1-component-adapter", "50.0.1".to_owned())
+}
 
 /// Embeds the world, adapts WASI preview 1 where the module imports it, and encodes.
 pub(super) fn componentize(

@@ -68,7 +68,11 @@ impl Toolchain for Go {
         let (core, area) = started(site, core);
         site.progress.step(site.component, "component");
         let bytes = componentize(site.contract, core, area)?;
-        Ok(Product { bytes, also: Vec::new(), tools: vec![("wit-bindgen-go", "0.63.0"), core::ADAPTER] })
+        Ok(Product {
+            bytes,
+            also: Vec::new(),
+            tools: vec![("wit-bindgen-go", "0.63.0".to_owned()), core::adapter()],
+        })
     }
 }
 

@@ -173,8 +173,9 @@ const TSCONFIG_CHECK: &str = r#"{
 }
 "#;
 
-/// The bundler must leave imports of the contract (`demo:auth/verify@1.0.0`) to the componentizer.
-const BUNDLE_CONFIG: &str = "export default { external: [/^[a-z][a-z0-9-]*:[a-z]/] };\n";
+/// The bundler must leave imports of the contract (`demo:auth/verify@1.0.0`) to the componentizer; but it has modules of its
+/// own that look alike, `jco:node-error-globals` for whoever throws an `Error`.
+const BUNDLE_CONFIG: &str = "export default { external: [/^(?!jco:|node:)[a-z][a-z0-9-]*:[a-z]/] };\n";
 
 impl Toolchain for JavaScript {
     fn generates(&self) -> fn(&Path) -> bool {
@@ -230,8 +231,10 @@ impl Toolchain for JavaScript {
         let bytes =
             without_functions(&bytes, |name| world.iter().any(|export| export == name)).unwrap_or(bytes);
         let tools = match engine {
-            Engine::QuickJs => vec![("jco", JCO_VERSION), ("QuickJS", "")],
-            Engine::StarlingMonkey => vec![("jco", JCO_VERSION), ("StarlingMonkey", "")],
+            Engine::QuickJs => vec![("jco", JCO_VERSION.to_owned()), ("QuickJS", String::new())],
+            Engine::StarlingMonkey => {
+                vec![("jco", JCO_VERSION.to_owned()), ("StarlingMonkey", String::new())]
+            }
         };
         Ok(Product { bytes, also, tools })
     }

@@ -55,7 +55,7 @@ pub(crate) struct Product {
     /// Files outside the source and contract folders that went into it.
     pub also: Vec<PathBuf>,
     /// Programs and libraries that made it and do not name themselves in it, each with its version.
-    pub tools: Vec<(&'static str, &'static str)>,
+    pub tools: Vec<(&'static str, String)>,
 }
 
 /// What builds the components of a language.

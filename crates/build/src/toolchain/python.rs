@@ -100,7 +100,7 @@ impl Toolchain for Python {
             .map_err(site.compile_error(None))?;
         let bytes = std::fs::read(&output).map_err(BuildError::io("read", &output))?;
         std::fs::remove_file(&output).map_err(BuildError::io("remove", &output))?;
-        Ok(Product { bytes, also: Vec::new(), tools: vec![("componentize-py", PYTHON_VERSION)] })
+        Ok(Product { bytes, also: Vec::new(), tools: vec![("componentize-py", PYTHON_VERSION.to_owned())] })
     }
 }
 

@@ -6,6 +6,7 @@ use tenon_model::{Diagnostic, Location};
 
 use wit_bindgen_core::WorldGenerator as _;
 
+use crate::drift::locked;
 use crate::error::BuildError;
 use crate::process::Program;
 use crate::skeleton::Plan;
@@ -70,7 +71,11 @@ impl Toolchain for Rust {
             .into_iter()
             .filter(|path| !path.starts_with(site.source) && !path.starts_with(site.wit))
             .collect();
-        Ok(Product { bytes, also, tools: Vec::new() })
+        // The standard library has bindings of its own, and theirs is the release that the linker keeps.
+        let lock = std::fs::read_to_string(site.source.join("Cargo.lock")).unwrap_or_default();
+        let bindings = locked(&lock, "wit-bindgen").into_iter().next_back();
+        let tools = bindings.map(|version| ("wit-bindgen-rust", version.to_string())).into_iter().collect();
+        Ok(Product { bytes, also, tools })
     }
 }
 

@@ -87,10 +87,13 @@ fn origins_text(origins: &[Origin]) -> String {
     }
     let width = origins.iter().map(|it| it.component.len()).max().unwrap_or(0);
     for origin in origins {
+        // A version, without where it was built and when.
         let mut said: Vec<String> = origin
             .producers
             .iter()
-            .map(|it| format!("{} {}", it.name, it.version).trim_end().to_owned())
+            .map(|it| {
+                format!("{} {}", it.name, it.version.split(' ').next().unwrap_or("")).trim_end().to_owned()
+            })
             .collect();
         said.dedup();
         if said.is_empty() {

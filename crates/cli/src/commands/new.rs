@@ -183,7 +183,8 @@ fn known_world(language: Language, name: &str, world: &str) -> Option<Vec<(Strin
     };
     let text = format!("package local:{name};\n\nworld {name} {{\n    {items}\n}}\n");
     let mut contracts = vec![(format!("wit/{name}.wit"), text)];
-    for (package, text) in tenon_build::wasi(release)? {
+    let package = if world == "wasi:cli/command" { "wasi:cli" } else { "wasi:http" };
+    for (package, text) in tenon_build::wasi_interfaces(release, package)? {
         contracts.push((format!("wit/deps/{}.wit", package.replace(':', "-")), text));
     }
     Some(contracts)
