@@ -8,7 +8,6 @@ use http::{HeaderValue, Request, Response};
 use http_body::Body as _;
 use tenon_engine::{Body, ErrorCode, Failure, Incoming, Received, Record, Service, head_bytes};
 
-use crate::app::App;
 use crate::authority::settle;
 use crate::breaker::{Breaker, Ended, Pass};
 use crate::canary::{Choice, choose, set_cookie};
@@ -66,8 +65,10 @@ pub async fn serve_request(
     };
     let mut response = match routed {
         Err(refusal) => {
-            site.count_unrouted();
-            reply(refused(&about, None, &refusal), None, running, &about, site.longest())
+            let response = respond(&refusal, &about.id);
+            let is_told = site.count_unrouted(about.arrived);
+            about.refused(is_told, None, None, &refusal, response.status().as_u16());
+            reply(response, None, running, &about, site.longest())
         }
         Ok(entry) => serve_app(site, worker, wire, &entry, request, about, running).await,
     };
@@ -92,7 +93,10 @@ async fn serve_app(
     let longest = slot.limits().wall + TAKE_GRACE;
     let mut response = match admit(site, entry, &choice, &about, &request, wire).await {
         Err(refusal) => {
-            reply(refused(&about, Some((&entry.app, slot)), &refusal), None, running, &about, longest)
+            let response = respond(&refusal, &about.id);
+            let is_told = entry.app.is_alone() || entry.app.tenant().is_told(about.arrived);
+            about.refused(is_told, Some(&entry.app), Some(slot), &refusal, response.status().as_u16());
+            reply(response, None, running, &about, longest)
         }
         Ok(Admitted { pass, copy, sandbox, service }) => {
             let ticket = Ticket::new(Arc::clone(&entry.app), Arc::clone(slot), pass, about, copy);
@@ -273,12 +277,5 @@ fn finish(mut response: Response<Body>, id: &RequestId) -> Response<Body> {
     if let Some(ErrorCode(code)) = code {
         headers.insert(ERROR_CODE, HeaderValue::from_static(code));
     }
-    response
-}
-
-/// Tells a client no, and records it.
-fn refused(about: &About, of: Option<(&Arc<App>, &Arc<Slot>)>, refusal: &Refusal) -> Response<Body> {
-    let response = respond(refusal, &about.id);
-    about.refused(of.map(|(app, _)| app), of.map(|(_, slot)| slot), refusal, response.status().as_u16());
     response
 }
