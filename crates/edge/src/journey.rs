@@ -59,7 +59,7 @@ pub async fn serve_request(
         if let Some(page) =
             view.notice.as_ref().and_then(|notice| notice.page_for(request.headers(), &about.id))
         {
-            return reply(page, None, running, &about, site.longest());
+            return reply(page, None, running, site.longest());
         }
         (route(&view, &mut request, &worker.address), view.notice.clone())
     };
@@ -68,7 +68,7 @@ pub async fn serve_request(
             let response = respond(&refusal, &about.id);
             let is_told = site.count_unrouted(about.arrived);
             about.refused(is_told, None, None, &refusal, response.status().as_u16());
-            reply(response, None, running, &about, site.longest())
+            reply(response, None, running, site.longest())
         }
         Ok(entry) => serve_app(site, worker, wire, &entry, request, about, running).await,
     };
@@ -96,7 +96,7 @@ async fn serve_app(
             let response = respond(&refusal, &about.id);
             let is_told = entry.app.is_alone() || entry.app.tenant().is_told(about.arrived);
             about.refused(is_told, Some(&entry.app), Some(slot), &refusal, response.status().as_u16());
-            reply(response, None, running, &about, longest)
+            reply(response, None, running, longest)
         }
         Ok(Admitted { pass, copy, sandbox, service }) => {
             let ticket = Ticket::new(Arc::clone(&entry.app), Arc::clone(slot), pass, about, copy);
@@ -106,8 +106,7 @@ async fn serve_app(
                 Err(failure) => respond(&Refusal::Failed(failure), id),
             };
             ticket.answered(response.status().as_u16());
-            let held = Arc::clone(&ticket);
-            reply(response, Some(held), running, &ticket.about, longest)
+            reply(response, Some(ticket), running, longest)
         }
     };
     if let Some(place) = place {
@@ -120,11 +119,9 @@ fn reply(
     response: Response<Body>,
     ticket: Option<Arc<Ticket>>,
     running: Running,
-    about: &About,
     longest: Duration,
 ) -> Response<Reply> {
-    let until = about.arrived.instant + longest;
-    response.map(|body| Reply::new(body, ticket, running, until))
+    response.map(|body| Reply::new(body, ticket, running, longest))
 }
 
 /// What the request is known by: its correlation id, and its place in a trace.
