@@ -8,7 +8,6 @@ use http::{HeaderValue, Request, Response};
 use http_body::Body as _;
 use tenon_engine::{Body, ErrorCode, Failure, Incoming, Received, Record, Service, head_bytes};
 
-use crate::app::App;
 use crate::authority::settle;
 use crate::breaker::{Breaker, Ended, Pass};
 use crate::canary::{Choice, choose, set_cookie};
@@ -60,14 +59,16 @@ pub async fn serve_request(
         if let Some(page) =
             view.notice.as_ref().and_then(|notice| notice.page_for(request.headers(), &about.id))
         {
-            return reply(page, None, running, &about, site.longest());
+            return reply(page, None, running, site.longest());
         }
         (route(&view, &mut request, &worker.address), view.notice.clone())
     };
     let mut response = match routed {
         Err(refusal) => {
-            site.count_unrouted();
-            reply(refused(&about, None, &refusal), None, running, &about, site.longest())
+            let response = respond(&refusal, &about.id);
+            let is_told = site.count_unrouted(about.arrived);
+            about.refused(is_told, None, None, &refusal, response.status().as_u16());
+            reply(response, None, running, site.longest())
         }
         Ok(entry) => serve_app(site, worker, wire, &entry, request, about, running).await,
     };
@@ -92,7 +93,10 @@ async fn serve_app(
     let longest = slot.limits().wall + TAKE_GRACE;
     let mut response = match admit(site, entry, &choice, &about, &request, wire).await {
         Err(refusal) => {
-            reply(refused(&about, Some((&entry.app, slot)), &refusal), None, running, &about, longest)
+            let response = respond(&refusal, &about.id);
+            let is_told = entry.app.is_alone() || entry.app.tenant().is_told(about.arrived);
+            about.refused(is_told, Some(&entry.app), Some(slot), &refusal, response.status().as_u16());
+            reply(response, None, running, longest)
         }
         Ok(Admitted { pass, copy, sandbox, service }) => {
             let ticket = Ticket::new(Arc::clone(&entry.app), Arc::clone(slot), pass, about, copy);
@@ -102,8 +106,7 @@ async fn serve_app(
                 Err(failure) => respond(&Refusal::Failed(failure), id),
             };
             ticket.answered(response.status().as_u16());
-            let held = Arc::clone(&ticket);
-            reply(response, Some(held), running, &ticket.about, longest)
+            reply(response, Some(ticket), running, longest)
         }
     };
     if let Some(place) = place {
@@ -116,11 +119,9 @@ fn reply(
     response: Response<Body>,
     ticket: Option<Arc<Ticket>>,
     running: Running,
-    about: &About,
     longest: Duration,
 ) -> Response<Reply> {
-    let until = about.arrived.instant + longest;
-    response.map(|body| Reply::new(body, ticket, running, until))
+    response.map(|body| Reply::new(body, ticket, running, longest))
 }
 
 /// What the request is known by: its correlation id, and its place in a trace.
@@ -273,12 +274,5 @@ fn finish(mut response: Response<Body>, id: &RequestId) -> Response<Body> {
     if let Some(ErrorCode(code)) = code {
         headers.insert(ERROR_CODE, HeaderValue::from_static(code));
     }
-    response
-}
-
-/// Tells a client no, and records it.
-fn refused(about: &About, of: Option<(&Arc<App>, &Arc<Slot>)>, refusal: &Refusal) -> Response<Body> {
-    let response = respond(refusal, &about.id);
-    about.refused(of.map(|(app, _)| app), of.map(|(_, slot)| slot), refusal, response.status().as_u16());
     response
 }

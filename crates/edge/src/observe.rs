@@ -69,7 +69,8 @@ impl Observer {
         (Arc::new(Self { queue, dropped: AtomicU64::new(0), sample }), Observations(observations))
     }
 
-    /// Records that were thrown away because the queue was full, or nobody reads it any more.
+    /// Records that were thrown away because the queue was full, nobody reads it any more, or they were of refusals beyond
+    /// those that are told of one tenant in a second.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
@@ -80,8 +81,13 @@ impl Observer {
 
     pub(crate) fn observe(&self, observed: Observed) {
         if self.queue.try_send(observed).is_err() {
-            self.dropped.fetch_add(1, Relaxed);
+            self.leave_out();
         }
+    }
+
+    /// Counts a record that is not made.
+    pub(crate) fn leave_out(&self) {
+        self.dropped.fetch_add(1, Relaxed);
     }
 }
 

@@ -13,11 +13,13 @@ use tenon_model::{AppId, Limits, Quota, RevisionNumber, Route, RouteHost, RouteP
 use tokio::sync::Semaphore;
 
 use crate::app::App;
+use crate::bucket::Bucket;
+use crate::clock::Now;
 use crate::identify::{REQUEST_ID, RequestId};
 use crate::observe::Observer;
 use crate::slot::{LOADS_MAX, LoadError, Loader, Loading, RevisionKey, Slot};
 use crate::table::{Entry, Table};
-use crate::tenant::{Shares, Tenant};
+use crate::tenant::{REFUSALS_OBSERVED_PER_SECOND, Shares, Tenant};
 
 /// After a request's time on the wall, its client has this long to take the rest of the response.
 pub(crate) const TAKE_GRACE: Duration = Duration::from_secs(5);
@@ -39,6 +41,8 @@ pub struct Site {
     observer: OnceLock<Arc<Observer>>,
     /// Requests that were for no app.
     unrouted: AtomicU64,
+    /// Those of them that are observed.
+    unrouted_told: Bucket,
     /// Where an app is served alone: the app, and the number of its last revision.
     alone: Mutex<Option<(Arc<App>, u64)>>,
 }
@@ -100,6 +104,7 @@ impl Site {
             loads: Arc::new(Semaphore::new(LOADS_MAX)),
             observer: OnceLock::new(),
             unrouted: AtomicU64::new(0),
+            unrouted_told: Bucket::new(REFUSALS_OBSERVED_PER_SECOND),
             alone: Mutex::default(),
         }
     }
@@ -182,8 +187,10 @@ impl Site {
         self.observer.get()
     }
 
-    pub(crate) fn count_unrouted(&self) {
+    /// Counts a request that is for no app; whether it is to be observed.
+    pub(crate) fn count_unrouted(&self, now: Now) -> bool {
         self.unrouted.fetch_add(1, Relaxed);
+        self.unrouted_told.take(1, now.ns).is_ok()
     }
 
     /// Requests that were for no app, since the node started.

@@ -15,6 +15,11 @@ use crate::bucket::Bucket;
 use crate::clock::Now;
 use crate::turns::{Full, Turns};
 
+/// Refusals of one tenant that are written to the log in a second.
+const REFUSALS_LOGGED_PER_SECOND: u64 = 1;
+/// Refusals of one tenant, or of requests that are nobody's, that are observed in a second; further ones are counted.
+pub(crate) const REFUSALS_OBSERVED_PER_SECOND: u64 = 100;
+
 /// The node's sandboxes: what tenants have in reserve, and what they share.
 #[derive(Debug)]
 pub struct Shares {
@@ -132,8 +137,10 @@ pub struct Tenant {
     turnstile: Arc<Turns>,
     refused: [AtomicU64; QuotaName::ALL.len()],
     bytes_moved: AtomicU64,
-    /// The second in which a refusal was last written to the log.
-    said_s: AtomicU64,
+    /// Refusals that are written to the log.
+    said: Bucket,
+    /// Refusals that are observed.
+    told: Bucket,
 }
 
 /// What a tenant uses now, and what it was refused.
@@ -174,7 +181,8 @@ impl Tenant {
             turnstile: Turns::new(1),
             refused: std::array::from_fn(|_| AtomicU64::default()),
             bytes_moved: AtomicU64::new(0),
-            said_s: AtomicU64::new(0),
+            said: Bucket::new(REFUSALS_LOGGED_PER_SECOND),
+            told: Bucket::new(REFUSALS_OBSERVED_PER_SECOND),
         };
         tenant.set_quota(quota);
         Arc::new(tenant)
@@ -336,10 +344,14 @@ impl Tenant {
         self.bytes_moved.fetch_add(bytes, Relaxed);
     }
 
-    /// Whether a refusal is to be written to the log: one a second is.
+    /// Whether a refusal is to be written to the log: the first of each second is.
     pub(crate) fn is_said(&self, now: Now) -> bool {
-        let second = now.ns / crate::clock::SECOND_NS + 1;
-        self.said_s.load(Relaxed) != second && self.said_s.swap(second, Relaxed) != second
+        self.said.take(1, now.ns).is_ok()
+    }
+
+    /// Whether a refusal is to be observed: who floods must not push out what is observed of others.
+    pub(crate) fn is_told(&self, now: Now) -> bool {
+        self.told.take(1, now.ns).is_ok()
     }
 }
 

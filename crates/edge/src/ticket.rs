@@ -46,9 +46,10 @@ impl About {
         self.path.as_ref().map_or("", PathAndQuery::path)
     }
 
-    /// Records a request that no guest runs for.
+    /// Records a request that no guest runs for; `is_told` says whether it is observed.
     pub(crate) fn refused(
         &self,
+        is_told: bool,
         app: Option<&Arc<App>>,
         slot: Option<&Arc<Slot>>,
         refusal: &Refusal,
@@ -58,7 +59,8 @@ impl About {
             app.refused().count_refused(refusal.outcome());
         }
         self.say_refused(app, slot, refusal);
-        if let Some(observer) = &self.observer {
+        let Some(observer) = &self.observer else { return };
+        if is_told {
             observer.observe(Observed {
                 app: app.cloned(),
                 revision: slot.map(|slot| slot.key().revision),
@@ -77,6 +79,8 @@ impl About {
                 sent_bytes: 0,
                 trace: self.trace,
             });
+        } else {
+            observer.leave_out();
         }
     }
 

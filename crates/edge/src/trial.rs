@@ -470,6 +470,32 @@ async fn what_happened_is_observed_with_its_trace() {
     assert_eq!(observer.dropped(), 0);
 }
 
+#[tokio::test]
+async fn who_floods_does_not_push_out_what_is_observed_of_others() {
+    let (floods, steady) =
+        (app("one/a", Quota { requests_per_second: 0, ..generous() }), app("two/b", generous()));
+    let (observer, observations) = Observer::new(10_000, 0);
+    let table =
+        Table::new(vec![entry(&floods, &slot("one/a", 1, 'A')), entry(&steady, &slot("two/b", 1, 'B'))]);
+    let (_site, listening) = served(Site::of(table).observed(Arc::clone(&observer)));
+    let mut connection = Connection::open(listening.address()).await.unwrap();
+    let began = Instant::now();
+    for _ in 0..500 {
+        connection.exchange(of("a", get("/"))).await.unwrap().expect_failure(429, "requests-quota");
+    }
+    // A second's worth at once, and what has come since.
+    let told_max = 100 * (2 + began.elapsed().as_secs());
+    ask(listening.address(), "b", "/").await.expect(200);
+    drop(connection);
+    assert!(listening.drain().complete);
+    let all: Vec<_> = std::iter::from_fn(|| observations.next_within(Duration::ZERO).unwrap()).collect();
+    let of_steady = all.iter().filter(|observed| observed.outcome == Outcome::Answered).count();
+    let of_flood = (all.len() - of_steady) as u64;
+    assert_eq!((of_steady, of_flood + observer.dropped()), (1, 500));
+    assert!((100..=told_max).contains(&of_flood), "{of_flood}");
+    assert_eq!(floods.counters().of(Outcome::Refused), 500, "all are counted");
+}
+
 /// A client that believes this certificate alone, and offers these protocols.
 fn trusting(certificate: &Certificate, protocols: &[&str]) -> TlsConnector {
     let mut roots = RootCertStore::empty();

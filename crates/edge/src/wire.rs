@@ -176,22 +176,23 @@ pub struct Reply {
     body: Body,
     ticket: Option<Arc<Ticket>>,
     running: Running,
-    until: Instant,
+    /// How long the client may take to take it.
+    longest: Duration,
     /// Its entry among the wire's untaken responses: made when it is not gone after its first frame.
     entry: Option<(Instant, u64)>,
     polled: bool,
 }
 
 impl Reply {
-    pub(crate) fn new(body: Body, ticket: Option<Arc<Ticket>>, running: Running, until: Instant) -> Self {
-        Self { body, ticket, running, until, entry: None, polled: false }
+    pub(crate) fn new(body: Body, ticket: Option<Arc<Ticket>>, running: Running, longest: Duration) -> Self {
+        Self { body, ticket, running, longest, entry: None, polled: false }
     }
 
     fn enter(&mut self) {
         if self.polled && self.entry.is_none() {
             let mut untaken = self.running.0.untaken();
             untaken.next += 1;
-            let entry = (self.until, untaken.next);
+            let entry = (Instant::now() + self.longest, untaken.next);
             untaken.until.insert(entry, ());
             drop(untaken);
             self.entry = Some(entry);
@@ -272,7 +273,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_response_that_is_not_taken_in_time_stalls_its_connection() {
         let wire = wire();
-        let mut reply = Reply::new(Body::whole(vec![0; 1 << 20]), None, Running::new(&wire), Instant::now());
+        let mut reply = Reply::new(Body::whole(vec![0; 1 << 20]), None, Running::new(&wire), Duration::ZERO);
         for _ in 0..2 {
             assert!(std::future::poll_fn(|context| Pin::new(&mut reply).poll_frame(context)).await.is_some());
         }
@@ -293,8 +294,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_connections_are_scarce_one_without_a_request_is_closed_soon() {
         let busy = wire();
-        let until = Instant::now() + Duration::from_secs(99);
-        let reply = Reply::new(Body::whole("x"), None, Running::new(&busy), until);
+        let reply = Reply::new(Body::whole("x"), None, Running::new(&busy), Duration::from_secs(99));
         let (unused, used) = (wire(), Arc::clone(&busy));
         let mut used = tokio::spawn(used.stalled(Duration::from_secs(30), || true));
         let trickles = async {
