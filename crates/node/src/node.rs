@@ -363,7 +363,7 @@ impl Inner {
                 }
             }
             Err(refused) => {
-                tracing::warn!(code = refused.0.code, "what nobody needs could not be looked for")
+                tracing::warn!(code = refused.0.code, "what nobody needs could not be looked for");
             }
         }
     }
