@@ -402,7 +402,8 @@ impl Inner {
         }
         loaded.sort_by_key(|(used, _)| *used);
         // Some more than have to go, so that it is not looked for one at each request.
-        let (count_max, bytes_max) = (self.bounds.loaded_max * 9 / 10, self.bounds.loaded_bytes_max / 10 * 9);
+        let (count_max, bytes_max) =
+            ((self.bounds.loaded_max * 9 / 10).max(1), self.bounds.loaded_bytes_max / 10 * 9);
         for (_, revision) in loaded {
             if count <= count_max && bytes <= bytes_max {
                 return;
