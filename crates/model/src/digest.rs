@@ -14,6 +14,16 @@ impl Digest {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
+    /// The digest of bytes that come piece by piece.
+    pub fn of_pieces<E>(mut next: impl FnMut(&mut Vec<u8>) -> Result<bool, E>) -> Result<Self, E> {
+        use sha2::Digest as _;
+        let (mut hasher, mut piece) = (sha2::Sha256::new(), Vec::new());
+        while next(&mut piece)? {
+            hasher.update(&piece);
+        }
+        Ok(Self(hasher.finalize().into()))
+    }
+
     /// The 64 hexadecimal digits, without the algorithm.
     pub fn hex(&self) -> String {
         use fmt::Write as _;

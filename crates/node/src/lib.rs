@@ -14,6 +14,7 @@ mod journey;
 mod live;
 mod loader;
 mod logs;
+mod messages;
 mod node;
 mod policy;
 mod refused;

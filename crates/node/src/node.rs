@@ -19,6 +19,7 @@ use crate::describe::{Known, describe};
 use crate::live::{Content, Live, LiveApp, LiveRevision};
 use crate::loader::NodeLoader;
 use crate::logs::Logs;
+use crate::messages::Messages;
 use crate::policy;
 use crate::refused::{Answer, Refused, missing};
 use crate::rollouts::Rollouts;
@@ -56,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) crowded: SyncSender<()>,
     /// Services that are in memory, by what they are made of: a revision that is equal to another shares its service.
     services: Mutex<HashMap<ServiceKey, Weak<Service>>>,
+    /// Apps that are given messages.
+    pub(crate) messages: Mutex<Messages>,
     lines: [Mutex<()>; LINES],
     /// Where requests of the node's own run, and the admin API.
     pub(crate) runtime: tokio::runtime::Handle,
@@ -125,6 +128,7 @@ impl Inner {
                 published: AtomicU64::new(0),
                 crowded,
                 services: Mutex::default(),
+                messages: Mutex::default(),
                 lines: std::array::from_fn(|_| Mutex::default()),
                 runtime,
                 failing: Mutex::default(),
@@ -363,8 +367,22 @@ impl Inner {
                 }
             }
             Err(refused) => {
-                tracing::warn!(code = refused.0.code, "what nobody needs could not be looked for")
+                tracing::warn!(code = refused.0.code, "what nobody needs could not be looked for");
             }
+        }
+        // A process that ended between the two has left bytes that nobody has claimed.
+        for digest in self.blobs.old().unwrap_or_default() {
+            if matches!(self.desired.may_use(None, &digest), Ok(false)) {
+                let _ = self.blobs.remove(&digest);
+            }
+        }
+    }
+
+    /// Brings a tenant's apps into memory anew, as they are now allowed to be. Requests that have begun end as they began.
+    pub(crate) fn renew(&self, tenant: &TenantId) {
+        self.services().retain(|(app, ..), _| app.tenant != *tenant);
+        for (_, app) in self.live().apps.iter_mut().filter(|(id, _)| id.tenant == *tenant) {
+            app.revisions.clear();
         }
     }
 
@@ -384,7 +402,8 @@ impl Inner {
         }
         loaded.sort_by_key(|(used, _)| *used);
         // Some more than have to go, so that it is not looked for one at each request.
-        let (count_max, bytes_max) = (self.bounds.loaded_max * 9 / 10, self.bounds.loaded_bytes_max / 10 * 9);
+        let (count_max, bytes_max) =
+            ((self.bounds.loaded_max * 9 / 10).max(1), self.bounds.loaded_bytes_max / 10 * 9);
         for (_, revision) in loaded {
             if count <= count_max && bytes <= bytes_max {
                 return;

@@ -182,7 +182,7 @@ mod tests {
         );
         let bucket = |store| {
             with(|grants| {
-                grants.keyvalue.push(BucketGrant { bucket: "b".into(), store, access: Access::Read })
+                grants.keyvalue.push(BucketGrant { bucket: "b".into(), store, access: Access::Read });
             })
         };
         permit(&acme(), &[], &bucket(StoreName::Embedded)).unwrap();

@@ -162,7 +162,7 @@ impl Inner {
             }
             // Somebody else was faster: it is looked at anew.
             Err(refused) => {
-                tracing::warn!(app = %app.id, what, code = refused.0.code, "a rollout does not move")
+                tracing::warn!(app = %app.id, what, code = refused.0.code, "a rollout does not move");
             }
         }
     }

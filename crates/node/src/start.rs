@@ -226,7 +226,12 @@ impl Running {
         let Self { inner, listening, stop, threads, runtime, .. } = self;
         inner.draining.store(true, std::sync::atomic::Ordering::Relaxed);
         let _ = stop.try_send(());
+        // Both at once: neither takes anything new while the other's requests finish.
+        let messages = inner.stop_delivering();
         let drained = listening.drain();
+        for each in messages {
+            let _ = each.join();
+        }
         // Deploys that have begun are finished, or go on when they are asked for again: nothing is half done.
         runtime.shutdown_timeout(Duration::from_secs(5));
         if let Some(crashes) = &inner.crashes {
@@ -296,6 +301,7 @@ fn keep(node: Weak<Inner>, room: Receiver<()>) -> io::Result<JoinHandle<()>> {
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            node.deliver();
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
                 node.sweep(node.now().saturating_sub(UNUSED_S_MAX));

@@ -397,7 +397,7 @@ fn apps_that_are_not_asked_go_out_of_memory_and_come_back() {
     let loaded = || site.get("/v1/status")["loaded"].as_u64().unwrap();
     until("some go", || loaded() <= 3);
     for round in 0..3 {
-        for number in 0..8 {
+        for number in 0..8_u32 {
             assert_eq!(site.version(&format!("app-{number}")), u64::from(number), "round {round}");
         }
     }
@@ -617,7 +617,11 @@ fn a_clock_that_jumps_moves_no_rollout_and_loses_nothing() {
     for (time, status) in [(40_000_000, 401), (10, 200), (1_000_059, 200), (1_000_060, 401)] {
         CLOCK.store(time, Relaxed);
         assert_eq!(site.admin_as(&short, "GET", "/v1/apps", b"").status, status, "at {time}");
-        std::thread::sleep(Duration::from_millis(250));
+        // Looked at twice since: the step goes on as if nothing had happened.
+        let left = || site.get("/v1/tenants/acme/apps/shop/rollout")["rollout"]["left_ms"].as_u64();
+        let before = left();
+        until("it is looked at", || left().zip(before).is_some_and(|(left, before)| left + 450 < before));
+        assert!(left() > Some(3_500_000), "{:?}", left());
         let app = site.get("/v1/tenants/acme/apps/shop");
         assert_eq!(
             (&app["stable"], &app["rollout"]["state"]),
@@ -787,7 +791,7 @@ fn many_deploys_at_once_all_serve() {
     for thread in threads {
         thread.join().unwrap();
     }
-    for number in 0..20 {
+    for number in 0..20_u32 {
         assert_eq!(site.version(&format!("app-{number}")), u64::from(number));
     }
     // The same content from several at once makes one revision.
@@ -802,4 +806,89 @@ fn many_deploys_at_once_all_serve() {
         .collect();
     let changed = threads.into_iter().map(|thread| thread.join().unwrap()).filter(|changed| *changed).count();
     assert_eq!(changed, 1);
+}
+
+/// Not a test: the node that the next test kills. It runs in the folder it was started in.
+#[test]
+#[ignore = "the process that another test starts and kills"]
+fn runs_until_it_is_killed() {
+    let mut word = String::new();
+    std::io::stdin().read_line(&mut word).unwrap();
+    if word.trim() != "run" {
+        return;
+    }
+    let site = Site::at(Path::new("."), |_| {});
+    println!("\nserving {} {}", site.running().addresses()[0], site.running().admin());
+    loop {
+        std::thread::park();
+    }
+}
+
+/// A node in a process of its own: where it serves, and where its admin API is.
+fn start(folder: &Path) -> (std::process::Child, SocketAddr, SocketAddr) {
+    use std::io::BufRead as _;
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "runs_until_it_is_killed", "--ignored", "--nocapture"])
+        .current_dir(folder)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "run").unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.find_map(|line| line.unwrap().strip_prefix("serving ").map(str::to_owned)).unwrap();
+    let (serves, admin) = line.split_once(' ').unwrap();
+    (child, serves.parse().unwrap(), admin.parse().unwrap())
+}
+
+#[test]
+fn a_node_that_is_killed_while_it_deploys_comes_back_with_all_it_has_acknowledged() {
+    const ROUNDS: u64 = 16;
+    let folder = tempfile::tempdir().unwrap();
+    let acknowledged = AtomicU64::new(0);
+    for round in 0..ROUNDS {
+        let (mut child, serves, admin) = start(folder.path());
+        let token = fs::read_to_string(folder.path().join("node/admin-token")).unwrap();
+        let bearer = format!("Bearer {}", token.trim());
+        let ask_admin = |method: &str, path: &str, body: &[u8]| {
+            ask(admin, method, path, &[("authorization", &bearer)], body)
+        };
+        if round == 0 {
+            ask_admin("PUT", "/v1/tenants/acme", b"{}").unwrap().json(200);
+        } else {
+            // What was acknowledged, or what was under way when the node was killed.
+            let host = [("host", "shop.test"), ("content-type", "application/json")];
+            let answered = ask(serves, "POST", "/version", &host, b"{}").unwrap().json(200).as_u64().unwrap();
+            let known = acknowledged.load(Relaxed);
+            assert!((known..=known + 1).contains(&answered), "round {round}: {answered} after {known}");
+            acknowledged.store(answered, Relaxed);
+        }
+        std::thread::scope(|scope| {
+            let deploys = scope.spawn(|| -> std::io::Result<()> {
+                loop {
+                    let number = acknowledged.load(Relaxed) + 1;
+                    let component = version(u32::try_from(number).unwrap());
+                    let digest = Digest::of(&component);
+                    ask_admin("PUT", &format!("/v1/blobs/{digest}"), &component)?;
+                    let body =
+                        json!({ "component": digest.to_string(), "terms": {}, "routes": ["shop.test/*"] });
+                    let put = ask_admin("PUT", "/v1/tenants/acme/apps/shop", body.to_string().as_bytes())?;
+                    put.json(200);
+                    acknowledged.store(number, Relaxed);
+                }
+            });
+            let before = acknowledged.load(Relaxed);
+            until("something is deployed", || acknowledged.load(Relaxed) > before);
+            // At another moment each time, the same in every run.
+            let random = (round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
+            std::thread::sleep(Duration::from_micros(random % 40_000));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(deploys.join().unwrap().is_err());
+        });
+    }
+    let site = Site::at(folder.path(), |_| {});
+    let audit = site.get("/v1/audit?limit=1000");
+    assert_eq!(audit["intact"], true);
+    assert!(site.version("shop") >= ROUNDS);
 }

@@ -343,7 +343,7 @@ fn deploy_until(from: u64, at: u64) {
             routes(&[&format!("{number}.example/*"), "*.apps.example/x"][..1 + usize::from(number % 3 == 0)]);
         let takeover = if number % 2 == 0 { Takeover::AtOnce } else { Takeover::ByPlan("{}") };
         let done = node.desired.revise(BY, &id, None, &new, Some(&on), &takeover).unwrap();
-        writeln!(std::io::stdout(), "acknowledged {number} {} {}", number % 3, done.last.0).unwrap();
+        println!("acknowledged {number} {} {}", number % 3, done.last.0);
         step();
     }
 }
@@ -452,7 +452,7 @@ fn fill() {
     assert_eq!(node.desired.generation(), generation + 1);
     assert_eq!(node.desired.revisions(&app("acme/shop")).unwrap().len(), 1);
     node.upload(b"more");
-    writeln!(std::io::stdout(), "went on").unwrap();
+    println!("went on");
 }
 
 #[test]

@@ -245,8 +245,12 @@ fn put_tenant(node: &Inner, permitted: &Permitted, put: &wire::PutTenant) -> Ans
     }
     let document = serde_json::to_string(put)
         .map_err(|error| Refused::new("admin-request", error.to_string(), "send it again"))?;
+    let allowed = node.desired.tenant(&id).map(|before| put_tenant_of(&before).allow);
     let by = node.by(permitted.who());
     let record = node.noted(node.desired.put_tenant(by, &id, &document, put.quota.apps))?;
+    if allowed.is_some_and(|allowed| allowed != put.allow) {
+        node.renew(&id);
+    }
     node.reconcile();
     Ok(Reply::json(&tenant(node, &record)))
 }

@@ -57,7 +57,7 @@ fn line(observed: &Observed) -> String {
         "id": &*observed.id,
         "method": observed.method.as_str(),
         // What follows `?` may be a secret.
-        "path": observed.path.as_ref().map(|path| path.path()),
+        "path": observed.path.as_ref().map(http::uri::PathAndQuery::path),
         "status": observed.status,
         "outcome": observed.outcome.name(),
         "code": observed.code,

@@ -151,8 +151,8 @@ pub(crate) fn render(node: &Inner, outlets: &Outlets) -> String {
     text.one("process_open_fds", "gauge", "Open files.", open_files());
     let dropped = [
         ("records", outlets.observer.as_ref().map(|it| it.dropped())),
-        ("access-log", outlets.access.as_ref().map(|it| it.dropped())),
-        ("spans", outlets.otlp.as_ref().map(|it| it.dropped())),
+        ("access-log", outlets.access.as_ref().map(super::AccessLog::dropped)),
+        ("spans", outlets.otlp.as_ref().map(super::Otlp::dropped)),
         ("log-lines", Some(node.logs.dropped())),
     ];
     text.about(

@@ -693,3 +693,125 @@ impl Messaging {
         Ok(tenon_model::MessagingGrant { publish: all(&self.publish)?, subscribe: all(&self.subscribe)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tenon_model as model;
+
+    use super::*;
+
+    /// Authorities in which every grant there is has something.
+    fn everything() -> Authorities {
+        let grants = model::Grants {
+            http: vec![
+                model::HttpGrant {
+                    scheme: model::HttpScheme::Https,
+                    host: model::HostPattern::Below("example".into()),
+                    port: 443,
+                    path: "/v1".into(),
+                    private: true,
+                },
+                model::HttpGrant {
+                    scheme: model::HttpScheme::Http,
+                    host: model::HostPattern::Any,
+                    port: 80,
+                    path: "/".into(),
+                    private: false,
+                },
+            ],
+            filesystem: vec![model::DirectoryGrant {
+                directory: "/srv".into(),
+                at: "/data".into(),
+                access: model::Access::Write,
+            }],
+            sockets: vec![model::SocketGrant {
+                protocol: model::SocketProtocol::Udp,
+                direction: model::SocketDirection::Listen,
+                host: "::".into(),
+                ports: (1, 9),
+            }],
+            keyvalue: vec![
+                model::BucketGrant {
+                    bucket: String::new(),
+                    store: model::StoreName::Embedded,
+                    access: model::Access::Read,
+                },
+                model::BucketGrant {
+                    bucket: "b".into(),
+                    store: model::StoreName::Redis("redis://h/0".into()),
+                    access: model::Access::Write,
+                },
+            ],
+            blobstore: vec![model::ContainerGrant { container: "c".into(), access: model::Access::Read }],
+            messaging: Some(model::MessagingGrant {
+                publish: ["a.*".to_owned()].into(),
+                subscribe: ["b".to_owned()].into(),
+            }),
+            config: Some([("k".to_owned(), "v".to_owned())].into()),
+            logging: true,
+            environment: [("E".to_owned(), "e".to_owned())].into(),
+            arguments: vec!["one".into()],
+            clock: Some(UNIX_EPOCH + Duration::from_secs(7)),
+            seed: Some(u64::MAX),
+        };
+        let authority = model::Authority { grants, memory_bytes: Some(1), ..model::Authority::default() };
+        Authorities { whole: authority.clone(), parts: [("part".to_owned(), authority)].into() }
+    }
+
+    fn terms() -> Terms {
+        let errors = [
+            ("a".to_owned(), (model::ErrorStatus::Whole(418), Location::file("x"))),
+            (
+                "b".to_owned(),
+                (model::ErrorStatus::Cases([("c".to_owned(), 409)].into()), Location::file("x")),
+            ),
+        ];
+        let reuse = model::Reuse { requests: 9, concurrent: 1 };
+        let limits = model::Limits { memory_bytes: 77, ..model::Limits::default() };
+        Terms::of(&limits, reuse, &errors.into(), &everything())
+    }
+
+    #[test]
+    fn what_a_manifest_says_arrives_as_it_was() {
+        let text = serde_json::to_string(&terms()).unwrap();
+        let read = serde_json::from_str::<Terms>(&text).unwrap().read().unwrap();
+        assert_eq!(read.authorities, everything());
+        assert_eq!((read.limits.memory_bytes, read.limits.wall), (77, model::Limits::default().wall));
+        assert_eq!(read.reuse.requests, 9);
+        assert_eq!(read.errors["a"].0, model::ErrorStatus::Whole(418));
+        assert_eq!(read.errors["b"].0.of(Some("c")), 409);
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_in_a_manifest() {
+        let read = serde_json::from_str::<Terms>("{}").unwrap().read().unwrap();
+        assert_eq!((read.limits, read.authorities), (model::Limits::default(), Authorities::default()));
+        assert_eq!(read.reuse, model::Reuse::default());
+    }
+
+    #[test]
+    fn what_no_manifest_could_say_is_refused() {
+        let refused = |change: &dyn Fn(&mut Terms)| {
+            let mut terms = terms();
+            change(&mut terms);
+            assert!(terms.read().is_err(), "{terms:?}");
+        };
+        refused(&|terms| terms.limits.cpu_us = 0);
+        refused(&|terms| terms.limits.wall_us = u64::MAX);
+        refused(&|terms| terms.reuse.concurrent = 100_000);
+        refused(&|terms| terms.errors.extend([("x".to_owned(), ErrorStatus::Whole(200))]));
+        refused(&|terms| terms.whole.grants.http[0].path = "v1".into());
+        refused(&|terms| terms.whole.grants.filesystem[0].directory = "srv".into());
+        refused(&|terms| terms.whole.grants.sockets[0].ports = (9, 1));
+        refused(&|terms| terms.whole.grants.keyvalue[0].redis = Some("file:///etc".into()));
+        refused(&|terms| terms.whole.grants.clock_s = Some(u64::MAX));
+        refused(&|terms| terms.whole.grants.arguments = vec![String::new(); ENTRIES_MAX + 1]);
+        refused(&|terms| terms.whole.grants.environment = [("E".to_owned(), "\0".to_owned())].into());
+        refused(&|terms| terms.probe = Some(Probe { path: "health".into(), status: None }));
+        refused(&|terms| terms.probe = Some(Probe { path: "/".into(), status: Some(7) }));
+        refused(&|terms| {
+            let part = terms.whole.clone();
+            terms.parts.extend((0..=PARTS_MAX).map(|number| (number.to_string(), part.clone())));
+        });
+    }
+}

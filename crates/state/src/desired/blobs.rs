@@ -19,6 +19,8 @@ use crate::embedded::open::unreadable;
 const BLOB_BYTES_MAX: u64 = 512 << 20;
 /// Uploads that are begun and not finished; the oldest make room for new ones.
 const UNFINISHED_MAX: usize = 1_000;
+/// Bytes that are read at once to find their digest.
+const PIECE_BYTES: usize = 256 << 10;
 /// An upload that was broken off is kept this long.
 const UNFINISHED_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
@@ -171,6 +173,25 @@ impl BlobFolder {
         if there == offset { Ok(upload) } else { Err(BlobError::Offset(there)) }
     }
 
+    /// What has lain here for longer than an upload is kept; whether anybody wants it, the state knows.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn old(&self) -> io::Result<Vec<Digest>> {
+        let mut old = Vec::new();
+        for folder in fs::read_dir(&self.whole)? {
+            for entry in fs::read_dir(folder?.path())? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let digest: Option<Digest> =
+                    name.to_str().and_then(|hex| format!("sha256:{hex}").parse().ok());
+                let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+                old.extend(digest.filter(|_| age > UNFINISHED_AGE_MAX));
+            }
+        }
+        Ok(old)
+    }
+
     /// Removes bytes.
     ///
     /// # Errors
@@ -216,10 +237,13 @@ impl Upload {
             sync_folder(&self.partial)?;
             return Ok(Uploaded::Part(self.offset));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(self.length).unwrap_or_default());
         self.file.seek(SeekFrom::Start(0))?;
-        (&mut self.file).take(self.length).read_to_end(&mut bytes)?;
-        let actual = Digest::of(&bytes);
+        let actual = Digest::of_pieces(|piece| {
+            piece.resize(PIECE_BYTES, 0);
+            let read = self.file.read(piece)?;
+            piece.truncate(read);
+            Ok::<_, io::Error>(read > 0)
+        })?;
         if actual != self.digest {
             fs::remove_file(&self.partial)?;
             return Err(BlobError::Digest(actual));

@@ -108,9 +108,9 @@ fn private(file: &Path) {
 /// Reads what is kept in memory.
 fn known(database: &Opened) -> Result<(Known, bool), redb::Error> {
     let transaction = database.begin_read()?;
-    let mut known = Known::default();
-    known.generation =
+    let generation =
         transaction.open_table(META)?.get("generation")?.map_or(0, |generation| generation.value());
+    let mut known = Known { generation, ..Known::default() };
     for row in transaction.open_table(TENANTS)?.iter()? {
         let (id, row) = row?;
         let record = records::tenant(id.value(), row.value())?;

@@ -1,0 +1,124 @@
+//! Messages for the apps of a node: each app that is subscribed to topics is given what comes, by its stable revision.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use tenon_edge::{App, Deliveries, Entry, Site, Slot, Table};
+use tenon_model::{AppId, RevisionNumber};
+
+use crate::live::{Content, LiveRevision};
+use crate::node::{Inner, said};
+
+/// Apps that are given messages: each has a thread of its own.
+const APPS_MAX: usize = 256;
+
+/// Those that are given messages, by which revision.
+#[derive(Default)]
+pub(crate) struct Messages {
+    by_app: HashMap<AppId, (Arc<Slot>, Option<Deliveries>)>,
+    ended: bool,
+}
+
+/// An app that is to be given messages.
+struct Wanted {
+    app: Arc<App>,
+    revision: Arc<LiveRevision>,
+}
+
+impl Inner {
+    fn messages(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes who is given messages equal to who should be. Safe to run again and again.
+    pub(crate) fn deliver(&self) {
+        let wanted = self.subscribed();
+        let mut messages = self.messages();
+        if messages.ended {
+            return;
+        }
+        let is_current = |id: &AppId, slot: &Arc<Slot>| {
+            wanted.get(id).is_some_and(|wanted| Arc::ptr_eq(&wanted.revision.slot, slot))
+        };
+        let gone: Vec<AppId> = messages
+            .by_app
+            .iter()
+            .filter(|(id, (slot, _))| !is_current(id, slot))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            if let Some((_, Some(deliveries))) = messages.by_app.remove(&id) {
+                // What it has begun it ends, while the next revision takes what comes.
+                drained(deliveries);
+            }
+        }
+        for (id, Wanted { app, revision }) in wanted {
+            if messages.by_app.contains_key(&id) {
+                continue;
+            }
+            if messages.by_app.len() >= APPS_MAX {
+                tracing::error!(app = %id, max = APPS_MAX, "the app is given no messages: too many apps are");
+                continue;
+            }
+            let deliveries = self.deliveries(&id, &app, &revision).unwrap_or_else(|cause| {
+                tracing::error!(app = %id, cause, "the app is given no messages");
+                None
+            });
+            messages.by_app.insert(id, (Arc::clone(&revision.slot), deliveries));
+        }
+    }
+
+    /// Takes no further message for anybody; what is being handled is waited for by whoever joins.
+    pub(crate) fn stop_delivering(&self) -> Vec<JoinHandle<()>> {
+        let mut messages = self.messages();
+        messages.ended = true;
+        messages.by_app.drain().filter_map(|(_, (_, deliveries))| drained(deliveries?)).collect()
+    }
+
+    fn subscribed(&self) -> HashMap<AppId, Wanted> {
+        let (_, apps) = self.desired.apps();
+        let live = self.live();
+        let wanted = |id: &AppId, stable: RevisionNumber| {
+            let revision = live.revision(id, stable).filter(|it| is_subscribed(&it.content))?;
+            Some(Wanted { app: Arc::clone(&live.apps.get(id)?.app), revision: Arc::clone(revision) })
+        };
+        let served = apps.iter().filter(|app| !app.paused);
+        served.filter_map(|app| Some((app.id.clone(), wanted(&app.id, app.stable)?))).collect()
+    }
+
+    fn deliveries(
+        &self,
+        id: &AppId,
+        app: &Arc<App>,
+        revision: &LiveRevision,
+    ) -> Result<Option<Deliveries>, String> {
+        let (service, bytes) = self.service(id, &revision.content).map_err(|refused| said(&refused))?;
+        revision.slot.preload(service);
+        if bytes > 0 {
+            revision.bytes.store(bytes, Relaxed);
+        }
+        // The same app and revision as requests have, so that both come through one gate.
+        let entry = Entry {
+            app: Arc::clone(app),
+            routes: Vec::new(),
+            stable: Arc::clone(&revision.slot),
+            candidate: None,
+            paused: false,
+        };
+        let site = Arc::new(Site::of(Table::new(vec![entry])));
+        Deliveries::start(&site).map_err(|error| error.to_string())
+    }
+}
+
+fn is_subscribed(content: &Content) -> bool {
+    let authorities = &content.terms.authorities;
+    let mut grants =
+        authorities.parts.values().chain([&authorities.whole]).map(|authority| &authority.grants);
+    grants.any(|grants| grants.messaging.as_ref().is_some_and(|messaging| !messaging.subscribe.is_empty()))
+}
+
+fn drained(deliveries: Deliveries) -> Option<JoinHandle<()>> {
+    std::thread::Builder::new().name("tenon-messages-end".into()).spawn(|| deliveries.drain()).ok()
+}
