@@ -52,24 +52,19 @@ impl Reading<'_> {
                 }
                 Event::End(_) => self.end(),
                 Event::Text(text) => {
-                    let text = text.xml_content().map_err(|error| self.not_xml(&at, &error))?;
-                    self.text(&text, &at)?;
+                    self.text(&text.xml10_content(), &at)?;
                 }
                 Event::CData(data) => {
-                    let text = data.decode().map_err(|error| self.not_xml(&at, &error))?;
-                    self.text(&text, &at)?;
+                    self.text(&data.xml10_content(), &at)?;
                 }
-                Event::GeneralRef(reference) => {
-                    let name = reference.decode().map_err(|error| self.not_xml(&at, &error))?;
-                    match reference.resolve_char_ref() {
-                        Ok(Some(character)) => self.text(character.encode_utf8(&mut [0; 4]), &at)?,
-                        Ok(None) => match resolve_predefined_entity(&name) {
-                            Some(text) => self.text(text, &at)?,
-                            None => return Err(entity_refused(&name, &at)),
-                        },
-                        Err(error) => return Err(self.not_xml(&at, &error)),
-                    }
-                }
+                Event::GeneralRef(reference) => match reference.resolve_char_ref() {
+                    Ok(Some(character)) => self.text(character.encode_utf8(&mut [0; 4]), &at)?,
+                    Ok(None) => match resolve_predefined_entity(&reference) {
+                        Some(text) => self.text(text, &at)?,
+                        None => return Err(entity_refused(&reference, &at)),
+                    },
+                    Err(error) => return Err(self.not_xml(&at, &error)),
+                },
                 Event::DocType(_) => {
                     let message = "a document type is not taken: it could declare entities";
                     return Err(Fault::new(Cause::EntityRefused, &at, message));
@@ -77,7 +72,7 @@ impl Reading<'_> {
                 Event::Decl(declaration) => {
                     let encoding = declaration.encoding().transpose();
                     let encoding = encoding.map_err(|error| self.not_xml(&at, &error))?;
-                    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"utf-8")) {
+                    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("utf-8")) {
                         return Err(Fault::new(Cause::Syntax, &at, "the document must be in UTF-8"));
                     }
                 }
@@ -94,7 +89,7 @@ impl Reading<'_> {
     }
 
     fn begin(&mut self, start: &BytesStart<'_>, at: &Spot) -> Result<(), Fault> {
-        let name = self.name(start.name().as_ref(), at)?;
+        let name = start.name().as_ref().to_owned();
         let at = match self.open.last_mut() {
             Some(parent) => {
                 let count = parent.children.entry(name.clone()).or_default();
@@ -118,15 +113,14 @@ impl Reading<'_> {
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|error| self.not_xml(&at, &error))?;
             let offset = attribute.key.as_ref().as_ptr().addr() - self.document.as_ptr().addr();
-            let key = self.name(attribute.key.as_ref(), &at)?;
+            let key = attribute.key.as_ref().to_owned();
             let at = at.child(format_args!("@{key}"), offset);
             // What binds prefixes is no field; there are no prefixes among the names that are known.
             if key == "xmlns" || key.starts_with("xmlns:") {
                 continue;
             }
             self.allowance.take(self.open.len() + 2, &at)?;
-            let text = str::from_utf8(&attribute.value).map_err(|error| self.not_xml(&at, &error))?;
-            let text = unescape(text).map_err(|error| match error {
+            let text = unescape(&attribute.value).map_err(|error| match error {
                 quick_xml::escape::EscapeError::UnrecognizedEntity(_, name) => entity_refused(&name, &at),
                 error => self.not_xml(&at, &error),
             })?;
@@ -163,10 +157,6 @@ impl Reading<'_> {
         }
         open.text.push_str(text);
         Ok(())
-    }
-
-    fn name(&self, name: &[u8], at: &Spot) -> Result<String, Fault> {
-        str::from_utf8(name).map(str::to_owned).map_err(|error| self.not_xml(at, &error))
     }
 
     /// The place at `offset`, in the element that is open.
