@@ -60,6 +60,11 @@ impl Contract {
         })
     }
 
+    /// Whether the world imports anything of WASI.
+    pub(crate) fn imports_wasi(&self) -> bool {
+        self.imports().iter().any(|import| import.starts_with("wasi:"))
+    }
+
     /// The names of what the world imports.
     pub(crate) fn imports(&self) -> Vec<String> {
         self.resolve.worlds[self.world].imports.keys().map(|key| self.resolve.name_world_key(key)).collect()

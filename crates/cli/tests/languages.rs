@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use tenon_testkit::Finished;
-use tenon_testkit::client::{call, get};
+use tenon_testkit::client::{call, get, post};
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions};
 
@@ -410,6 +410,37 @@ fn what_javascript_cannot_carry() {
     let rounded = session(&through, &["unsigned(9007199254740993)", "signed(-9007199254740993)"]);
     assert_eq!(rounded.expect_code(0).stdout, "9007199254740992\n-9007199254740992\n");
     session(&through, &["unsigned(18446744073709551615)"]).expect_code(1).expect_stderr(&["guest-trap"]);
+}
+
+/// What a world imports of WASI is the host's, and not a stub that traps.
+#[test]
+fn javascript_reaches_what_it_imports_of_wasi() {
+    let tenon = tenon();
+    let root = tempfile::tempdir().unwrap();
+    let logging = "package wasi:logging@0.1.0-draft;\n\ninterface logging {\n    enum level { trace, debug, info, warn, \
+                   error, critical }\n    log: func(level: level, context: string, message: string);\n}\n";
+    let world = "package test:says;\n\nworld says {\n    import wasi:logging/logging@0.1.0-draft;\n    \
+                 export say: func(what: string);\n}\n";
+    let script = "import { log } from \"wasi:logging/logging@0.1.0-draft\";\n\
+                  export function say(what) { log(\"warn\", \"script\", what); }\n";
+    let manifest = "[component.says]\nsource = \".\"\n\n[component.says.grants]\n\"wasi:logging\" = true\n";
+    fs::create_dir_all(root.path().join("wit/deps/logging")).unwrap();
+    for (file, text) in [
+        ("wit/world.wit", world),
+        ("wit/deps/logging/logging.wit", logging),
+        ("package.json", "{ \"type\": \"module\", \"main\": \"index.js\" }"),
+        ("index.js", script),
+        ("tenon.toml", manifest),
+    ] {
+        fs::write(root.path().join(file), text).unwrap();
+    }
+    tenon.run_for(BUILD, root.path(), ["build"]).expect_code(0);
+    let server = tenon.serve(root.path()).start();
+    let mut request = post("/say", r#"{"what": "hello from within"}"#);
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    call(server.address(), request).expect(204);
+    server.logged(&["WARN", "hello from within"]);
+    server.stop();
 }
 
 /// An asynchronous function of each language that has them waits for one of the next.

@@ -1,7 +1,7 @@
 //! TypeScript and JavaScript: types from the contract, `tsc` to check them, `jco` to make the component.
 //!
 //! The engine inside is QuickJS with its WASI imports stubbed: the component imports what the world says and nothing
-//! else. It knows no HTTP of WASI 0.2; for a world that exports that one, the engine is StarlingMonkey.
+//! else. If that is something of WASI, nothing is stubbed. It knows no HTTP of WASI 0.2; for a world that exports that one, the engine is StarlingMonkey.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -183,7 +183,7 @@ impl Toolchain for JavaScript {
     }
 
     fn recipe(&self) -> String {
-        format!("javascript 5 {} {TSCONFIG}{TSCONFIG_CHECK}{BUNDLE_CONFIG}", Kit::JavaScript.pins())
+        format!("javascript 6 {} {TSCONFIG}{TSCONFIG_CHECK}{BUNDLE_CONFIG}", Kit::JavaScript.pins())
     }
 
     fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
@@ -414,7 +414,10 @@ fn componentize(
         .arg(&output);
     let program = match engine {
         Engine::QuickJs => {
-            let program = program.args(["--backend", "qjs", "--backend-qjs-stub-wasi"]);
+            let program = program.args(["--backend", "qjs"]);
+            // The stubs stand in for all of WASI, also for what the world imports: calling that would trap.
+            let stubbed = !site.contract.imports_wasi();
+            let program = if stubbed { program.arg("--backend-qjs-stub-wasi") } else { program };
             // Without what asynchronous functions need, the others are faster.
             if site.contract.has_async() { program } else { program.arg("--backend-qjs-disable-async") }
         }

@@ -86,7 +86,7 @@ impl Toolchain for Python {
             "componentize",
         ]);
         // Without WASI, unless the contract asks for it: what Python's library imports would be all of it.
-        if !site.contract.imports().iter().any(|import| import.starts_with("wasi:")) {
+        if !site.contract.imports_wasi() {
             program = program.arg("--stub-wasi");
         }
         for folder in folders {
