@@ -172,7 +172,7 @@ mod tests {
             parse(&format!("[component.a]\nsource = \"a\"\n{line}")).component("a").unwrap().snapshot
         };
         assert!(snapshot("") && snapshot("snapshot = true") && !snapshot("snapshot = false"));
-        assert_eq!(codes("[component.a]\nsource = \"a\"\nsnapshot = \"no\""), ["manifest-value"]);
+        assert_eq!(codes("[component.a]\nsource = \"a\"\nsnapshot = \"no\""), ["manifest-type"]);
     }
 
     #[test]
