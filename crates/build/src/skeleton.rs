@@ -242,7 +242,7 @@ mod tests {
         for (language, names) in [
             (Language::Rust, ["fn place(", "fn find_all(", "fn run_all("]),
             (Language::Go, ["func Place(", "func FindAll(", "func RunAll("]),
-            (Language::TypeScript, ["place(", "findAll(", "runAll"]),
+            (Language::TypeScript, ["place(", "findAll(", "const runAll:"]),
             (Language::JavaScript, ["place(", "findAll(", "runAll("]),
             (Language::Python, ["def place(self, items, kind)", "def find_all(", "def run_all("]),
             (Language::C, ["exports_demo_shop_orders_place(", "orders_find_all(", "exports_shop_run_all("]),

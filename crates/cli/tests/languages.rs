@@ -295,15 +295,23 @@ fn star<'a>(first: &'a str, others: &[&'a str]) -> Vec<&'a str> {
     [first, first].into_iter().chain(others).collect()
 }
 
-/// Chains in which each of the languages stands before each, itself too, once. A chain is no longer than one sandbox may have
-/// memories.
+/// AssemblyScript and Python, which do not exchange every string.
+const STRANGERS: [&str; 3] = ["assemblyscript", "python", "assemblyscript"];
+
+/// Chains in which each of the languages stands before each, itself too, once, but for [`STRANGERS`]. A chain is no longer than
+/// one sandbox may have memories.
 fn chains() -> Vec<Vec<&'static str>> {
-    LANGUAGES.iter().enumerate().map(|(at, first)| star(first, &LANGUAGES[at + 1..])).collect()
+    let chain = |(at, first): (usize, &&'static str)| {
+        let others =
+            LANGUAGES[at + 1..].iter().filter(|it| !(STRANGERS.contains(it) && STRANGERS.contains(first)));
+        star(first, &others.copied().collect::<Vec<_>>())
+    };
+    LANGUAGES.iter().enumerate().map(chain).collect()
 }
 
 #[test]
 fn every_pair_is_in_a_chain() {
-    let chains: Vec<_> = chains().into_iter().chain([star(SCRIPT, &LANGUAGES)]).collect();
+    let chains: Vec<_> = chains().into_iter().chain([star(SCRIPT, &LANGUAGES), STRANGERS.to_vec()]).collect();
     let pairs: Vec<_> = chains.iter().flat_map(|chain| chain.windows(2)).collect();
     assert_eq!((pairs.len(), pairs.iter().collect::<BTreeSet<_>>().len()), (49, 49));
     assert!(chains.iter().all(|chain| chain.len() < 16));
@@ -389,7 +397,7 @@ fn spelt(call: &str, text: &str) -> String {
     plain + rest
 }
 
-/// All 36 pairs of a language that asks and one that is asked, with all that values can be.
+/// 34 pairs of a language that asks and one that is asked, with all that values can be.
 #[test]
 fn values_pass_from_every_language_to_every_language() {
     for chain in chains() {
@@ -397,10 +405,26 @@ fn values_pass_from_every_language_to_every_language() {
     }
 }
 
-/// The other 13 pairs.
+/// Another 13 pairs.
 #[test]
 fn values_pass_from_and_to_typescript() {
     values_pass(&star(SCRIPT, &LANGUAGES), &[EXACT]);
+}
+
+/// The last two pairs: a string that grows while it is changed from UTF-16 to UTF-8 is more than Python's side takes. Should this
+/// fail, it has been mended: the two join the others then, and docs/languages.md says so.
+#[test]
+fn values_pass_between_assemblyscript_and_python_but_for_strings() {
+    let (beyond, plain): (Vec<_>, Vec<_>) = calls(&[EXACT, WIDE]).into_iter().partition(|(call, _)| {
+        !call.is_ascii() && !call.starts_with("letter(") && !call.starts_with("scalars-of(")
+    });
+    let lines: Vec<&str> = plain.iter().chain(&beyond).map(|(call, _)| call.as_str()).collect();
+    let ended = session(&STRANGERS, &lines).expect_code(1);
+    assert_eq!(ended.stderr.matches("guest-trap").count(), beyond.len(), "{}", ended.stderr);
+    assert_eq!(ended.stdout.lines().count(), plain.len(), "{}", ended.stdout);
+    for ((call, expected), answer) in plain.iter().zip(ended.stdout.lines()) {
+        assert_eq!(spelt(call, answer), spelt(call, expected), "{call}");
+    }
 }
 
 /// Should this fail, the toolchain has been mended: `WIDE` goes to `EXACT` then, and docs/languages.md says so.

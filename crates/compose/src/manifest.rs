@@ -187,6 +187,15 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_is_taken_unless_it_is_refused() {
+        let snapshot = |line: &str| {
+            parse(&format!("[component.a]\nsource = \"a\"\n{line}")).component("a").unwrap().snapshot
+        };
+        assert!(snapshot("") && snapshot("snapshot = true") && !snapshot("snapshot = false"));
+        assert_eq!(codes("[component.a]\nsource = \"a\"\nsnapshot = \"no\""), ["manifest-type"]);
+    }
+
+    #[test]
     fn reads_everything_a_manifest_may_say() {
         let manifest = parse(
             r#"
