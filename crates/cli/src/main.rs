@@ -8,7 +8,6 @@ mod app;
 mod args;
 mod commands;
 mod composition;
-mod describe;
 mod error;
 mod project;
 mod settings;

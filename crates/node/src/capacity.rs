@@ -8,7 +8,7 @@ use crate::node::{Inner, put_tenant_of};
 use crate::refused::{Answer, missing};
 use crate::wire::{Bound, Capacity};
 
-/// Memory of a loaded app beside its code: what is linked, and its counters. Measured; see `docs/operations.md`.
+/// Memory of a loaded app beside its code: what is linked, and its counters. An estimate on the safe side.
 const LOADED_BYTES: u64 = 192 << 10;
 /// Mappings of a loaded app.
 const LOADED_MAPPINGS: u64 = 4;

@@ -225,7 +225,8 @@ pub fn compile_worker(order: impl Read, mut answer: impl Write) -> std::io::Resu
             .map_err(|error| Refused::from(worker_failed(format!("{error}: {}", error.source))))?;
         // Compiling needs the engine's settings, not its pool.
         let pool = Pool { instances: 1, memory_bytes: Pool::MEMORY_BYTES_MAX, ..Pool::default() };
-        let engine = Engine::new(pool).map_err(|error| Refused::from(Diagnostic::from(error)))?;
+        // Within these limits: the machine itself has room, for the node runs on it.
+        let engine = Engine::new(pool).map_err(|error| Refused::from(too_much(&order, error.to_string())))?;
         carry_out(&engine, &artifacts, &order)
     });
     let said = done.unwrap_or_else(|refused| Said::Refused(*refused.0));

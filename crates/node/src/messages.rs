@@ -18,6 +18,8 @@ const APPS_MAX: usize = 256;
 #[derive(Default)]
 pub(crate) struct Messages {
     by_app: HashMap<AppId, (Arc<Slot>, Option<Deliveries>)>,
+    /// The table that this was done for.
+    published: Option<u64>,
     ended: bool,
 }
 
@@ -34,11 +36,13 @@ impl Inner {
 
     /// Makes who is given messages equal to who should be. Safe to run again and again.
     pub(crate) fn deliver(&self) {
-        let wanted = self.subscribed();
+        let published = self.published.load(Relaxed);
         let mut messages = self.messages();
-        if messages.ended {
+        if messages.ended || messages.published == Some(published) {
             return;
         }
+        messages.published = Some(published);
+        let wanted = self.subscribed();
         let is_current = |id: &AppId, slot: &Arc<Slot>| {
             wanted.get(id).is_some_and(|wanted| Arc::ptr_eq(&wanted.revision.slot, slot))
         };

@@ -29,7 +29,9 @@ pub(crate) struct Rollouts {
 struct Held {
     candidate: RevisionNumber,
     step: u32,
+    /// When it began, or began anew because it was paused.
     since: Instant,
+    began: Instant,
     before: (CounterSnapshot, CounterSnapshot),
     /// Crashes of both at the looks of the last moments.
     looks: VecDeque<(Instant, u64, u64)>,
@@ -56,7 +58,7 @@ impl Held {
         let (stable_before, candidate_before) = self
             .looks
             .front()
-            .filter(|_| now.duration_since(self.since) > BURST)
+            .filter(|_| now.duration_since(self.began) > BURST)
             .map_or((0, 0), |look| (look.1, look.2));
         let lately =
             |seen: &Seen, before: u64| Seen { crashes: seen.crashes.saturating_sub(before), ..*seen };
@@ -192,6 +194,7 @@ impl Held {
             candidate: rollout.map_or(app.stable, |rollout| rollout.candidate),
             step: rollout.map_or(0, |rollout| rollout.step),
             since: now,
+            began: now,
             before: (stable.clone(), candidate.clone()),
             looks: VecDeque::new(),
         }
@@ -211,7 +214,7 @@ mod tests {
 
     fn held(step: u32, since: Instant) -> Held {
         let before = (CounterSnapshot::default(), CounterSnapshot::default());
-        Held { candidate: RevisionNumber(2), step, since, before, looks: VecDeque::new() }
+        Held { candidate: RevisionNumber(2), step, since, began: since, before, looks: VecDeque::new() }
     }
 
     fn seen(requests: u64, errors: u64, crashes: u64) -> Seen {

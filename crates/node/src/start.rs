@@ -37,6 +37,8 @@ const BLOBS: &str = "blobs";
 const ADMIN_THREADS: usize = 2;
 /// How often a state that is open elsewhere is tried again.
 const REPLACE_LOOK: Duration = Duration::from_millis(20);
+/// How long it is waited for more apps that come into memory, before some have to go.
+const GATHER: Duration = Duration::from_millis(20);
 /// How often what nobody needs is thrown away.
 const SWEEP: Duration = Duration::from_secs(600);
 /// An upload that nothing was made of is kept this long, in seconds.
@@ -297,7 +299,11 @@ fn keep(node: Weak<Inner>, room: Receiver<()>) -> io::Result<JoinHandle<()>> {
             let told = room.recv_timeout(LOOK);
             let Some(node) = node.upgrade() else { return };
             match told {
-                Ok(()) => node.make_room(),
+                Ok(()) => {
+                    // Many that come at once are looked at once.
+                    std::thread::sleep(GATHER);
+                    node.make_room();
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }

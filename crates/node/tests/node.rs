@@ -276,6 +276,7 @@ fn a_deploy_serves_is_idempotent_and_is_there_after_a_restart() {
     assert_eq!(site.request("shop", &[]).unwrap().status, 503);
     site.admin("POST", "/v1/tenants/acme/apps/shop/resume", b"").json(200);
     assert_eq!(site.version("shop"), 1);
+    site.deploy("other", &version(9), &json!({})).json(200);
     assert_eq!(site.admin("DELETE", "/v1/tenants/acme/apps/shop", b"").status, 204);
     assert_eq!(site.request("shop", &[]).unwrap().status, 404);
     // A name that was given away again begins anew.
@@ -619,6 +620,7 @@ fn a_clock_that_jumps_moves_no_rollout_and_loses_nothing() {
         assert_eq!(site.admin_as(&short, "GET", "/v1/apps", b"").status, status, "at {time}");
         // Looked at twice since: the step goes on as if nothing had happened.
         let left = || site.get("/v1/tenants/acme/apps/shop/rollout")["rollout"]["left_ms"].as_u64();
+        until("it has begun", || left().is_some());
         let before = left();
         until("it is looked at", || left().zip(before).is_some_and(|(left, before)| left + 450 < before));
         assert!(left() > Some(3_500_000), "{:?}", left());

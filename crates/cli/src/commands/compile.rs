@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use tenon_engine::{Artifacts, Engine, Origin, Part, Pool, Source, Stored};
+use tenon_engine::{Artifacts, Engine, Origin, Pool, Source, Stored};
 use tenon_model::{Diagnostic, format_bytes, format_duration};
 
 use crate::args::CompileArgs;
@@ -58,22 +58,15 @@ pub(crate) fn compiled(
     bytes: &[u8],
     terminal: &Terminal,
 ) -> Result<Stored, CommandError> {
-    let source =
-        Source { name, bytes, parts: &|| parts(name, bytes), contract: &|| tenon_wit::contract(bytes) };
+    let source = Source {
+        name,
+        bytes,
+        parts: &|| tenon_node::parts_of(name, bytes),
+        contract: &|| tenon_wit::contract(bytes),
+    };
     let stored = artifacts.get(engine, &source)?;
     terminal.step(origin(stored.origin), format_args!("{name} in {}", format_duration(stored.took)));
     Ok(stored)
-}
-
-/// The parts of a composition. A component whose types WIT cannot say still runs; its parts then have no names in
-/// the log.
-fn parts(name: &str, bytes: &[u8]) -> Vec<Part> {
-    let Ok(inspection) = tenon_wit::inspect(name, bytes) else { return Vec::new() };
-    let named = |part: &tenon_wit::Nested| {
-        let range = usize::try_from(part.range.start).ok()?..usize::try_from(part.range.end).ok()?;
-        Some(Part { name: part.name.clone()?, range })
-    };
-    inspection.component.components.iter().filter_map(named).collect()
 }
 
 fn origin(origin: Origin) -> &'static str {

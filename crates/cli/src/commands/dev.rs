@@ -18,6 +18,7 @@ use tenon_build::Built;
 use tenon_edge::{Server, Site};
 use tenon_engine::{Artifacts, Backends, CrashPolicy, Crashes, Engine, Pool, Service, Stored, Terms};
 use tenon_model::{Authorities, Diagnostic, Digest, Limits, Reuse, format_duration};
+use tenon_node::{Known, describe};
 use tenon_wit::ErrorStatuses;
 use tracing_subscriber::EnvFilter;
 
@@ -25,7 +26,6 @@ use crate::app::addressable;
 use crate::args::DevArgs;
 use crate::commands::serve::{allow_open_files, refused};
 use crate::commands::{build, compile};
-use crate::describe::{Known, describe};
 use crate::error::CommandError;
 use crate::project::{COMPONENT_BYTES_MAX, Project, has_manifest, read};
 use crate::settings::Settings;

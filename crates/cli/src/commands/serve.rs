@@ -8,12 +8,12 @@ use signal_hook::iterator::Signals;
 use tenon_edge::{Deliveries, Server, ServerError, Site};
 use tenon_engine::{Backends, Engine, Pool, Service, Terms, Tuning};
 use tenon_model::{Diagnostic, Location};
+use tenon_node::{Known, describe};
 use tracing_subscriber::EnvFilter;
 
 use crate::app::{App, addressable};
 use crate::args::{LogFormat, ServeArgs};
 use crate::commands::compile;
-use crate::describe::{Known, describe};
 use crate::error::CommandError;
 use crate::settings::Settings;
 use crate::stores;

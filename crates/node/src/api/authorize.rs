@@ -78,7 +78,10 @@ impl Found {
             return Ok(Permitted { found: self, bearer: None });
         }
         let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let secret = shown.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+        // The scheme's name may be written in any case (RFC 9110, section 11.1).
+        let secret = shown.and_then(|value| value.split_once(' '));
+        let secret =
+            secret.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, it)| it.trim());
         let Some(bearer) = secret.and_then(|secret| bearer(desired, secret, now)) else {
             return Err(Refused::new(
                 "admin-token",

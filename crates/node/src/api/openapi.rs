@@ -10,8 +10,13 @@ use crate::wire;
 
 /// The description.
 pub(super) fn document() -> Value {
-    let mut schemas =
-        SchemaSettings::openapi3().with(|settings| settings.meta_schema = None).into_generator();
+    // OpenAPI 3.1 has the schemas of JSON Schema 2020-12 as they are.
+    let mut schemas = SchemaSettings::draft2020_12()
+        .with(|settings| {
+            settings.meta_schema = None;
+            settings.definitions_path = "/components/schemas".into();
+        })
+        .into_generator();
     let mut paths = Map::new();
     for endpoint in ENDPOINTS {
         let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));

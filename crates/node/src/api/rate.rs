@@ -53,6 +53,6 @@ mod tests {
         let take = |who, millis| rate.take(who, now + Duration::from_millis(millis)).is_ok();
         assert_eq!([take("a", 0), take("a", 0), take("a", 0), take("a", 0)], [true, true, true, false]);
         assert!(take("b", 0));
-        assert!(!take("a", 99) && take("a", 200) && !take("a", 200));
+        assert!(!take("a", 99) && take("a", 250) && take("a", 250) && !take("a", 250));
     }
 }

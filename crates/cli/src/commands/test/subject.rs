@@ -12,6 +12,7 @@ use tenon_engine::call::{Callable, ImportedFunction};
 use tenon_engine::value::{Val, from_wave, to_wave};
 use tenon_engine::{Artifacts, Backends, Engine, HostFunctions, Pool, Service, Stores, Terms};
 use tenon_model::{Authorities, Diagnostic, Diagnostics, Limits, Location};
+use tenon_node::{Known, describe};
 use tenon_wit::ErrorStatuses;
 
 use super::suite::{Implementation, Mock, MockAnswer, MockBy, MockFunction, Suite, Target, Text};
@@ -19,7 +20,6 @@ use crate::app::addressable;
 use crate::args::TestArgs;
 use crate::commands::compile;
 use crate::commands::serve::refused;
-use crate::describe::{Known, describe};
 use crate::error::CommandError;
 use crate::project::{COMPONENT_BYTES_MAX, Project, read};
 use crate::stores::{self, Shelf};
