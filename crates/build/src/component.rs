@@ -169,10 +169,10 @@ pub(crate) fn without_functions(bytes: &[u8], keep: impl Fn(&str) -> bool) -> Op
 }
 
 /// A section: its number, all of it, and its content.
-type Section = (u8, Range<usize>, Range<usize>);
+pub(crate) type Section = (u8, Range<usize>, Range<usize>);
 
 /// The top-level sections of a component.
-fn sections(bytes: &[u8]) -> Option<Vec<Section>> {
+pub(crate) fn sections(bytes: &[u8]) -> Option<Vec<Section>> {
     let mut sections = Vec::new();
     let mut at = 8;
     while at < bytes.len() {

@@ -17,6 +17,7 @@ mod fingerprint;
 mod host;
 mod job;
 mod language;
+mod optimizer;
 mod process;
 mod progress;
 mod toolbox;
@@ -24,7 +25,7 @@ mod toolchain;
 
 pub use componentize::{Adapter, Componentize, Componentized, componentize};
 pub use contract::load_wit;
-pub use doctor::{Check, State, doctor};
+pub use doctor::{Check, State, doctor, doctor_optimizer};
 pub use error::BuildError;
 pub use fingerprint::PRODUCT_FOLDERS;
 pub use host::Host;

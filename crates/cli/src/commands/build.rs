@@ -53,6 +53,7 @@ pub(crate) fn jobs(project: &Project) -> Vec<Job> {
                 language: component.language,
                 wit,
                 world: component.world.clone(),
+                optimize: component.optimize,
                 output: project.path(component),
                 work: project.folder.join(WORK),
                 source,
@@ -73,6 +74,7 @@ pub(crate) fn lone_job(dir: &Path) -> Job {
         source: dir.to_owned(),
         language: None,
         world: None,
+        optimize: None,
         name,
         work,
     }

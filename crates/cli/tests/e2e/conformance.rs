@@ -19,12 +19,12 @@ const GRANTS: &str = r#"
 ]
 "#;
 
-fn serving(tenon: &Tenon) -> Serving {
+pub(crate) fn serving(tenon: &Tenon, optimize: bool) -> Serving {
     let folder = tenon.data().join("app");
     std::fs::create_dir_all(folder.join("data")).unwrap();
     std::fs::copy(Guests::get("conforming"), folder.join("guest.wasm")).unwrap();
     let manifest = format!(
-        "[component.conforming]\npath = \"guest.wasm\"\n[component.conforming.grants]\n{GRANTS}\n\
+        "optimize = {optimize}\n[component.conforming]\npath = \"guest.wasm\"\n[component.conforming.grants]\n{GRANTS}\n\
          [limits]\noutbound-connections = 64\n"
     );
     std::fs::write(folder.join("tenon.toml"), manifest).unwrap();
@@ -35,12 +35,17 @@ fn serving(tenon: &Tenon) -> Serving {
 #[track_caller]
 fn all_hold(path: &str, least: usize) {
     let tenon = tenon();
-    let server = serving(&tenon);
+    let server = serving(&tenon, false);
+    assert_all_hold(&server, path, least);
+    server.stop();
+}
+
+#[track_caller]
+pub(crate) fn assert_all_hold(server: &Serving, path: &str, least: usize) {
     let said = call(server.address(), get(path)).expect(200);
     let failed: Vec<_> = said.lines().filter(|line| !line.starts_with("ok ")).collect();
     assert!(failed.is_empty(), "{path}:\n{}", failed.join("\n"));
     assert!(said.lines().count() >= least, "{path}: only {} assertions\n{said}", said.lines().count());
-    server.stop();
 }
 
 #[test]

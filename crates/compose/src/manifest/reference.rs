@@ -17,6 +17,11 @@ pub const TABLES: [Table; 17] = [
                 "what the result exports under other names: one entry an export, as in `[component.NAME.imports]`",
             ),
             (
+                "optimize",
+                "`true`: the components are made smaller and quicker to instantiate; they do what they did. Default: \
+                 `false`",
+            ),
+            (
                 "grants",
                 "what a component served alone may touch: the keys of `[component.NAME.grants]`. With several \
                  components, each has its own",
@@ -43,6 +48,11 @@ pub const TABLES: [Table; 17] = [
                 "language",
                 "`rust`, `go`, `typescript`, `javascript`, `python`, `c`, `cpp` or `assemblyscript`; default: told from the files in \
                  `source`",
+            ),
+            (
+                "optimize",
+                "`\"size\"` or `\"speed\"`: what binaryen optimises its core modules for when `tenon build` builds it; \
+                 default: not at all",
             ),
             (
                 "export",

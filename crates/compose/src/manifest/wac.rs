@@ -89,6 +89,7 @@ pub(super) fn read(
         components,
         reexports,
         reuse: Reuse::default(),
+        optimize: false,
         limits,
         errors: ErrorStatuses::new(),
     })
@@ -263,6 +264,7 @@ impl Reader<'_> {
             wit: None,
             world: None,
             language: None,
+            optimize: None,
             exports: Exports::None,
             wires: Vec::new(),
             spreads: Vec::new(),
