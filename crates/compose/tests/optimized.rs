@@ -55,9 +55,9 @@ const MODULE: &str = r#"
 
 /// Composes it alone, with these exports and everything it imports left open.
 fn composed(bytes: &[u8], export: &str, optimize: bool) -> Composed {
-    let text = format!(
-        "optimize = {optimize}\nopen = [\"demo:shop/*\"]\n[component.shop]\npath = \"shop.wasm\"\nexport = {export}\n"
-    );
+    let open = if tenon_wit::import_names(bytes).is_empty() { "" } else { "open = [\"demo:shop/*\"]\n" };
+    let text =
+        format!("optimize = {optimize}\n{open}[component.shop]\npath = \"shop.wasm\"\nexport = {export}\n");
     let manifest = Manifest::parse("composition.toml", &text).unwrap();
     compose(&manifest, &[Input { component: "shop", file: "shop.wasm", bytes, wit: &[] }]).unwrap()
 }

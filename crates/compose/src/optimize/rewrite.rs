@@ -52,6 +52,12 @@ pub(super) fn rewrite(
         sides: Vec::new(),
         unlinked: None,
     };
+    // What it still imports, it imports in the order it did.
+    for item in &items.all {
+        if matches!(item.kind, Kind::Import(_)) && reach.seen.contains(&item.defines) {
+            output.put(item.defines, 0)?;
+        }
+    }
     for item in &items.all {
         if reach.is_root(item.defines)? {
             output.root(item.defines)?;
