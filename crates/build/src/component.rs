@@ -211,10 +211,10 @@ pub(crate) fn with_tools(bytes: Vec<u8>, tools: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A section: its number, all of it, and its content.
-type Section = (u8, Range<usize>, Range<usize>);
+pub(crate) type Section = (u8, Range<usize>, Range<usize>);
 
 /// The top-level sections of a component.
-fn sections(bytes: &[u8]) -> Option<Vec<Section>> {
+pub(crate) fn sections(bytes: &[u8]) -> Option<Vec<Section>> {
     let mut sections = Vec::new();
     let mut at = 8;
     while at < bytes.len() {

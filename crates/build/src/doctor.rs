@@ -123,6 +123,25 @@ pub fn doctor(toolbox: &Toolbox, host: &Host, language: Language) -> Vec<Check> 
     }
 }
 
+/// What a component of `language` needs on top of it when it is to be optimised.
+pub fn doctor_optimizer(toolbox: &Toolbox, host: &Host, language: Language) -> Vec<Check> {
+    let node = host
+        .find("node")
+        .and_then(|program| ask(&program, &["--version"], host))
+        .map_or(State::Missing, |line| State::Found(version_in(&line)));
+    let check = |what: &str, state, mend: &str, installable| Check {
+        language,
+        what: what.to_owned(),
+        state,
+        mend: mend.to_owned(),
+        installable,
+    };
+    vec![
+        check("node", at_least(node, NODE_MAJOR_MIN), NODE_MEND, false),
+        check("optimiser", kit(toolbox, Kit::Binaryen, "binaryen 130.0.0"), INSTALL, true),
+    ]
+}
+
 /// All kits are pinned, so there is one way to install them: `Toolbox::install`.
 const INSTALL: &str = "tenon doctor --fix";
 const RUST_MEND: &str = "install Rust with rustup: https://rustup.rs";

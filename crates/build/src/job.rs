@@ -9,16 +9,17 @@ use tenon_model::{Diagnostic, Digest, Standing, standing};
 
 use crate::component;
 use crate::contract::Contract;
-use crate::doctor::missing_for_build;
+use crate::doctor::{doctor_optimizer, missing_for_build};
 use crate::error::BuildError;
 use crate::fingerprint::{Inputs, Record};
 use crate::host::Host;
 use crate::language::detect;
+use crate::optimizer::{optimize, optimizer_recipe};
 use crate::progress::Progress;
 use crate::snapshot::Initialize;
 use crate::toolbox::Toolbox;
 use crate::toolchain::{Site, Toolchain, toolchain_of};
-use tenon_model::Language;
+use tenon_model::{Goal, Language};
 
 /// One component to build.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct Job {
     pub wit: PathBuf,
     /// The world it targets; may be absent when the contracts have one only.
     pub world: Option<String>,
+    /// What its core modules are optimised for; not at all where it says nothing.
+    pub optimize: Option<Goal>,
     /// The file to write.
     pub output: PathBuf,
     /// The project's folder for build products, `.tenon`; made when it is not there.
@@ -116,7 +119,11 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
         return Ok(made(&bytes, record.output, true));
     }
 
-    let checks = missing_for_build(setting.toolbox, setting.host, language);
+    let mut checks = missing_for_build(setting.toolbox, setting.host, language);
+    if job.optimize.is_some() {
+        let needed = doctor_optimizer(setting.toolbox, setting.host, language);
+        checks.extend(needed.into_iter().filter(|check| !check.is_good()));
+    }
     if !checks.is_empty() {
         return Err(BuildError::Toolchain { component: job.name.clone(), language, checks });
     }
@@ -125,7 +132,7 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
     // A lock file that the tool is about to write is none of that.
     let without = toolchain.writes_once().filter(|file| !job.source.join(file).exists());
     let inputs_before = job.inputs(language, toolchain, &[], without)?;
-    let product = toolchain.build(&Site {
+    let site = Site {
         component: &job.name,
         language,
         source: &job.source,
@@ -136,7 +143,11 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
         host: setting.host,
         progress: setting.progress,
         initialize: setting.initialize.filter(|_| job.snapshot),
-    })?;
+    };
+    let mut product = toolchain.build(&site)?;
+    if let Some(goal) = job.optimize {
+        product.bytes = optimize(&site, &product.bytes, goal)?;
+    }
     let mut undeclared = component::check(&job.name, &contract, &product.bytes)?;
     // What every standard library imports, and the host offers to everybody, is no news.
     undeclared.retain(|import| standing(import) != Standing::Inert);
@@ -148,6 +159,7 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
     let tools = product.tools.iter().map(|(tool, version)| (*tool, version.as_str()));
     let tools: Vec<_> = tools.chain([("tenon", env!("CARGO_PKG_VERSION"))]).collect();
     let bytes = component::with_tools(bytes, &tools);
+    let bytes = tenon_wit::with_language(&bytes, &language.to_string());
     let digest = Digest::of(&bytes);
     write_whole(&job.output, &bytes)?;
     if job.inputs(language, toolchain, &[], without)? == inputs_before {
@@ -204,12 +216,13 @@ impl Job {
         without: Option<&str>,
     ) -> Result<Digest, BuildError> {
         let recipe = format!(
-            "tenon-build {}\n{}\n{}\nworld {}\nsnapshot {}",
+            "tenon-build {} 2\n{}\n{}\nworld {}\nsnapshot {}\n{}",
             env!("CARGO_PKG_VERSION"),
             language.name(),
             toolchain.recipe(),
             self.world.as_deref().unwrap_or(""),
-            self.snapshot
+            self.snapshot,
+            self.optimize.map(optimizer_recipe).unwrap_or_default()
         );
         let inputs = Inputs {
             source: &self.source,

@@ -33,6 +33,10 @@ pub(crate) const PYTHON_VERSION: &str = "0.25.1";
 const AS_MANIFEST: &str = include_str!("../pins/assemblyscript/package.json");
 const AS_LOCK: &str = include_str!("../pins/assemblyscript/package-lock.json");
 
+/// What optimises core modules: an exact version, and a lock file with its digest.
+const BINARYEN_MANIFEST: &str = include_str!("../pins/binaryen/package.json");
+const BINARYEN_LOCK: &str = include_str!("../pins/binaryen/package-lock.json");
+
 /// The JavaScript toolchain: exact versions, and a lock file with the digests of everything they need.
 const JS_MANIFEST: &str = include_str!("../pins/js/package.json");
 const JS_LOCK: &str = include_str!("../pins/js/package-lock.json");
@@ -96,6 +100,7 @@ pub(crate) enum Kit {
     Python,
     Zig,
     AssemblyScript,
+    Binaryen,
 }
 
 impl Kit {
@@ -106,6 +111,7 @@ impl Kit {
             Self::Python => "python",
             Self::Zig => "zig",
             Self::AssemblyScript => "assemblyscript",
+            Self::Binaryen => "binaryen",
         }
     }
 
@@ -117,6 +123,7 @@ impl Kit {
             Self::Zig => Digest::of(format!("{ZIG_PACKAGE}=={ZIG_VERSION}").as_bytes()),
             Self::AssemblyScript => Digest::of(format!("{AS_MANIFEST}\n{AS_LOCK}").as_bytes()),
             Self::JavaScript => Digest::of(format!("{JS_MANIFEST}\n{JS_LOCK}").as_bytes()),
+            Self::Binaryen => Digest::of(format!("{BINARYEN_MANIFEST}\n{BINARYEN_LOCK}").as_bytes()),
         }
     }
 }
@@ -179,6 +186,19 @@ impl Toolbox {
         self.root.join("js/node_modules").join(file)
     }
 
+    /// The optimiser of core modules, which Node.js runs.
+    pub(crate) fn wasm_opt(&self) -> PathBuf {
+        self.root.join("binaryen/node_modules/binaryen/bin/wasm-opt")
+    }
+
+    /// Installs the optimiser of core modules. What is there already is left alone.
+    ///
+    /// # Errors
+    /// See [`Toolbox::install`].
+    pub fn install_optimizer(&self, host: &Host, progress: &dyn Progress) -> Result<(), InstallError> {
+        self.install_kit(Kit::Binaryen, host, progress)
+    }
+
     pub(crate) fn presence(&self, kit: Kit) -> Presence {
         let folder = self.root.join(kit.folder());
         match fs::read_to_string(folder.join(STAMP)) {
@@ -227,6 +247,7 @@ impl Toolbox {
             Kit::Zig => install_pip(&ZIG, fresh.path(), host, progress)?,
             Kit::JavaScript => install_npm(&JS, fresh.path(), host, progress)?,
             Kit::AssemblyScript => install_npm(&ASSEMBLYSCRIPT, fresh.path(), host, progress)?,
+            Kit::Binaryen => install_npm(&BINARYEN, fresh.path(), host, progress)?,
         }
         let stamp = fresh.path().join(STAMP);
         fs::write(&stamp, format!("{}\n", kit.pins())).map_err(InstallError::io("write", &stamp))?;
@@ -339,6 +360,14 @@ const ASSEMBLYSCRIPT: NpmKit = NpmKit {
     lock: AS_LOCK,
 };
 
+const BINARYEN: NpmKit = NpmKit {
+    subject: "binaryen",
+    what: "optimiser",
+    says: "npm install binaryen (50 MB)",
+    manifest: BINARYEN_MANIFEST,
+    lock: BINARYEN_LOCK,
+};
+
 fn install_npm(
     kit: &NpmKit,
     folder: &Path,
@@ -370,7 +399,7 @@ mod tests {
 
     #[test]
     fn the_lock_file_is_of_the_manifest() {
-        for kit in [JS, ASSEMBLYSCRIPT] {
+        for kit in [JS, ASSEMBLYSCRIPT, BINARYEN] {
             let manifest: serde_json::Value = serde_json::from_str(kit.manifest).unwrap();
             let lock: serde_json::Value = serde_json::from_str(kit.lock).unwrap();
             for (name, version) in manifest["dependencies"].as_object().unwrap() {
@@ -395,7 +424,7 @@ mod tests {
 
     #[test]
     fn the_lock_file_names_no_registry() {
-        for lock in [JS_LOCK, AS_LOCK] {
+        for lock in [JS_LOCK, AS_LOCK, BINARYEN_LOCK] {
             assert!(!lock.contains("\"resolved\""));
         }
     }

@@ -46,7 +46,9 @@ impl App {
             let project = Project::open_with(target, dependencies)?;
             build::build_project(&project, settings, terminal)?;
             let composed = project.composed_to_serve()?;
-            let files = project.manifest.components.iter().map(|component| project.path(component)).collect();
+            let components = project.manifest.components.iter().map(|component| project.path(component));
+            let optimized = project.manifest.optimize.then(|| project.served_file());
+            let files = components.chain(optimized).collect();
             return Ok(Self {
                 name: project.name(),
                 limits: project.manifest.limits,

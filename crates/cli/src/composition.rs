@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use tenon_compose::Composed;
 use tenon_model::{Diagnostics, Digest};
 
-use crate::project::{COMPONENT_BYTES_MAX, ComponentFile, Project, inputs, read, write};
+use crate::project::{COMPONENT_BYTES_MAX, ComponentFile, Project, inputs, read, side_file, write};
 
 /// The composed component, and the key it was composed under.
 const COMPONENT: &str = ".tenon/served/component.wasm";
@@ -33,16 +33,24 @@ impl Project {
         if let Some(bytes) = kept {
             return Ok(bytes);
         }
-        let composed = self.compose_files(&files)?.attributed().to_vec();
+        let composed = self.compose_files(&files)?;
+        let side = composed.side.clone();
+        let composed = composed.attributed().to_vec();
         if let Some(made_from) = made_from {
             // A folder that cannot be written to is served all the same; it is composed again the next time.
             let kept = write(&component, &composed)
+                .and_then(|()| side.map_or(Ok(()), |side| write(&side_file(&component), &side)))
                 .and_then(|()| write(&key, entry(&made_from, &composed).as_bytes()));
             if let Err(error) = kept {
                 tracing::debug!(%error, "the composition is not kept for the next start");
             }
         }
         Ok(composed)
+    }
+
+    /// Where the composition of the last start is kept. What an optimised one has left out lies beside it.
+    pub(crate) fn served_file(&self) -> PathBuf {
+        self.folder.join(COMPONENT)
     }
 
     /// Everything a composition is made from; `None` when this program cannot tell itself from another.

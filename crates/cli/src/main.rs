@@ -45,7 +45,7 @@ fn run() -> ExitCode {
     let done = match cli.command {
         Command::New(args) => commands::new::run(&args, &terminal),
         Command::Build(args) => commands::build::run(&args, &settings, &terminal),
-        Command::Compose(args) => commands::compose::run(&args, &terminal),
+        Command::Compose(args) => commands::compose::run(&args, &settings, &terminal),
         Command::Graph(args) => commands::graph::run(&args, &terminal),
         Command::Compile(args) => commands::compile::run(&args, &settings, &terminal),
         Command::Componentize(args) => commands::componentize::run(&args, &terminal),

@@ -345,6 +345,13 @@ pub(crate) fn read(file: &Path, bytes_max: u64) -> Result<Vec<u8>, Diagnostic> {
     fs::read(file).map_err(unreadable)
 }
 
+/// Where the debug information of a component's file lies when it is not in it.
+pub(crate) fn side_file(component: &Path) -> PathBuf {
+    let mut file = component.as_os_str().to_owned();
+    file.push(".debug");
+    file.into()
+}
+
 /// Writes a file whole or not at all. A link stays one, and a file that was there keeps its permissions.
 pub(crate) fn write(file: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
     let unwritable = |error: std::io::Error| {

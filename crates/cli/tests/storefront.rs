@@ -373,22 +373,36 @@ fn asked(ada: &str, bob: &str) -> Vec<http::Request<Body>> {
     all
 }
 
+/// The storefront without a language runtime inside, built, and composed into `composed.wasm` and `optimized.wasm`.
+fn native() -> &'static Path {
+    static NATIVE: OnceLock<PathBuf> = OnceLock::new();
+    NATIVE.get_or_init(|| {
+        let polyglot = built();
+        let folder = polyglot.tenon.data().join("storefront-native");
+        copy(&repository().join("examples/storefront-native"), &folder, &[".tenon", "target"]);
+        // What both have in common is compiled already.
+        fs::create_dir_all(folder.join(".tenon")).unwrap();
+        let compiled = polyglot.folder.join(".tenon/cargo");
+        std::os::unix::fs::symlink(compiled, folder.join(".tenon/cargo")).unwrap();
+        build(&polyglot.tenon, &folder);
+        polyglot.tenon.run(&folder, ["compose", "-o", "composed.wasm"]).expect_code(0);
+        polyglot.tenon.run(&folder, ["compose", "--optimize", "-o", "optimized.wasm"]).expect_code(0);
+        folder
+    })
+}
+
 #[test]
-fn the_storefront_without_a_runtime_is_small_and_answers_the_same() {
+fn the_storefront_without_a_runtime_is_small() {
     /// What the composed file may have.
     const BYTES_MAX: u64 = 254_000;
-    let polyglot = built();
-    let folder = polyglot.tenon.data().join("storefront-native");
-    copy(&repository().join("examples/storefront-native"), &folder, &[".tenon", "target"]);
-    // What both have in common is compiled already.
-    fs::create_dir_all(folder.join(".tenon")).unwrap();
-    std::os::unix::fs::symlink(polyglot.folder.join(".tenon/cargo"), folder.join(".tenon/cargo")).unwrap();
-    build(&polyglot.tenon, &folder);
-    polyglot.tenon.run(&folder, ["compose", "-o", "composed.wasm"]).expect_code(0);
-    let bytes = fs::metadata(folder.join("composed.wasm")).unwrap().len();
-    assert!(bytes <= BYTES_MAX, "{bytes} bytes");
+    let size = |file: &str| fs::metadata(native().join(file)).unwrap().len();
+    let (composed, optimized) = (size("composed.wasm"), size("optimized.wasm"));
+    assert!(composed <= BYTES_MAX && optimized < composed, "{composed} bytes, {optimized} optimised");
+}
 
-    let (one, other) = (serve(), polyglot.tenon.serve(&folder).start());
+/// Sends all requests of [`asked`] to both, which must answer the same.
+#[track_caller]
+fn answer_the_same(one: &Serving, other: &Serving) {
     let token = |server: &Serving, user: &str| token(server.address(), json!({ "user": user }));
     let (ada, bob) = (token(&one, "ada"), token(&other, "bob"));
     for (here, there) in asked(&ada, &bob).into_iter().zip(asked(&ada, &bob)) {
@@ -399,6 +413,221 @@ fn the_storefront_without_a_runtime_is_small_and_answers_the_same() {
         }
         assert_eq!((there.status, there.text()), (here.status, here.text()), "{what}");
     }
-    one.stop();
-    other.stop();
+}
+
+#[test]
+fn the_storefront_without_a_runtime_answers_the_same() {
+    let (polyglot, native) = (serve(), built().tenon.serve(native()).start());
+    answer_the_same(&polyglot, &native);
+    polyglot.stop();
+    native.stop();
+}
+
+#[test]
+fn an_optimised_storefront_answers_the_same() {
+    let built = built();
+    let out = built.tenon.data().join("optimized.wasm");
+    let args = ["--json".as_ref(), "compose".as_ref(), "--optimize".as_ref(), "-o".as_ref(), out.as_os_str()];
+    let said = built.tenon.run(&built.folder, args).expect_code(0).json();
+    let saved = &said["optimized"];
+    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{said:#}"));
+    assert!(number(&saved["bytes"]) < number(&saved["bytes_before"]));
+    assert!(number(&saved["instantiation_before_ns"]) > 0 && number(&saved["instantiation_ns"]) > 0);
+    for part in saved["components"].as_array().unwrap() {
+        let instances = |field: &str| number(&part[field]);
+        assert!(instances("core_instances") < instances("core_instances_before"), "{part}");
+    }
+    let (plain, optimized) = (serve(), built.tenon.serve(&out).start());
+    answer_the_same(&plain, &optimized);
+    plain.stop();
+    optimized.stop();
+
+    let native = native();
+    let server = |file: &str| built.tenon.serve(native.join(file)).start();
+    let (plain, optimized) = (server("composed.wasm"), server("optimized.wasm"));
+    answer_the_same(&plain, &optimized);
+    plain.stop();
+    optimized.stop();
+}
+
+#[test]
+fn binaryen_makes_a_component_smaller_that_answers_the_same() {
+    let (tenon, native) = (&built().tenon, native());
+    // Beside the other: its sources are where its manifest says.
+    let folder = native.with_file_name("storefront-native-optimized");
+    copy(native, &folder, &[".tenon"]);
+    fs::create_dir_all(folder.join(".tenon")).unwrap();
+    std::os::unix::fs::symlink(native.join(".tenon/cargo"), folder.join(".tenon/cargo")).unwrap();
+    let manifest = fs::read_to_string(folder.join("composition.toml")).unwrap();
+    let asked = manifest.replace("[component.routing]\n", "[component.routing]\noptimize = \"size\"\n");
+    assert_ne!(asked, manifest);
+    fs::write(folder.join("composition.toml"), asked).unwrap();
+    let doctor = ["doctor".as_ref(), "--fix".as_ref(), folder.as_os_str()];
+    let shown = tenon.run_for(BUILD_DEADLINE, native, doctor).expect_code(0).stdout;
+    assert!(shown.contains("binaryen"), "{shown}");
+    build(tenon, &folder);
+    let size = |folder: &Path, part: &str| {
+        fs::metadata(folder.join(".tenon").join(format!("{part}.wasm"))).unwrap().len()
+    };
+    assert!(size(&folder, "routing") < size(native, "routing"));
+    assert_eq!(size(&folder, "storefront"), size(native, "storefront"), "nobody asked for it");
+    let again = build(tenon, &folder);
+    again.expect_stderr(&["unchanged"]);
+
+    let (plain, optimized) = (tenon.serve(native).start(), tenon.serve(&folder).start());
+    answer_the_same(&plain, &optimized);
+    plain.stop();
+    optimized.stop();
+}
+
+/// Answers requests, given as JSON, through what jco made of the component.
+const UNDER_NODE: &str = r#"
+import { handler } from "./composed.js";
+const requests = JSON.parse(process.argv[2]);
+const answers = requests.map(({ method, path, headers, body }) => {
+  const request = { method, path, headers, body: body === null ? undefined : new TextEncoder().encode(body) };
+  const response = handler.handle(request);
+  return { status: response.status, headers: response.headers, body: new TextDecoder().decode(response.body) };
+});
+console.log(JSON.stringify(answers));
+"#;
+
+/// What the component in `file` answers under jco in Node.js: another runtime with a WASI of its own.
+fn under_node(file: &Path, requests: &Value) -> Value {
+    let modules = repository().join(".tools/js/node_modules");
+    let folder = file.with_extension("node");
+    let run = |args: &[&std::ffi::OsStr]| {
+        let done = std::process::Command::new("node").args(args).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        done.stdout
+    };
+    let jco = modules.join("@bytecodealliance/jco/dist/jco.js");
+    run(&[
+        jco.as_ref(),
+        "transpile".as_ref(),
+        file.as_ref(),
+        "--name".as_ref(),
+        "composed".as_ref(),
+        "-o".as_ref(),
+        folder.as_ref(),
+    ]);
+    fs::write(folder.join("package.json"), r#"{"type":"module"}"#).unwrap();
+    fs::write(folder.join("run.js"), UNDER_NODE).unwrap();
+    std::os::unix::fs::symlink(modules, folder.join("node_modules")).unwrap();
+    let answers = run(&[folder.join("run.js").as_ref(), requests.to_string().as_ref()]);
+    serde_json::from_slice(&answers).unwrap()
+}
+
+#[test]
+fn the_composed_file_runs_under_another_runtime() {
+    let server = built().tenon.serve(native()).start();
+    let token = token(server.address(), json!({ "user": "ada" }));
+    let bearer = json!([["authorization", format!("Bearer {token}")]]);
+    let order = r#"{"lines":[{"product":"saw","quantity":2}]}"#;
+    let requests = json!([
+        { "method": "GET", "path": "/products/cheapest", "headers": [], "body": null },
+        { "method": "GET", "path": "/products/s%C3%A4ge", "headers": [], "body": null },
+        { "method": "DELETE", "path": "/products", "headers": [], "body": null },
+        { "method": "GET", "path": "/orders", "headers": bearer, "body": null },
+        { "method": "POST", "path": "/orders", "headers": bearer, "body": order },
+        { "method": "GET", "path": "/orders", "headers": [], "body": null },
+    ]);
+    for file in ["composed.wasm", "optimized.wasm"] {
+        let answers = under_node(&native().join(file), &requests);
+        for (asked, answered) in requests.as_array().unwrap().iter().zip(answers.as_array().unwrap()) {
+            let body = asked["body"].as_str().map_or_else(empty, |body| full(body.to_owned()));
+            let mut asked_here =
+                request(asked["method"].as_str().unwrap(), asked["path"].as_str().unwrap(), body);
+            if asked["headers"] == bearer {
+                asked_here = bearing(asked_here, &token);
+            }
+            let here = call(server.address(), asked_here);
+            assert_eq!(answered["status"], here.status.as_u16(), "{asked}");
+            assert_eq!(answered["body"], here.text(), "{asked}");
+            for header in answered["headers"].as_array().unwrap() {
+                assert_eq!(header[1], here.header(header[0].as_str().unwrap()), "{asked}");
+            }
+        }
+    }
+    server.stop();
+}
+
+/// What a fresh instance of each component takes: the median in microseconds, the components taken in turns.
+fn instantiation_us(components: &[PathBuf]) -> Vec<f64> {
+    use tenon_engine::call::Callable;
+    use tenon_engine::{Artifacts, Backends, Engine, HostFunctions, Pool, Source, Terms};
+    const ROUNDS: usize = 2_000;
+    let data = tempfile::tempdir().unwrap();
+    let (limits, authorities) = (tenon_model::Limits::default(), tenon_model::Authorities::default());
+    // What stands in for its neighbours where a component is alone; nobody calls it.
+    let mut functions = HostFunctions::default();
+    for (interface, function) in [
+        ("demo:auth/verify@1.0.0", "verify-token"),
+        ("demo:auth/issue@1.0.0", "issue-token"),
+        ("demo:routing/match@1.0.0", "match-route"),
+        ("demo:routing/match@1.0.0", "allowed-methods"),
+    ] {
+        functions = functions.with(interface, function, |_| Err("nobody calls it".into()));
+    }
+    let backends = Backends { functions, ..Backends::default() };
+    let engine = Engine::new(Pool::of(4, &limits)).unwrap();
+    let artifacts = Artifacts::open(data.path()).unwrap();
+    let mut sessions: Vec<_> = components
+        .iter()
+        .map(|file| {
+            let bytes = fs::read(file).unwrap();
+            let source = Source { name: "measured", bytes: &bytes, parts: &Vec::new, contract: &|| None };
+            let stored = artifacts.get(&engine, &source).unwrap();
+            let terms = Terms {
+                name: "measured",
+                file: "measured.wasm",
+                limits,
+                authorities: &authorities,
+                backends: &backends,
+            };
+            std::sync::Arc::new(Callable::new(&engine, stored, &terms).unwrap()).session("measured".into())
+        })
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut took = vec![Vec::new(); sessions.len()];
+    for _ in 0..ROUNDS {
+        for (session, took) in sessions.iter_mut().zip(&mut took) {
+            let before = Instant::now();
+            runtime.block_on(session.instantiate()).unwrap();
+            took.push(before.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    took.into_iter()
+        .map(|mut took| {
+            took.sort_by(f64::total_cmp);
+            took[took.len() / 2]
+        })
+        .collect()
+}
+
+/// The figures in `docs/benchmarks/instantiation.txt`.
+#[test]
+#[ignore = "measures, and needs the machine for itself"]
+fn a_composition_is_instantiated_faster_than_its_parts_alone() {
+    let polyglot = built();
+    for (name, folder) in [("storefront", polyglot.folder.as_path()), ("storefront-native", native())] {
+        for (out, optimize) in [("plain.wasm", None), ("small.wasm", Some("--optimize"))] {
+            let args = ["compose", "-o", out].into_iter().chain(optimize);
+            polyglot.tenon.run(folder, args).expect_code(0);
+        }
+        let parts = PARTS.map(|part| folder.join(".tenon").join(format!("{part}.wasm")));
+        let files: Vec<_> =
+            parts.into_iter().chain(["plain.wasm", "small.wasm"].map(|out| folder.join(out))).collect();
+        let took = instantiation_us(&files);
+        let sum: f64 = took[..PARTS.len()].iter().sum();
+        println!("{name}");
+        for (file, took) in files.iter().zip(&took) {
+            let bytes = fs::metadata(file).unwrap().len();
+            println!("  {:<16} {bytes:>9} bytes {took:>8.1} us", file.file_name().unwrap().display());
+        }
+        println!("  {:<16} {:>9}       {sum:>8.1} us", "parts alone", "");
+        for took in &took[PARTS.len()..] {
+            assert!(*took < sum, "{name}: {took} us, its parts alone {sum} us");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The life of a composition.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use tenon_model::{Diagnostic, Diagnostics, Digest, format_bytes};
 use tenon_wit::provenance::{self, Provenance, Source};
@@ -12,6 +12,7 @@ use crate::encode::{Encoded, Piece, encode};
 use crate::graph::{Exported, Graph, Node};
 use crate::manifest::Manifest;
 use crate::memory::{CapError, cap_memories};
+use crate::optimize::{Side, core_instances, side_file, slim};
 
 /// The bytes of one component of a manifest.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,8 @@ pub struct Composed {
     pub imports: Vec<String>,
     /// What it exports, in order of the names.
     pub exports: Vec<String>,
+    /// What was left out of an optimised composition: names and debug information, as a side file for crash reports.
+    pub side: Option<Vec<u8>>,
     /// The same component in the form that a node serves, where it differs: see [`Composed::attributed`].
     attributed: Option<Vec<u8>>,
 }
@@ -62,6 +65,21 @@ pub struct Part {
     pub held: Digest,
     /// The number of bytes of what the composed component holds.
     pub size: usize,
+    /// What optimising it came to, where that was asked for.
+    pub optimized: Option<Saving>,
+}
+
+/// What optimising a part came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saving {
+    /// The number of bytes it had before.
+    pub bytes_before: usize,
+    /// How many core instances it made before.
+    pub core_instances_before: u32,
+    /// How many it makes now.
+    pub core_instances: u32,
+    /// Why something of it stays as it was, where it does.
+    pub kept: Option<String>,
 }
 
 /// Joins `inputs` as `manifest` says. The same manifest and the same bytes give the same result, in whatever
@@ -75,27 +93,126 @@ pub fn compose(manifest: &Manifest, inputs: &[Input<'_>]) -> Result<Composed, Di
     findings.extend(check_edges(&graph));
     Diagnostics::check(findings)?;
 
-    let pieces = pieces(&graph)?;
-    let encoded = encode(&graph, &pieces)?;
+    let plain = pieces(&graph)?;
+    let Joined { pieces, encoded, attributed, savings, sides } = match manifest.optimize {
+        true => join_optimized(manifest, &graph, plain)?,
+        false => join(manifest, &graph, plain)?,
+    };
     let provenance = provenance_of(manifest, &graph, &pieces);
-    let attributed = attribute(manifest, &graph, &pieces)?;
     Ok(Composed {
         attributed: attributed.map(|bytes| provenance::append(bytes, &provenance)),
         bytes: provenance::append(encoded.bytes, &provenance),
+        side: side_file(&sides),
         parts: graph
             .nodes
             .iter()
             .zip(&pieces)
-            .map(|(node, piece)| Part {
+            .enumerate()
+            .map(|(index, (node, piece))| Part {
                 name: node.component.name.clone(),
                 digest: node.digest,
                 held: held(node, piece),
                 size: piece.bytes.len(),
+                optimized: savings.get(index).cloned(),
             })
             .collect(),
         imports: encoded.imports,
         exports: graph.exports.keys().cloned().collect(),
     })
+}
+
+/// A composition that is encoded, and from what.
+struct Joined<'g> {
+    pieces: Vec<Piece<'g>>,
+    encoded: Encoded,
+    attributed: Option<Vec<u8>>,
+    /// For each part, where it was optimised.
+    savings: Vec<Saving>,
+    sides: Vec<Side>,
+}
+
+fn join<'g>(
+    manifest: &Manifest,
+    graph: &Graph<'_>,
+    pieces: Vec<Piece<'g>>,
+) -> Result<Joined<'g>, Diagnostics> {
+    let encoded = encode(graph, &pieces)?;
+    let attributed = attribute(manifest, graph, &pieces)?;
+    Ok(Joined { pieces, encoded, attributed, savings: Vec::new(), sides: Vec::new() })
+}
+
+/// Joins the parts as small as they can be joined: without the exports that nobody uses; where types keep them
+/// together, with all exports; else as they are.
+fn join_optimized<'g>(
+    manifest: &Manifest,
+    graph: &Graph<'_>,
+    plain: Vec<Piece<'g>>,
+) -> Result<Joined<'g>, Diagnostics> {
+    let mut refused = None;
+    for drops_exports in [true, false] {
+        let optimized = optimize(graph, &plain, drops_exports);
+        match join(manifest, graph, optimized.pieces) {
+            Ok(joined) => {
+                return Ok(Joined { savings: optimized.savings, sides: optimized.sides, ..joined });
+            }
+            Err(found) => refused = found.iter().next().map(|found| found.message.clone()),
+        }
+    }
+    let savings = plain.iter().map(|piece| unchanged(&piece.bytes, refused.clone())).collect();
+    Ok(Joined { savings, ..join(manifest, graph, plain)? })
+}
+
+struct Optimized<'g> {
+    pieces: Vec<Piece<'g>>,
+    savings: Vec<Saving>,
+    sides: Vec<Side>,
+}
+
+fn optimize<'g>(graph: &Graph<'_>, plain: &[Piece<'g>], drops_exports: bool) -> Optimized<'g> {
+    let mut optimized = Optimized { pieces: Vec::new(), savings: Vec::new(), sides: Vec::new() };
+    for (index, piece) in plain.iter().enumerate() {
+        let used = used_exports(graph, index).filter(|_| drops_exports);
+        let keep = |export: &str| used.as_ref().is_none_or(|used| used.contains(export));
+        let slim = slim(&piece.bytes, &keep).map_err(|why| why.to_string());
+        let (piece, saving) = match slim {
+            Ok(slim) if slim.bytes.len() < piece.bytes.len() => {
+                optimized.sides.extend(slim.sides);
+                let saving = Saving {
+                    core_instances: core_instances(&slim.bytes),
+                    ..unchanged(&piece.bytes, slim.unlinked.map(|why| why.to_string()))
+                };
+                let imports = tenon_wit::import_names(&slim.bytes).into_iter().collect();
+                let slim =
+                    Piece { bytes: Cow::Owned(slim.bytes), imports: Some(imports), ..Piece::default() };
+                (slim, saving)
+            }
+            slim => (piece.clone(), unchanged(&piece.bytes, slim.err())),
+        };
+        optimized.pieces.push(piece);
+        optimized.savings.push(saving);
+    }
+    optimized
+}
+
+fn unchanged(bytes: &[u8], kept: Option<String>) -> Saving {
+    let core_instances = core_instances(bytes);
+    Saving { bytes_before: bytes.len(), core_instances_before: core_instances, core_instances, kept }
+}
+
+/// The exports of a part that others or the composition use. `None` where single functions of it are used: the adapter
+/// may need the types of any.
+fn used_exports<'g>(graph: &'g Graph<'_>, index: usize) -> Option<BTreeSet<&'g str>> {
+    let mut used = BTreeSet::new();
+    for edge in graph.edges.iter().filter(|edge| edge.exporter == index) {
+        if edge.import.function.is_some() || edge.export.function.is_some() {
+            return None;
+        }
+        used.insert(edge.export.name.as_str());
+    }
+    for exported in graph.exports.values().filter(|exported| exported.node == index) {
+        used.insert(exported.target.name.as_str());
+    }
+    Some(used)
 }
 
 /// The parts with their memory limits in them.
@@ -112,7 +229,7 @@ fn pieces<'g>(graph: &'g Graph<'_>) -> Result<Vec<Piece<'g>>, Diagnostics> {
                 }
             },
         };
-        pieces.push(Piece { bytes, own_names: BTreeMap::new() });
+        pieces.push(Piece { bytes, ..Piece::default() });
     }
     Diagnostics::check(findings)?;
     Ok(pieces)
@@ -164,6 +281,7 @@ fn attribute(
             &manifest.limits.outside,
             graph.open.iter().filter(|(_, nodes)| nodes.contains(&index)).map(|(name, _)| name.as_str()),
         ),
+        imports: piece.imports.clone(),
     };
     let pieces: Vec<Piece<'_>> = graph.nodes.iter().zip(pieces).enumerate().map(own).collect();
     if pieces.iter().all(|piece| piece.own_names.is_empty()) {

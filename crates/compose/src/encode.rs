@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use tenon_model::{Diagnostic, Diagnostics, Location, Standing, standing};
+use tenon_model::{Diagnostic, Diagnostics, Digest, Location, Standing, standing};
 use tenon_wit::{Contract, import_names, require_component, same_track, track};
 use wac_graph::types::{ItemKind, Package, Types, WorldId};
-use wac_graph::{CompositionGraph, EncodeError, EncodeOptions, InstantiationArgumentError, NodeId};
+use wac_graph::{
+    CompositionGraph, EncodeError, EncodeOptions, InstantiationArgumentError, NodeId, PackageId,
+};
 
 use crate::adapter::{Adapter, adapter};
 use crate::graph::{Edge, Graph, Target};
@@ -19,11 +21,20 @@ pub(crate) struct Encoded {
 }
 
 /// One part as it is encoded, in the order of the graph's nodes.
+#[derive(Clone, Default)]
 pub(crate) struct Piece<'p> {
     /// Its bytes, with its memory limit in them.
     pub(crate) bytes: Cow<'p, [u8]>,
     /// Which of its open imports the composed component imports under another name.
     pub(crate) own_names: BTreeMap<String, String>,
+    /// What it still imports, where it was optimised: fewer than its contract says.
+    pub(crate) imports: Option<BTreeSet<String>>,
+}
+
+impl Piece<'_> {
+    fn still_imports(&self, name: &str) -> bool {
+        self.imports.as_ref().is_none_or(|imports| imports.contains(name))
+    }
 }
 
 /// Encodes a graph in which every edge fits and no circle is left.
@@ -34,7 +45,9 @@ pub(crate) fn encode(graph: &Graph<'_>, pieces: &[Piece<'_>]) -> Result<Encoded,
         .edges
         .chunk_by(|left, right| (left.importer, &left.import.name) == (right.importer, &right.import.name))
     {
-        connect(graph, &mut composition, &instances, edges)?;
+        if edges.first().is_some_and(|edge| pieces[edge.importer].still_imports(&edge.import.name)) {
+            connect(graph, &mut composition, &instances, edges)?;
+        }
     }
     for (name, exported) in &graph.exports {
         let export = alias(&mut composition, instances[exported.node], &exported.target)?;
@@ -64,27 +77,35 @@ fn instantiate(
     composition: &mut CompositionGraph,
 ) -> Result<Vec<NodeId>, Diagnostic> {
     let mut instances = BTreeMap::new();
+    // Optimised parts that are the same are there once.
+    let mut defined: BTreeMap<Digest, PackageId> = BTreeMap::new();
     for index in in_order_of_dependency(graph) {
         let node = &graph.nodes[index];
-        let package = Package::from_bytes(
-            &node.component.name,
-            None,
-            pieces[index].bytes.to_vec(),
-            composition.types_mut(),
-        )
-        .map_err(|error| {
-            Diagnostic::new(
+        let piece = &pieces[index];
+        let shared =
+            (piece.imports.is_some() && piece.own_names.is_empty()).then(|| Digest::of(&piece.bytes));
+        if let Some(package) = shared.and_then(|digest| defined.get(&digest)) {
+            instances.insert(index, composition.instantiate(*package));
+            continue;
+        }
+        let package =
+            Package::from_bytes(&node.component.name, None, piece.bytes.to_vec(), composition.types_mut())
+                .map_err(|error| {
+                    Diagnostic::new(
                 "unsupported-component",
                 format!("`{}` is a valid component, but it cannot be composed", node.file),
             )
             .at(Location::file(node.file))
             .note("found", format!("{error:#}"))
             .mend("Build it from a WIT world: only interfaces, functions and named types can be joined.")
-        })?;
+                })?;
         let world = package.ty();
         let package = composition.register_package(package).map_err(|error| unexpected(&error))?;
         let instance = composition.instantiate(package);
-        import_under_own_names(&pieces[index].own_names, world, instance, composition)?;
+        if let Some(digest) = shared {
+            defined.insert(digest, package);
+        }
+        import_under_own_names(&piece.own_names, world, instance, composition)?;
         instances.insert(index, instance);
     }
     Ok(instances.into_values().collect())
@@ -261,7 +282,8 @@ fn check_imports(graph: &Graph<'_>, pieces: &[Piece<'_>], imports: &[String]) ->
         .open
         .iter()
         .flat_map(|(name, nodes)| {
-            nodes.iter().map(move |node| pieces[*node].own_names.get(name).unwrap_or(name))
+            let importing = nodes.iter().filter(move |node| pieces[**node].still_imports(name));
+            importing.map(move |node| pieces[*node].own_names.get(name).unwrap_or(name))
         })
         .map(|name| track(name))
         .collect();

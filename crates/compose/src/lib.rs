@@ -16,8 +16,9 @@ mod graph;
 mod lock;
 pub mod manifest;
 mod memory;
+mod optimize;
 
-pub use compose::{Composed, Input, Part, compose};
+pub use compose::{Composed, Input, Part, Saving, compose};
 pub use lock::Lock;
 pub use manifest::Manifest;
 pub use tenon_wit::provenance;

@@ -10,8 +10,8 @@ pub use reference::{TABLES, Table};
 pub use wac::{Dependency, deps_paths};
 
 use tenon_model::{
-    AppName, Authorities, Diagnostics, InterfaceName, Language, Limits, Location, Reuse, RolloutPlan, Route,
-    TenantId,
+    AppName, Authorities, Diagnostics, Goal, InterfaceName, Language, Limits, Location, Reuse, RolloutPlan,
+    Route, TenantId,
 };
 use tenon_wit::ErrorStatuses;
 
@@ -33,6 +33,8 @@ pub struct Manifest {
     pub limits: Limits,
     /// How often one sandbox is used.
     pub reuse: Reuse,
+    /// Whether the parts are made smaller and quicker to instantiate.
+    pub optimize: bool,
     /// What each component was granted, and what of the host it may use up. Directories are as written.
     pub authorities: Authorities,
     /// The statuses of typed errors, where they are not the usual one.
@@ -105,6 +107,8 @@ pub struct Component {
     pub language: Option<Language>,
     /// Whether the start of its language's runtime may be done at build time; it may unless the person says otherwise.
     pub snapshot: bool,
+    /// What its core modules are optimised for when it is built, where they are.
+    pub optimize: Option<Goal>,
     /// Which of its exports the composition exports.
     pub exports: Exports,
     /// How its imports are satisfied, in order of the names written.
@@ -505,6 +509,26 @@ mod tests {
         assert_eq!(codes(&with("memory = 1")), ["manifest-type"]);
         assert_eq!(codes(&with("open-files = -1")), ["manifest-type"]);
         assert_eq!(parse(&with("log-bytes = \"0B\"")).authorities.parts["a"].outside.log_bytes, 0);
+    }
+
+    #[test]
+    fn a_composition_has_a_bounded_number_of_components() {
+        let with = |count: usize| -> String {
+            (0..count).map(|number| format!("[component.a{number}]\npath = \"a.wasm\"\n")).collect()
+        };
+        assert_eq!(parse(&with(1_000)).components.len(), 1_000);
+        assert_eq!(codes(&with(1_001)), ["too-many-components"]);
+    }
+
+    #[test]
+    fn optimising_is_asked_for() {
+        assert!(!parse("").optimize && parse("optimize = true").optimize);
+        assert_eq!(codes("optimize = \"size\""), ["manifest-type"]);
+        let own = |line: &str| format!("[component.a]\nsource = \"a\"\n{line}");
+        assert_eq!(parse(&own("")).components[0].optimize, None);
+        assert_eq!(parse(&own("optimize = \"speed\"")).components[0].optimize, Some(Goal::Speed));
+        assert_eq!(codes(&own("optimize = \"most\"")), ["manifest-value"]);
+        assert_eq!(codes(&own("optimize = true")), ["manifest-type"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod diagnostic;
 mod digest;
 mod gateway;
+mod goal;
 mod grants;
 mod initialized;
 mod language;
@@ -26,6 +27,7 @@ pub use gateway::{
     ELEMENT_SIZES, ErrorStatus, ExportedFunction, TYPED_ERROR_STATUS, http_paths, is_element_size,
     is_standard,
 };
+pub use goal::Goal;
 pub use grants::{
     Access, BucketGrant, ContainerGrant, DirectoryGrant, Grants, HostPattern, HttpGrant, HttpScheme,
     MessagingGrant, SocketDirection, SocketGrant, SocketProtocol, StoreName,

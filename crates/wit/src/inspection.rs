@@ -67,6 +67,9 @@ pub struct Nested {
     pub core_instances: u32,
     /// The languages and tools its own sections and its core modules name.
     pub producers: Vec<Producer>,
+    /// The languages that its own sections name: what its author wrote it in, whatever its core modules, which may hold
+    /// a language's runtime, were compiled from.
+    pub languages: Vec<String>,
 }
 
 impl Nested {
@@ -267,6 +270,7 @@ impl Scan<'_> {
                     instances: 0,
                     core_instances: 0,
                     producers: Vec::new(),
+                    languages: Vec::new(),
                 };
                 Frame::Component {
                     nested: Box::new(nested),
@@ -356,7 +360,10 @@ fn custom(frame: &mut Frame, section: &wasmparser::CustomSectionReader<'_>) {
         }
         (KnownCustom::Name(reader), Frame::Module { module, .. }) => module.name = module_name(reader),
         (KnownCustom::Producers(reader), Frame::Component { nested, .. }) => {
+            let before = nested.producers.len();
             producers(reader, &mut nested.producers);
+            let own = nested.producers[before..].iter().filter(|it| it.field == "language");
+            nested.languages.extend(own.map(|it| it.name.clone()));
         }
         (KnownCustom::Producers(reader), Frame::Module { producers: into, .. }) => producers(reader, into),
         _ => {}

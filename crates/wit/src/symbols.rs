@@ -4,6 +4,11 @@
 //! start of that module's code section ("DWARF for WebAssembly", section "Code addresses"). A component may have been
 //! stripped; then the information comes from a side file, the component or core module as it was before, whose code is
 //! the same byte for byte.
+//!
+//! Where a component was optimised, a module of its side file says where each piece of its code was before, in a custom
+//! section `tenon:moved`: triples of numbers (LEB128), the first of which is how far the piece begins behind the one
+//! before, the second which of the modules that follow in the side file it is of, and the third where in that
+//! module's code it was.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -14,6 +19,9 @@ use wasmparser::{KnownCustom, Name, Parser, Payload};
 
 /// Functions that one address may stand for, each inlined into the next; beyond it the chain is cut.
 const INLINED_MAX: usize = 32;
+
+/// The custom section that says where code was before it was moved.
+const MOVED: &str = "tenon:moved";
 
 /// One function that an offset lies in: the function itself, or one that the compiler copied into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +56,45 @@ struct ModuleSymbols<'a> {
     names: HashMap<u32, &'a str>,
     debug: HashMap<&'a str, &'a [u8]>,
     build_id: Option<&'a [u8]>,
+    /// Where its code was before, piece by piece.
+    moved: Vec<Moved>,
+    /// The modules that its code was in.
+    origins: Vec<ModuleSymbols<'a>>,
     dwarf: OnceCell<Option<Dwarf<'a>>>,
+}
+
+/// Code that was elsewhere: up to the next such piece, it is as it was.
+#[derive(Clone, Copy)]
+struct Moved {
+    now: u64,
+    module: u32,
+    was: u64,
+}
+
+/// Adds to a core module where its code was before: for each piece in order, where it is now, which module it was in
+/// and where it was there. Places count from the start of the code section's content.
+pub fn append_moves(module: &mut Vec<u8>, moves: impl Iterator<Item = (u32, u32, u32)>) {
+    use wasm_encoder::{Encode as _, Section as _};
+    let (mut data, mut before) = (Vec::new(), 0);
+    for (now, module, was) in moves {
+        (now - before).encode(&mut data);
+        module.encode(&mut data);
+        was.encode(&mut data);
+        before = now;
+    }
+    wasm_encoder::CustomSection { name: MOVED.into(), data: data.into() }.append_to(module);
+}
+
+fn read_moves(data: &[u8]) -> Vec<Moved> {
+    let mut reader = wasmparser::BinaryReader::new(data, 0);
+    let (mut moves, mut now) = (Vec::new(), 0u64);
+    while let (Ok(further), Ok(module), Ok(was)) =
+        (reader.read_var_u32(), reader.read_var_u32(), reader.read_var_u32())
+    {
+        now += u64::from(further);
+        moves.push(Moved { now, module, was: was.into() });
+    }
+    moves
 }
 
 impl<'a> Symbols<'a> {
@@ -80,21 +126,30 @@ impl<'a> Symbols<'a> {
         let sides = Self::read(side);
         let mut attached = 0;
         for module in self.modules.iter_mut().filter(|module| !module.has_lines()) {
-            let twin = sides.modules.iter().find(|side| {
+            let tells_more = |side: &ModuleSymbols<'_>| {
                 side.has_lines()
+                    || !side.moved.is_empty()
+                    || module.names.is_empty() && !side.names.is_empty()
+            };
+            let twin = sides.modules.iter().position(|side| {
+                tells_more(side)
                     && match (side.build_id, module.build_id) {
                         (Some(side), Some(own)) => side == own,
                         _ => !module.code_bytes.is_empty() && side.code_bytes == module.code_bytes,
                     }
             });
-            if let Some(twin) = twin {
-                module.debug.clone_from(&twin.debug);
-                if module.names.is_empty() {
-                    module.names.clone_from(&twin.names);
-                }
-                module.dwarf = OnceCell::new();
-                attached += 1;
+            let Some(at) = twin else { continue };
+            let twin = &sides.modules[at];
+            module.debug.clone_from(&twin.debug);
+            if module.names.is_empty() {
+                module.names.clone_from(&twin.names);
             }
+            module.moved.clone_from(&twin.moved);
+            let origins = twin.moved.iter().map(|it| it.module as usize + 1).max().unwrap_or(0);
+            module.origins =
+                sides.modules.iter().skip(at + 1).take(origins).map(ModuleSymbols::copied).collect();
+            module.dwarf = OnceCell::new();
+            attached += 1;
         }
         attached
     }
@@ -108,7 +163,7 @@ impl<'a> Symbols<'a> {
     /// when it is not code.
     pub fn resolve(&self, offset: u64) -> Vec<SourceFrame> {
         self.modules.iter().find(|module| module.code.contains(&offset)).map_or_else(Vec::new, |module| {
-            let mut frames = module.lines(offset);
+            let mut frames = module.lines(offset - module.code.start);
             let name = module.name(offset);
             match frames.last_mut() {
                 Some(outermost) if outermost.function.is_none() => outermost.function = name,
@@ -142,6 +197,7 @@ impl<'a> ModuleSymbols<'a> {
             Payload::CodeSectionEntry(body) => self.bodies.push(body.range()),
             Payload::CustomSection(section) => match section.name() {
                 "build_id" => self.build_id = Some(section.data()),
+                MOVED => self.moved = read_moves(section.data()),
                 name if name.starts_with(".debug_") => {
                     self.debug.insert(name, section.data());
                 }
@@ -162,7 +218,34 @@ impl<'a> ModuleSymbols<'a> {
     }
 
     fn has_lines(&self) -> bool {
+        self.has_own_lines() || self.origins.iter().any(Self::has_own_lines)
+    }
+
+    fn has_own_lines(&self) -> bool {
         self.debug.contains_key(".debug_line") && self.debug.contains_key(".debug_info")
+    }
+
+    /// The same, without what was already looked up.
+    fn copied(&self) -> Self {
+        Self {
+            code: self.code.clone(),
+            code_bytes: self.code_bytes,
+            bodies: self.bodies.clone(),
+            imported_functions: self.imported_functions,
+            names: self.names.clone(),
+            debug: self.debug.clone(),
+            build_id: self.build_id,
+            moved: Vec::new(),
+            origins: Vec::new(),
+            dwarf: OnceCell::new(),
+        }
+    }
+
+    /// The module that the code at `place` was in before, and where in its code it was.
+    fn before(&self, place: u64) -> Option<(&Self, u64)> {
+        let at = self.moved.partition_point(|it| it.now <= place).checked_sub(1)?;
+        let piece = self.moved[at];
+        Some((self.origins.get(piece.module as usize)?, piece.was + (place - piece.now)))
     }
 
     fn name(&self, offset: u64) -> Option<String> {
@@ -172,9 +255,13 @@ impl<'a> ModuleSymbols<'a> {
         self.names.get(&index).map(|name| demangled(name))
     }
 
-    fn lines(&self, offset: u64) -> Vec<SourceFrame> {
+    /// What the byte at `place` of its code was compiled from, as far as debug information says.
+    fn lines(&self, place: u64) -> Vec<SourceFrame> {
+        if let Some((origin, was)) = self.before(place) {
+            return origin.lines(was);
+        }
         let dwarf = self.dwarf.get_or_init(|| {
-            if !self.has_lines() {
+            if !self.has_own_lines() {
                 return None;
             }
             let section = |id: gimli::SectionId| -> Result<Slice<'a>, gimli::Error> {
@@ -184,7 +271,7 @@ impl<'a> ModuleSymbols<'a> {
         });
         let mut lines = Vec::new();
         let Some(dwarf) = dwarf else { return lines };
-        let Ok(mut frames) = dwarf.find_frames(offset - self.code.start).skip_all_loads() else {
+        let Ok(mut frames) = dwarf.find_frames(place).skip_all_loads() else {
             return lines;
         };
         while let Ok(Some(frame)) = frames.next() {
@@ -237,6 +324,30 @@ mod tests {
         assert_eq!(symbols.resolve(0), []);
         assert_eq!(symbols.resolve(u64::MAX), []);
         assert!(!symbols.has_lines());
+    }
+
+    #[test]
+    fn code_that_was_moved_is_told_from_where_it_was() {
+        let served = wat::parse_str("(module (func nop) (func unreachable))").unwrap();
+        let origin = wat::parse_str("(module (func unreachable))").unwrap();
+        let mut named = wat::parse_str("(module (func $a nop) (func $b unreachable))").unwrap();
+        append_moves(&mut named, [(3, 1, 3), (6, 0, 3)].into_iter());
+        let mut side = wasm_encoder::Component::new();
+        for data in [&named, &origin, &origin] {
+            side.section(&wasm_encoder::RawSection { id: 1, data });
+        }
+        let side = side.finish();
+        let mut symbols = Symbols::read(&served);
+        assert_eq!(symbols.attach(&side), 1);
+        let module = &symbols.modules[0];
+        let before = |place| module.before(place).map(|(origin, was)| (std::ptr::from_ref(origin), was));
+        let origin = |number: usize| std::ptr::from_ref(&module.origins[number]);
+        assert_eq!(before(2), None, "before the first piece");
+        assert_eq!(before(3), Some((origin(1), 3)));
+        assert_eq!(before(4), Some((origin(1), 4)));
+        assert_eq!(before(7), Some((origin(0), 4)));
+        assert_eq!(symbols.resolve(module.code.start + 6)[0].function.as_deref(), Some("b"));
+        assert_eq!(read_moves(&[1, 2]).len(), 0, "cut short");
     }
 
     #[test]

@@ -165,6 +165,12 @@ pub(crate) struct ComposeArgs {
     /// Fail when the lock beside the manifest does not say the same; write nothing then.
     #[arg(long)]
     pub(crate) locked: bool,
+    /// Make the components smaller and quicker to instantiate, as `optimize = true` in the manifest does, and say what
+    /// it saved. Names and debug information go to OUT.debug, where `tenon crash` finds them.
+    #[arg(long)]
+    pub(crate) optimize: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
     /// Component files that stand in for a component's `path`, matched by file name.
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,

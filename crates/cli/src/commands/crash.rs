@@ -10,12 +10,9 @@ use tenon_wit::{SourceFrame, Symbols};
 
 use crate::args::{CrashArgs, CrashCommand, CrashListArgs, CrashShowArgs};
 use crate::error::CommandError;
-use crate::project::{COMPONENT_BYTES_MAX, read};
+use crate::project::{COMPONENT_BYTES_MAX, read, side_file};
 use crate::settings::Settings;
 use crate::terminal::Terminal;
-
-/// What a side file of debug information is called: the component's name, and this.
-const SIDE_FILE: &str = ".debug";
 
 pub(crate) fn run(args: &CrashArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     match &args.command {
@@ -139,7 +136,7 @@ fn sides(args: &CrashShowArgs, report: &CrashReport) -> Result<Vec<(PathBuf, Vec
         sides.push((file.clone(), read(file, COMPONENT_BYTES_MAX)?, true));
     }
     for file in &report.files {
-        let file = PathBuf::from(format!("{file}{SIDE_FILE}"));
+        let file = side_file(Path::new(file));
         if let Ok(bytes) = read(&file, COMPONENT_BYTES_MAX) {
             sides.push((file, bytes, false));
         }

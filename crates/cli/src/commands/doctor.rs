@@ -18,11 +18,15 @@ pub(crate) fn run(args: &DoctorArgs, settings: &Settings, terminal: &Terminal) -
     let toolbox = Toolbox::new(&settings.tools);
     let host = Host::new(settings.environment.clone());
     let languages = languages(args)?;
+    let optimized = optimized(args)?;
     if args.fix {
-        fix(&toolbox, &host, &languages, terminal)?;
+        fix(&toolbox, &host, &languages, optimized, terminal)?;
     }
-    let checks: Vec<Check> =
+    let mut checks: Vec<Check> =
         languages.iter().flat_map(|language| tenon_build::doctor(&toolbox, &host, *language)).collect();
+    if let Some(language) = optimized {
+        checks.extend(tenon_build::doctor_optimizer(&toolbox, &host, language));
+    }
     let (origins, drifted) = origins(args)?;
     let node = PoolReport::probe(Pool::default());
     let reuse = reuse(args)?;
@@ -140,6 +144,14 @@ fn reuse(args: &DoctorArgs) -> Result<Option<Reuse>, CommandError> {
     Ok(Some(Project::open(dir)?.manifest.reuse))
 }
 
+/// The language of a folder's first component that is to be optimised, where there is one.
+fn optimized(args: &DoctorArgs) -> Result<Option<Language>, CommandError> {
+    let Some(dir) = args.dir.as_ref().filter(|dir| has_manifest(dir)) else { return Ok(None) };
+    let jobs = crate::commands::build::jobs(&Project::open(dir)?);
+    let Some(job) = jobs.into_iter().find(|job| job.optimize.is_some()) else { return Ok(None) };
+    Ok(Some(job.language.map_or_else(|| tenon_build::detect(&job.source), Ok)?))
+}
+
 /// The languages of a folder's components, or all of them.
 fn languages(args: &DoctorArgs) -> Result<Vec<Language>, CommandError> {
     let Some(dir) = &args.dir else { return Ok(Language::ALL.to_vec()) };
@@ -161,16 +173,25 @@ fn fix(
     toolbox: &Toolbox,
     host: &Host,
     languages: &[Language],
+    optimized: Option<Language>,
     terminal: &Terminal,
 ) -> Result<(), CommandError> {
+    let refused = |what: String, error: tenon_build::InstallError| {
+        Diagnostic::new("install-failed", format!("the {what} could not be installed"))
+            .note("cause", error.to_string())
+            .mend("check that the package registries can be reached, then run `tenon doctor --fix` again")
+    };
+    if optimized.is_some() {
+        toolbox
+            .install_optimizer(host, &Shown(terminal))
+            .map_err(|error| refused("optimiser".to_owned(), error))?;
+    }
     for language in languages {
         let installable = |check: &Check| !check.is_good() && check.installable;
         if tenon_build::doctor(toolbox, host, *language).iter().any(installable) {
-            toolbox.install(*language, host, &Shown(terminal)).map_err(|error| {
-                Diagnostic::new("install-failed", format!("the {language} toolchain could not be installed"))
-                    .note("cause", error.to_string())
-                    .mend("check that the package registries can be reached, then run `tenon doctor --fix` again")
-            })?;
+            toolbox
+                .install(*language, host, &Shown(terminal))
+                .map_err(|error| refused(format!("{language} toolchain"), error))?;
         }
     }
     Ok(())

@@ -37,11 +37,20 @@ const NOTHING: &str = r#"
 
 /// `tenon serve` of a folder with the guest as its only component, and an empty folder `data`.
 fn serving(tenon: &Tenon, guest: &str, grants: &str) -> Serving {
+    serving_as(tenon, guest, grants, false)
+}
+
+/// The guest of WASI 0.2 with what it asserts granted, optimised or as it was built.
+pub(crate) fn conforming(tenon: &Tenon, optimize: bool) -> Serving {
+    serving_as(tenon, "conforming", GRANTS, optimize)
+}
+
+fn serving_as(tenon: &Tenon, guest: &str, grants: &str, optimize: bool) -> Serving {
     let folder = tenon.data().join("app");
     fs::create_dir_all(folder.join("data")).unwrap();
     fs::copy(Guests::get(guest), folder.join("guest.wasm")).unwrap();
     let manifest = format!(
-        "[component.{guest}]\npath = \"guest.wasm\"\n[component.{guest}.grants]\n{grants}\n\
+        "optimize = {optimize}\n[component.{guest}]\npath = \"guest.wasm\"\n[component.{guest}.grants]\n{grants}\n\
          [limits]\noutbound-connections = 200\noutbound-requests = 200\n"
     );
     fs::write(folder.join("tenon.toml"), manifest).unwrap();
@@ -50,7 +59,7 @@ fn serving(tenon: &Tenon, guest: &str, grants: &str) -> Serving {
 
 /// Each of at least `least` assertions holds.
 #[track_caller]
-fn asserted(server: &Serving, path: &str, least: usize) {
+pub(crate) fn asserted(server: &Serving, path: &str, least: usize) {
     let mut request = get(path);
     for value in ["1", "2"] {
         request.headers_mut().append("x-client", value.parse().unwrap());

@@ -21,6 +21,7 @@ mod input;
 mod kinds;
 mod limits;
 mod messages;
+mod optimized;
 mod reach;
 mod reuse;
 mod stop;

@@ -116,9 +116,10 @@ impl Drawing {
             Drawn {
                 name: name.to_owned(),
                 bytes: nested.size(),
-                languages: match of("language") {
-                    languages if languages.is_empty() => told_by_tools(&of("processed-by")),
-                    languages => languages,
+                languages: match (&nested.languages, of("language")) {
+                    (own, _) if !own.is_empty() => own.clone(),
+                    (_, languages) if languages.is_empty() => told_by_tools(&of("processed-by")),
+                    (_, languages) => languages,
                 },
                 tools: of("processed-by"),
                 imports: imports.clone(),
@@ -138,7 +139,10 @@ impl Drawing {
         match &inspection.composition {
             Some(composition) => {
                 let part = |part: &tenon_wit::provenance::Part| {
-                    let nested = whole.components.iter().find(|it| it.name.as_ref() == Some(&part.name))?;
+                    // Of several instances of one component, the first has the name.
+                    let named = whole.components.iter().find(|it| it.name.as_ref() == Some(&part.name));
+                    let nested =
+                        named.or_else(|| whole.components.iter().find(|it| it.digest == part.held))?;
                     Some(drawn(&part.name, nested, &part.imports))
                 };
                 Self {

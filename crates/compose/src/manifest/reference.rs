@@ -17,6 +17,11 @@ pub const TABLES: [Table; 19] = [
                 "what the result exports under other names: one entry an export, as in `[component.NAME.imports]`",
             ),
             (
+                "optimize",
+                "`true`: the components are made smaller and quicker to instantiate; they do what they did. Default: \
+                 `false`",
+            ),
+            (
                 "grants",
                 "what a component served alone may touch: the keys of `[component.NAME.grants]`. With several \
                  components, each has its own",
@@ -48,6 +53,11 @@ pub const TABLES: [Table; 19] = [
             (
                 "snapshot",
                 "`false`: the runtime of a Go component starts anew for every sandbox, not once at build time",
+            ),
+            (
+                "optimize",
+                "`\"size\"` or `\"speed\"`: what binaryen optimises its core modules for when `tenon build` builds it; \
+                 default: not at all",
             ),
             (
                 "export",

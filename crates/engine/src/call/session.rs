@@ -78,6 +78,19 @@ impl Session {
         self.handles.keys().copied()
     }
 
+    /// Makes a fresh sandbox, in the place of the one there may be: to measure what that takes.
+    ///
+    /// Must be called inside a tokio runtime with a timer.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made.
+    pub async fn instantiate(&mut self) -> Result<(), Failure> {
+        self.sandbox = None;
+        self.handles.clear();
+        let called = Called { function: "instantiation".into(), text: "instantiation".into() };
+        self.run(&called, async |_, _| Ok(())).await
+    }
+
     /// The parameters of a function in this sandbox, which is made if there is none: the types of resources are
     /// those of the sandbox, so arguments have to be read by these types and no others.
     ///

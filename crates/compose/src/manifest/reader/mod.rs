@@ -9,7 +9,7 @@ mod pieces;
 
 use std::ops::Range;
 
-use tenon_model::{Authorities, Authority, Diagnostic, Diagnostics, InterfaceName, Language, Limits};
+use tenon_model::{Authorities, Authority, Diagnostic, Diagnostics, Goal, InterfaceName, Language, Limits};
 use tenon_wit::most_similar;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -19,10 +19,12 @@ use super::{Component, Exports, Manifest, Named, OpenPattern, Wire};
 /// The most components a composition may have.
 pub(super) const COMPONENTS_MAX: usize = 1_000;
 
-pub(super) const TOP_KEYS: [&str; 9] =
-    ["name", "open", "component", "exports", "grants", "limits", "reuse", "errors", "deploy"];
-pub(super) const COMPONENT_KEYS: [&str; 10] =
-    ["path", "source", "wit", "world", "language", "snapshot", "export", "imports", "grants", "limits"];
+pub(super) const TOP_KEYS: [&str; 10] =
+    ["name", "open", "component", "exports", "optimize", "grants", "limits", "reuse", "errors", "deploy"];
+pub(super) const COMPONENT_KEYS: [&str; 11] = [
+    "path", "source", "wit", "world", "language", "snapshot", "optimize", "export", "imports", "grants",
+    "limits",
+];
 pub(super) const WIRE_KEYS: [&str; 2] = ["component", "export"];
 #[cfg(test)]
 pub(super) use deploy::{DEPLOY_KEYS, ROLLOUT_KEYS};
@@ -109,6 +111,7 @@ impl Reader<'_> {
             reexports,
             limits,
             reuse: self.reuse(top),
+            optimize: self.boolean(top, "optimize").unwrap_or(false),
             authorities,
             errors: self.errors(top),
             deploy: self.deploy(top),
@@ -166,6 +169,7 @@ impl Reader<'_> {
             world: None,
             language: None,
             snapshot: true,
+            optimize: None,
             exports: Exports::Unsaid,
             wires: Vec::new(),
             spreads: Vec::new(),
@@ -189,6 +193,7 @@ impl Reader<'_> {
         component.world = self.non_empty(table, "world").map(|it| it.0);
         component.language = self.language(table);
         component.snapshot = self.boolean(table, "snapshot").unwrap_or(true);
+        component.optimize = self.goal(table);
         component.exports = self.exports(table);
         component.wires = self.wires(name, table);
         component.memory_at = table
@@ -283,6 +288,21 @@ impl Reader<'_> {
                     .at(self.location(span))
                     .note("expected", names.join(", "))
                     .mend(mend),
+            );
+        }
+        found
+    }
+
+    fn goal(&mut self, table: &Table<'_>) -> Option<Goal> {
+        let (word, span) = self.string(table, "optimize")?;
+        let found = Goal::named(&word);
+        if found.is_none() {
+            let names = Goal::ALL.map(Goal::name).join("\" or \"");
+            self.report(
+                span,
+                "manifest-value",
+                format!("`{word}` is nothing that a component can be optimised for"),
+                format!("Write \"{names}\"."),
             );
         }
         found
