@@ -39,8 +39,8 @@ fn a_deploy_that_fails_leaves_the_old_revision_serving() {
     let site = Site::of(&["acme"]);
     site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
 
-    // A component that serves nothing.
-    let none = Guests::get("not-a-handler");
+    // A component that asks for what it was not granted.
+    let none = Guests::get("wants-outgoing");
     let args = [
         "deploy".as_ref(),
         none.as_os_str(),
@@ -49,7 +49,7 @@ fn a_deploy_that_fails_leaves_the_old_revision_serving() {
         "--app".as_ref(),
         "shop".as_ref(),
     ];
-    site.run(args).expect_code(1).expect_stderr(&["error[", "mend"]);
+    site.run(args).expect_code(1).expect_stderr(&["import-not-granted", "mend"]);
     assert_eq!(site.version(HOST), "one");
 
     // A component that does not pass its probe.
