@@ -5,6 +5,10 @@
 # is not deployed twice.
 set -eu
 folder=$1/customers
+if [ ! -d "$folder" ]; then
+    echo "deploy.sh: there is no folder $folder; \`fleet\` makes it" >&2
+    exit 1
+fi
 at_once=${2:-2}
 export TENON=${TENON:-tenon}
 ls "$folder" | xargs -P "$at_once" -I{} sh -ec '

@@ -9,7 +9,8 @@ const HOST: &str = "shop.example";
 #[test]
 fn what_is_deployed_serves_and_the_same_again_is_nothing() {
     let site = Site::of(&["acme"]);
-    assert_eq!(site.get(HOST, VERSION).expect_failure(404, "no-route").header("x-tenon"), "");
+    // A node without any app has nothing to serve yet; one with others does not know the host.
+    site.get(HOST, VERSION).expect_failure(503, "not-ready");
     let app = site.app("acme", "shop", HOST, "one");
     let first = site.deploy(&app, &["--note", "the first"]);
     assert_eq!((&first["revision"], &first["changed"]), (&"r1".into(), &true.into()), "{first:#}");
@@ -25,6 +26,7 @@ fn what_is_deployed_serves_and_the_same_again_is_nothing() {
     let app = site.app("acme", "shop", HOST, "two");
     assert_eq!(site.deploy(&app, &[])["revision"], "r3");
     assert_eq!(site.version(HOST), "two");
+    site.get("other.example", VERSION).expect_failure(404, "no-route");
 
     let revisions = site.json(["revisions", "acme/shop"]);
     let all: Vec<_> = revisions["revisions"].as_array().unwrap().iter().collect();
@@ -104,7 +106,7 @@ fn an_app_is_paused_resumed_and_deleted() {
 
     site.run(["tenant", "delete", "acme"]).expect_code(1).expect_stderr(&["tenant-in-use"]);
     site.run(["delete", "acme/shop"]).expect_code(0);
-    site.get(HOST, VERSION).expect_failure(404, "no-route");
+    site.get(HOST, VERSION).expect_failure(503, "not-ready");
     site.run(["tenant", "delete", "acme"]).expect_code(0);
     site.run(["delete", "acme/shop"]).expect_code(1);
     site.node.stop();
