@@ -39,15 +39,15 @@ const START_MAX: Duration = Duration::from_secs(120);
 
 /// What was measured; each figure by its name.
 #[derive(Default)]
-pub(super) struct Figures {
+struct Figures {
     /// Figures of the node.
-    pub(super) node: BTreeMap<&'static str, f64>,
+    node: BTreeMap<&'static str, f64>,
     /// Percentiles, in microseconds.
-    pub(super) times: BTreeMap<&'static str, Percentiles>,
+    times: BTreeMap<&'static str, Percentiles>,
     /// Servers under the same load.
-    pub(super) servers: Vec<(String, Rates)>,
+    servers: Vec<(String, Rates)>,
     /// What was left out, and why.
-    pub(super) missing: Vec<String>,
+    missing: Vec<String>,
 }
 
 /// Prepares, measures and reports.
