@@ -42,6 +42,7 @@ fn main() {
             language: None,
             wit: arguments[2].clone().into(),
             world: Some(job[2].clone()),
+            optimize: None,
             output: work.join(format!("{}.wasm", job[0])),
             work: work.clone(),
             snapshot: true,

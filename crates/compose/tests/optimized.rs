@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
-mod support;
-
 use tenon_compose::{Composed, Input, Manifest, compose};
 use tenon_wit::{Inspection, Symbols, inspect};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
