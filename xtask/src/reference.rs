@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 const REFERENCE: &str = "docs/reference.md";
 const DIAGNOSTICS: &str = "docs/diagnostics.md";
 /// How a diagnostic is made; the code follows, on this line or the next.
-const MADE_BY: &str = "Diagnostic::new(";
+const MADE_BY: [&str; 2] = ["Diagnostic::new(", "Refused::new("];
 
 /// Writes the reference page anew.
 pub(crate) fn write(workspace: &Workspace) -> Result<()> {
@@ -69,7 +69,7 @@ fn codes(crates: &Path) -> Result<BTreeSet<String>> {
 }
 
 fn codes_in(source: &str) -> impl Iterator<Item = String> {
-    source.split(MADE_BY).skip(1).filter_map(|rest| {
+    MADE_BY.into_iter().flat_map(|made_by| source.split(made_by).skip(1)).filter_map(|rest| {
         let code = rest.trim_start().strip_prefix('"')?.split('"').next()?;
         Some(code.to_owned())
     })
