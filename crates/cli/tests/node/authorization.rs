@@ -3,6 +3,7 @@
 use http::Request;
 use serde_json::Value;
 use tenon_testkit::client::{Body, Reply, call, full, get, request};
+use tenon_testkit::{DEADLINE, until};
 
 use crate::support::Site;
 
