@@ -257,10 +257,29 @@ const OTHERS: &[(&str, &str)] = &[
     (r#"outcome(true, 7, "warum?")"#, r#"err("warum?")"#),
 ];
 
-/// Those that take longest to compile stand first: they are in the fewest chains then. JavaScript and TypeScript, which carry
-/// less, are not among them.
-const LANGUAGES: [&str; 6] = ["python", "go", "rust", "c", "cpp", "assemblyscript"];
 const SCRIPT: &str = "typescript";
+
+/// Chains in which each language stands before each, itself too, once, but for TypeScript and [`STRANGERS`]. One sandbox has room
+/// for two components in Python, and for few in Go.
+const CHAINS: &[&[&str]] = &[
+    &["rust", "python", "python", "c"],
+    &["c", "python", "cpp"],
+    &["cpp", "python", "go"],
+    &["go", "python", "rust"],
+    &["go", "go", "rust", "go", "c"],
+    &["c", "go", "cpp", "go", "assemblyscript", "go"],
+    &["rust", "rust", "c", "rust", "cpp", "rust", "assemblyscript", "rust"],
+    &["c", "c", "cpp", "c", "assemblyscript", "c"],
+    &["cpp", "cpp", "assemblyscript", "cpp"],
+    &["assemblyscript", "assemblyscript"],
+];
+
+/// The same with TypeScript, which carries less. A component of it has three memories, and a sandbox sixteen.
+const SCRIPTED: &[&[&str]] = &[
+    &[SCRIPT, SCRIPT, "go", SCRIPT, "rust", SCRIPT],
+    &[SCRIPT, "c", SCRIPT, "cpp", SCRIPT, "assemblyscript", SCRIPT],
+    &[SCRIPT, "python", SCRIPT],
+];
 
 /// A folder of components for these tests, built; what was built is kept between test runs.
 fn built(folder: &str) -> PathBuf {
@@ -289,32 +308,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A chain in which `first` stands before itself, and before and behind each of `others`.
-fn star<'a>(first: &'a str, others: &[&'a str]) -> Vec<&'a str> {
-    let others = others.iter().flat_map(|second| [*second, first]);
-    [first, first].into_iter().chain(others).collect()
-}
-
 /// AssemblyScript and Python, which do not exchange every string.
 const STRANGERS: [&str; 3] = ["assemblyscript", "python", "assemblyscript"];
 
-/// Chains in which each of the languages stands before each, itself too, once, but for [`STRANGERS`]. A chain is no longer than
-/// one sandbox may have memories.
-fn chains() -> Vec<Vec<&'static str>> {
-    let chain = |(at, first): (usize, &&'static str)| {
-        let others =
-            LANGUAGES[at + 1..].iter().filter(|it| !(STRANGERS.contains(it) && STRANGERS.contains(first)));
-        star(first, &others.copied().collect::<Vec<_>>())
-    };
-    LANGUAGES.iter().enumerate().map(chain).collect()
-}
-
 #[test]
 fn every_pair_is_in_a_chain() {
-    let chains: Vec<_> = chains().into_iter().chain([star(SCRIPT, &LANGUAGES), STRANGERS.to_vec()]).collect();
-    let pairs: Vec<_> = chains.iter().flat_map(|chain| chain.windows(2)).collect();
+    let chains = CHAINS.iter().chain(SCRIPTED).copied().chain([&STRANGERS[..]]);
+    let pairs: Vec<_> = chains.flat_map(|chain| chain.windows(2)).collect();
     assert_eq!((pairs.len(), pairs.iter().collect::<BTreeSet<_>>().len()), (49, 49));
-    assert!(chains.iter().all(|chain| chain.len() < 16));
 }
 
 /// Each of `callers` asks the next one, and the last one asks the component that answers. However often a language is in
@@ -400,15 +401,17 @@ fn spelt(call: &str, text: &str) -> String {
 /// 34 pairs of a language that asks and one that is asked, with all that values can be.
 #[test]
 fn values_pass_from_every_language_to_every_language() {
-    for chain in chains() {
-        values_pass(&chain, &[EXACT, WIDE]);
+    for chain in CHAINS {
+        values_pass(chain, &[EXACT, WIDE]);
     }
 }
 
 /// Another 13 pairs.
 #[test]
 fn values_pass_from_and_to_typescript() {
-    values_pass(&star(SCRIPT, &LANGUAGES), &[EXACT]);
+    for chain in SCRIPTED {
+        values_pass(chain, &[EXACT]);
+    }
 }
 
 /// The last two pairs: a string that grows while it is changed from UTF-16 to UTF-8 is more than Python's side takes. Should this
@@ -536,7 +539,8 @@ fn go_is_started_at_build_time() {
     }
     let start = |component: &str| {
         let bytes = fs::read(folder.join(format!("{component}.wasm"))).unwrap();
-        bytes.windows(11).any(|name| name == b"_initialize")
+        // As a name is written in a component: the runtime has the word in a text, too.
+        bytes.windows(12).any(|name| name == b"\x0b_initialize")
     };
     assert_eq!([start("taken"), start("anew"), start("refused")], [false, true, true]);
     // Why there is none is said when the component is built.

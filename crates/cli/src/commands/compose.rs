@@ -133,7 +133,7 @@ fn saved(
     let components = [plain.attributed(), composed.attributed()];
     // A composition that leaves imports open is as good as any, and cannot be instantiated here.
     let instantiation = measure::instantiation(project, components, data, terminal)
-        .map_err(|error| error.diagnostics().iter().next().map_or_else(String::new, |it| it.message.clone()));
+        .map_err(|error| error.diagnostics().first().map_or_else(String::new, |it| it.message.clone()));
     Ok(Saved { bytes_before: plain.bytes.len(), instantiation, side })
 }
 

@@ -257,7 +257,7 @@ fn a_body_is_bounded() {
 
 #[test]
 fn a_failed_function_is_a_failed_request() {
-    let server = serve("typed").args(["--cpu", "100ms", "--memory", "16MiB"]).start();
+    let server = serve("typed").args(["--cpu", "500ms", "--memory", "16MiB"]).start();
     let call = |path: &str| call(server.address(), request("POST", path, empty()));
     call("/panic").expect_failure(500, "guest-trap");
     call("/spin").expect_failure(504, "cpu-deadline");

@@ -22,6 +22,10 @@ fn random(state: u64) -> u64 {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the long run is asked for by a variable, and a test has no main"
+)]
 fn what_was_acknowledged_is_there_after_every_kill() {
     let kills = std::env::var("TENON_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
