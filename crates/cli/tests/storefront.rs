@@ -404,7 +404,7 @@ fn the_storefront_without_a_runtime_is_small() {
 #[track_caller]
 fn answer_the_same(one: &Serving, other: &Serving) {
     let token = |server: &Serving, user: &str| token(server.address(), json!({ "user": user }));
-    let (ada, bob) = (token(&one, "ada"), token(&other, "bob"));
+    let (ada, bob) = (token(one, "ada"), token(other, "bob"));
     for (here, there) in asked(&ada, &bob).into_iter().zip(asked(&ada, &bob)) {
         let what = format!("{} {}", here.method(), here.uri());
         let (here, there) = (call(one.address(), here), call(other.address(), there));
