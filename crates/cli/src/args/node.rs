@@ -89,17 +89,17 @@ pub(crate) struct DeployArgs {
     pub(crate) target: PathBuf,
     #[command(flatten)]
     pub(crate) dependencies: DependencyArgs,
-    /// Whose app it is. Default: `tenant` in [deploy].
+    /// Whose app it is. Default: `tenant` in `[deploy]`.
     #[arg(long, value_name = "NAME")]
     pub(crate) tenant: Option<TenantId>,
-    /// What it is called. Default: `app` in [deploy], else the manifest's name, else the file's.
+    /// What it is called. Default: `app` in `[deploy]`, else the manifest's name, else the file's.
     #[arg(long, value_name = "NAME")]
     pub(crate) app: Option<AppName>,
     /// Which requests are for it, as `host/path`: `shop.example/*`, `*.shop.example/api/*`, `*/health`. May be given
-    /// several times. Default: `routes` in [deploy], else those it has.
+    /// several times. Default: `routes` in `[deploy]`, else those it has.
     #[arg(id = "route", long, value_name = "ROUTE")]
     pub(crate) routes: Vec<Route>,
-    /// A path that the new revision has to answer before it gets requests. Default: `health` in [deploy]; without
+    /// A path that the new revision has to answer before it gets requests. Default: `health` in `[deploy]`; without
     /// either it has to start.
     #[arg(long, value_name = "PATH")]
     pub(crate) health: Option<String>,
