@@ -44,6 +44,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// How often a request is sent again that the node had no time for.
 const BUSY_RETRIES: u32 = 20;
+/// Codes with which a node refuses requests for apps that it has not: who reads them asked another address than the admin API's.
+const OF_THE_EDGE: [&str; 2] = ["not-ready", "no-route"];
 /// The longest that is waited for that.
 const BUSY_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -147,7 +149,10 @@ impl Admin {
         if answer.status.is_success() {
             return Ok(answer);
         }
-        let Ok(problem) = serde_json::from_slice::<Problem>(&answer.body) else {
+        let problem = serde_json::from_slice::<Problem>(&answer.body);
+        // What answers strangers' requests for apps says so in problems of its own.
+        let Some(problem) = problem.ok().filter(|problem| !OF_THE_EDGE.contains(&problem.code.as_str()))
+        else {
             let what = format!("{} answered {path} with {}", self.address, answer.status);
             return Err(Diagnostic::new("not-a-node", what)
                 .mend("check the URL: it is that of the admin API, `--admin` of `tenon node`")

@@ -182,7 +182,7 @@ async fn admit(
     let sandbox = tenant.sandbox(limits.queue_wait).await?;
     // From here on the ticket gives both back.
     std::mem::forget((of_tenant, of_slot));
-    let copy = shadow.map(|candidate| Copy::of(candidate, request, wire.secure));
+    let copy = shadow.map(|candidate| Copy::of(candidate, site.loads(), request, wire.secure));
     Ok(Admitted { pass: probe.keep(), copy, sandbox, service })
 }
 

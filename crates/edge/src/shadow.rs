@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, Request, Uri, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use tenon_engine::{Body, Incoming, Received, Record};
+use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::clock::Now;
@@ -27,6 +28,8 @@ const RESPONSE_BYTES_MAX: usize = 256 << 10;
 /// What is kept of a request and its answer.
 pub(crate) struct Copy {
     candidate: Arc<Slot>,
+    /// How many are loaded at once.
+    loads: Arc<Semaphore>,
     method: Method,
     uri: Uri,
     version: Version,
@@ -66,9 +69,15 @@ impl Kept {
 
 impl Copy {
     /// Keeps what passes of this request.
-    pub(crate) fn of(candidate: &Arc<Slot>, request: &Request<Received>, secure: bool) -> Self {
+    pub(crate) fn of(
+        candidate: &Arc<Slot>,
+        loads: &Arc<Semaphore>,
+        request: &Request<Received>,
+        secure: bool,
+    ) -> Self {
         let copy = Self {
             candidate: Arc::clone(candidate),
+            loads: Arc::clone(loads),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
@@ -106,9 +115,9 @@ impl Copy {
 
     /// Gives the copy to the candidate, if all of it is there, and there is room.
     pub(crate) fn run(self, app: &Arc<App>, id: &RequestId) {
-        let Self { candidate, method, uri, version, headers, secure, request, status, response } = self;
+        let Self { candidate, loads, method, uri, version, headers, secure, request, status, response } =
+            self;
         let (Some(body), Some(response)) = (request.into_whole(), response.into_whole()) else { return };
-        let Some(service) = candidate.service() else { return };
         // Outside of a runtime, which is coming down, nothing is begun.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let Some(room) = Room::take(app, &candidate) else { return };
@@ -125,6 +134,8 @@ impl Copy {
         };
         let answered = (status.into_inner(), response);
         runtime.spawn(async move {
+            // Nobody else may ask for it before it has a share: the copies bring it into memory.
+            let Ok(service) = candidate.ready(&loads, Now::read()).await else { return };
             let arrived = Now::read();
             let counted = Arc::clone(&candidate);
             let record = move |record: Record| {

@@ -190,12 +190,15 @@ impl Inner {
 impl Held {
     fn begin(app: &AppRecord, stable: &CounterSnapshot, candidate: &CounterSnapshot, now: Instant) -> Self {
         let rollout = app.rollout.as_ref();
+        let step = rollout.map_or(0, |rollout| rollout.step);
+        // A candidate counts from nothing, and may have crashed often before it is first looked at.
+        let candidate = if step == 0 { CounterSnapshot::default() } else { candidate.clone() };
         Self {
             candidate: rollout.map_or(app.stable, |rollout| rollout.candidate),
-            step: rollout.map_or(0, |rollout| rollout.step),
+            step,
             since: now,
             began: now,
-            before: (stable.clone(), candidate.clone()),
+            before: (stable.clone(), candidate),
             looks: VecDeque::new(),
         }
     }

@@ -147,8 +147,13 @@ impl Tenon {
 
     /// A `tenon node` on its data directory, with its admin API on a free port, to be started.
     pub fn node(&self) -> Serve {
+        self.node_with_admin("127.0.0.1:0")
+    }
+
+    /// The same, whose admin API is at this address.
+    pub fn node_with_admin(&self, admin: &str) -> Serve {
         let mut node = self.server("node", OsStr::new("--json"));
-        node.args.extend(["--admin".into(), "127.0.0.1:0".into()]);
+        node.args.extend(["--admin".into(), admin.into()]);
         node
     }
 

@@ -20,7 +20,7 @@ fn a_node_is_replaced_under_load() {
         pause: Duration::from_millis(1),
     });
     load.more(200);
-    let next = site.tenon.node().listen(&address).args(["--admin", &admin, "--replace"]).start();
+    let next = site.tenon.node_with_admin(&admin).listen(&address).args(["--replace"]).start();
     let mut before = std::mem::replace(&mut site.node, next);
     assert!(before.wait(tenon_testkit::DEADLINE).success(), "{}", before.log());
     load.more(200);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Request;
+use serde_json::Value;
 use tenon_testkit::client::{Body, call, get};
 use tenon_testkit::{DEADLINE, until};
 
@@ -70,7 +71,14 @@ fn who_chooses_the_candidate_gets_it_and_a_revert_is_instant() {
 
 #[test]
 fn steps_follow_one_another_by_themselves() {
-    let site = rolling(&["--canary", "10,50", "--hold", "300ms", "--wait"]);
+    let site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    let next = site.app("acme", "shop", HOST, "two");
+    let rest = ["--canary", "10,50", "--hold", "300ms", "--wait", "--json"].map(std::ffi::OsStr::new);
+    let done = site.run([&["deploy".as_ref(), next.as_os_str()][..], &rest].concat()).expect_code(0);
+    // The deploy, then what became of the rollout.
+    let last: Value = serde_json::from_str(done.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(last["state"], "promoted", "{last:#}");
     assert_eq!(site.version(HOST), "two");
     site.node.stop();
 }
