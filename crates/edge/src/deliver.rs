@@ -265,7 +265,7 @@ impl Office {
             }
             drop(admitted);
         };
-        self.service.deliver(delivery.message.clone(), id.shared(), record).await
+        self.service.deliver(delivery.message.clone(), id.shared(), None, record).await
     }
 
     /// Removes a message that was handled, or is given up.

@@ -36,6 +36,8 @@ pub(crate) struct Meter {
     /// Where the running poll began: on the thread's processor clock when `exact`, else on the monotonic one.
     poll_began_ns: AtomicU64,
     exact: AtomicBool,
+    /// The running poll has been looked at before.
+    ticked: AtomicBool,
     /// The guest has run for longer than a tick.
     long: AtomicBool,
     began: Instant,
@@ -77,6 +79,7 @@ impl Meter {
             spent_ns: AtomicU64::new(0),
             poll_began_ns: AtomicU64::new(0),
             exact: AtomicBool::new(false),
+            ticked: AtomicBool::new(false),
             long: AtomicBool::new(false),
             began: Instant::now(),
             memory_bytes: AtomicU64::new(0),
@@ -187,6 +190,7 @@ impl Meter {
         if !self.guard.billing {
             return;
         }
+        self.ticked.store(false, Relaxed);
         self.poll_began_ns.store(self.now_ns(), Relaxed);
     }
 
@@ -198,7 +202,8 @@ impl Meter {
         self.spend(in_poll);
     }
 
-    /// Whether the guest has run for longer than a tick: most never do.
+    /// Whether the guest has run for longer than a tick: most never do. A sandbox with several requests in it has when it
+    /// did not stop between two ticks: it lives long, and is not to be judged by the sum.
     pub(crate) fn is_long(&self) -> bool {
         self.long.load(Relaxed)
     }
@@ -220,7 +225,12 @@ impl Meter {
         if used_up {
             return Err(CpuSpent);
         }
-        let long = exact && self.spent_ns.load(Relaxed) >= nanos(TICK);
+        let ticked = self.ticked.swap(true, Relaxed);
+        let long = exact
+            && match self.sharers {
+                Some(_) => ticked && in_poll >= nanos(TICK) / 2,
+                None => self.spent_ns.load(Relaxed) >= nanos(TICK),
+            };
         self.long.store(long, Relaxed);
         Ok(if long { Turn::Over } else { Turn::GoesOn })
     }
