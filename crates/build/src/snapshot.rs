@@ -1,7 +1,7 @@
 //! A core module that has been started at build time, so that no instance of it has to be.
 //!
 //! The engine runs the start; here the module is made ready for that, and the state it comes to is written into it: the
-//! memory as data, the globals as their initial values, and no `_initialize` any more.
+//! memory as data, the globals as their initial values, and neither `_initialize` nor `_settle` any more.
 
 use tenon_model::{Digest, Initialized, Number};
 use wasm_encoder::{
@@ -10,13 +10,15 @@ use wasm_encoder::{
 };
 use wasmparser::{ExternalKind, Operator, Parser, Payload, TypeRef};
 
-/// Runs `_initialize` of a core module and hands back its memory (exported as `memory`) and the exported globals with the
+/// Runs `_initialize` of a core module, and `_settle` if it has that, and hands back its memory (exported as `memory`) and the exported globals with the
 /// given names; randomness of the start follows from the digest. Or says, for people, why that cannot be done ahead of
 /// time. The engine does this, which this room does not know.
 pub type Initialize<'a> = &'a (dyn Fn(&[u8], &[String], &Digest) -> Result<Initialized, String> + Sync);
 
 /// The function that is run.
 const START: &str = "_initialize";
+/// And one that makes the instance ready to be written down.
+const SETTLE: &str = "_settle";
 const MEMORY: &str = "memory";
 const PAGE_BYTES: usize = 64 << 10;
 /// Engines take more; each costs time when the module is compiled.
@@ -185,7 +187,7 @@ fn with_state(module: &[u8], globals: &Globals, state: &Initialized) -> Result<V
                 output.section(&written);
             }
             Payload::ExportSection(section) => {
-                output.section(&exports(section, |name| name != START)?);
+                output.section(&exports(section, |name| name != START && name != SETTLE)?);
             }
             // It has run.
             Payload::StartSection { .. } => {}

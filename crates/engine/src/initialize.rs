@@ -39,8 +39,8 @@ struct Start {
     area: Option<u32>,
 }
 
-/// Runs `_initialize` of a core module and returns its state: the memory it exports as `memory`, and the exported
-/// `globals`. Random numbers that the runtime takes for itself, the first time it asks for any, follow from `seed`; so the
+/// Runs `_initialize` of a core module, and `_settle` if it has that, and returns its state: the memory it exports as
+/// `memory`, and the exported `globals`. Random numbers that the runtime takes for itself, the first time it asks for any, follow from `seed`; so the
 /// same module with the same seed is always the same.
 ///
 /// # Errors
@@ -73,6 +73,10 @@ fn start(module: &[u8], globals: &[String], seed: &Digest) -> Result<Initialized
     let instance = linker(&engine, &module)?.instantiate(&mut store, &module)?;
     let run = instance.get_typed_func::<(), ()>(&mut store, "_initialize")?;
     run.call(&mut store, ())?;
+    if instance.get_func(&mut store, "_settle").is_some() {
+        let settle = instance.get_typed_func::<(), ()>(&mut store, "_settle")?;
+        settle.call(&mut store, ())?;
+    }
 
     let memory = instance
         .get_memory(&mut store, "memory")
@@ -106,7 +110,8 @@ fn linker(engine: &wasmtime::Engine, module: &Module) -> Result<Linker<Start>> {
     linker.func_wrap(WASI, "fd_fdstat_get", |_: i32, _: i32| BAD_DESCRIPTOR)?;
     linker.func_wrap(WASI, "sched_yield", || SUCCESS)?;
     linker.func_wrap(WASI, "adapter_monotonic_clock_set_paused", |_: i32| ())?;
-    linker.allow_shadowing(false);
+    // Compilers import the same function twice, once for each package that names it.
+    linker.allow_shadowing(true);
     for import in module.imports() {
         let (from, name) = (import.module().to_owned(), import.name().to_owned());
         let ExternType::Func(ty) = import.ty() else { bail!("it imports more than functions") };

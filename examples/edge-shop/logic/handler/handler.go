@@ -128,11 +128,7 @@ func product(id string) (reply, *shop.Problem) {
 	if stock.IsErr() {
 		return reply{}, shop.Failed(stock.Err())
 	}
-	body := struct {
-		shopProduct
-		Stock uint32 `json:"stock"`
-	}{described, stock.Ok().SomeOr(0)}
-	return reply{200, body, from.header()}, nil
+	return reply{200, stockedProduct{described, stock.Ok().SomeOr(0)}, from.header()}, nil
 }
 
 func setPrice(req wit.Request, id string, body []byte) (reply, *shop.Problem) {
@@ -289,6 +285,11 @@ type shopProduct struct {
 	ID    string `json:"id"`
 	Name  string `json:"name"`
 	Cents uint32 `json:"cents"`
+}
+
+type stockedProduct struct {
+	shopProduct
+	Stock uint32 `json:"stock"`
 }
 
 type shopOrder struct {

@@ -22,6 +22,38 @@ func setGCPercent(percent int32) int32
 //go:linkname wasiReseed runtime.wasiReseed
 func wasiReseed()
 
+const (
+	// Objects up to this size come from a piece of the heap for each size.
+	smallSize = 2 << 10
+	// What the heap is made of.
+	pageSize = 8 << 10
+)
+
+var (
+	data     []byte
+	pointers []*byte
+)
+
+// Called at build time, after all packages have started and before the instance is written into the component. It is an
+// export of the core module that the component does not have.
+//
+// The first object of each size has a piece of the heap set up for that size. And the heap grows by half a megabyte at a
+// time; what it skips for alignment is cleared: many times what a small request costs. Both happen here, so that each
+// instance begins with room for objects of all small sizes, and half a megabyte of heap that it has not touched.
+//
+//go:wasmexport _settle
+func settle() {
+	for size := 8; size <= smallSize; size += max(8, size/8) {
+		data = make([]byte, size)
+		pointers = make([]*byte, size/8)
+	}
+	runtime.ReadMemStats(&stats)
+	for before := stats.HeapSys; stats.HeapSys == before; runtime.ReadMemStats(&stats) {
+		data = make([]byte, pageSize)
+	}
+	data, pointers, stats = nil, nil, runtime.MemStats{}
+}
+
 // A collection reads the clock, may run timers and may run the cleanups of resources: all of them call imports of
 // the component, and while the host is placing arguments or results in our memory (`cabi_realloc`) that is a trap.
 // An allocation there must not start one, so nothing is collected on its own.
