@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tenon_model::format_bytes;
 
 use crate::contract::ItemKind;
+use crate::footprint::Footprint;
 use crate::inspection::{CoreModule, Extern, Inspection, Nested};
 
 /// The inspection as text for a person.
@@ -20,6 +21,11 @@ pub fn render_text(inspection: &Inspection) -> String {
     externs(&mut text, "exports", &inspection.exports);
     components(&mut text, inspection);
     core_modules(&mut text, component);
+
+    let _ = writeln!(text, "\nin a sandbox");
+    let _ = writeln!(text, "  {}", inspection.needs.whole);
+    let parts = &inspection.needs.parts;
+    rows(&mut text, &parts.iter().map(|(name, it)| vec![name.clone(), it.to_string()]).collect::<Vec<_>>());
 
     let sizes = &inspection.sizes;
     let rest = sizes.total.saturating_sub(sizes.code + sizes.data + sizes.custom);
@@ -177,12 +183,17 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 ///     "instances": 0, "core_instances": 3
 ///   }],
 ///   "core_modules": [], "instances": 3, "core_instances": 0,
+///   "sandbox": {
+///     "core_instances": 4, "memories": 1, "memory_bytes": 1114112, "tables": 2, "instance_data_bytes": 5120,
+///     "components": [{ "name": "auth", "core_instances": 4, … }]
+///   },
 ///   "sizes": { "total": 123456, "code": 100000, "data": 20000, "custom": 456 },
 ///   "producers": [{ "field": "language", "name": "Rust", "version": "" }]
 /// }
 /// ```
 ///
-/// A `name` that is not known is `null`; `kind` is `interface`, `function` or `type`; `from` is there only
+/// `sandbox` is what an instance of the component takes up, and each component in it that has code, in the order they
+/// are instantiated; `memory_bytes` is what the memories begin with. A `name` that is not known is `null`; `kind` is `interface`, `function` or `type`; `from` is there only
 /// where the composition satisfies the import; ranges are byte offsets, the end excluded.
 pub fn render_json(inspection: &Inspection) -> Value {
     let component = &inspection.component;
@@ -197,6 +208,7 @@ pub fn render_json(inspection: &Inspection) -> Value {
         "core_modules": component.core_modules.iter().map(module_json).collect::<Vec<_>>(),
         "instances": component.instances,
         "core_instances": component.core_instances,
+        "sandbox": sandbox_json(inspection),
         "sizes": {
             "total": inspection.sizes.total,
             "code": inspection.sizes.code,
@@ -207,6 +219,26 @@ pub fn render_json(inspection: &Inspection) -> Value {
             "field": producer.field, "name": producer.name, "version": producer.version,
         })).collect::<Vec<_>>(),
     })
+}
+
+fn sandbox_json(inspection: &Inspection) -> Value {
+    let of = |footprint: &Footprint| {
+        json!({
+            "core_instances": footprint.core_instances,
+            "memories": footprint.memories,
+            "memory_bytes": footprint.memory_bytes,
+            "tables": footprint.tables,
+            "instance_data_bytes": footprint.data_bytes,
+        })
+    };
+    let mut sandbox = of(&inspection.needs.whole);
+    let named = |(name, footprint): &(String, Footprint)| {
+        let mut part = of(footprint);
+        part["name"] = json!(name);
+        part
+    };
+    sandbox["components"] = inspection.needs.parts.iter().map(named).collect();
+    sandbox
 }
 
 fn extern_json(it: &Extern) -> Value {

@@ -9,12 +9,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenon_compose::{Composed, Lock};
 use tenon_model::{Diagnostic, Digest, Location, format_bytes, format_duration};
+use tenon_wit::Needs;
 
 use crate::args::ComposeArgs;
 use crate::error::CommandError;
 use crate::project::{self, Project, read};
 use crate::settings::Settings;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, to_json};
 
 /// A lock larger than this is not one.
 const LOCK_BYTES_MAX: u64 = 8 << 20;
@@ -42,6 +43,12 @@ pub(crate) fn run(args: &ComposeArgs, settings: &Settings, terminal: &Terminal) 
         }
         false => None,
     };
+    // Another host may have room for what a sandbox here has not: the component is good all the same.
+    let too_large = Needs::of(composed.attributed())
+        .beyond(&args.output.display().to_string(), &project.manifest.limits);
+    for finding in &too_large {
+        terminal.warning(finding);
+    }
     let digest = Digest::of(&composed.bytes);
     let table = saved.as_ref().map(|saved| saved.table(&composed)).unwrap_or_default();
     terminal.result(
@@ -61,6 +68,7 @@ pub(crate) fn run(args: &ComposeArgs, settings: &Settings, terminal: &Terminal) 
                 "lock": locked.then(|| project.lock.display().to_string()),
                 "imports": composed.imports,
                 "exports": composed.exports,
+                "warnings": too_large.iter().map(to_json).collect::<Vec<_>>(),
                 "optimized": saved.as_ref().map(|saved| saved.to_json(&composed)),
             })
         },

@@ -254,7 +254,7 @@ impl Graph<'_> {
 }
 
 /// Whether the component is one of a WAC file, and the mend is written in that language.
-fn is_wac(node: &Node<'_>) -> bool {
+pub(super) fn is_wac(node: &Node<'_>) -> bool {
     node.component.at.file.ends_with(".wac")
 }
 
