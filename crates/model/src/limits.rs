@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::Grants;
 
-/// Linear memories that one sandbox has room for: one for each component with code. A pool plans for a quarter of it, as
-/// it does for core instances and tables, so that few large compositions cannot take what many small ones need; and each
-/// reserves 4 GiB of address space, of which a machine has 128 TiB.
-pub const MEMORIES_MAX: u32 = 16;
+/// Linear memories that one sandbox has room for: one for each component with code, three for one on QuickJS. A pool
+/// plans for a quarter of it, as it does for core instances, so that few large compositions cannot take what many small
+/// ones need; each reserves 4 GiB of address space, of which a process has 128 TiB.
+pub const MEMORIES_MAX: u32 = 32;
 /// Tables that one sandbox has room for.
 pub const TABLES_MAX: u32 = 64;
 /// What the engine may keep of the instances of one sandbox, beside their memories and tables, in bytes: 32 for each

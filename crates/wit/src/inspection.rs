@@ -83,7 +83,7 @@ impl Nested {
 
     /// Whether it holds no code: toolchains wrap each exported interface in such a component.
     pub fn is_wrapping(&self) -> bool {
-        self.core_modules.is_empty() && self.components.is_empty()
+        self.core_modules.is_empty() && self.components.is_empty() && self.core_instances == 0
     }
 }
 

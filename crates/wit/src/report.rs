@@ -81,7 +81,7 @@ fn externs(text: &mut String, title: &str, externs: &[Extern]) {
 fn components(text: &mut String, inspection: &Inspection) {
     let is_part = |nested: &Nested| {
         let mut parts = inspection.composition.iter().flat_map(|composition| &composition.components);
-        parts.any(|part| part.digest == nested.digest)
+        parts.any(|part| part.held == nested.digest)
     };
     // Wrappings are the toolchain's business; they are counted, not shown.
     let (wrappings, shown): (Vec<_>, Vec<_>) =

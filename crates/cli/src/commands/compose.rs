@@ -111,6 +111,21 @@ fn write_lock(project: &Project, lock: &Lock, terminal: &Terminal) -> bool {
     written.is_ok()
 }
 
+/// The core modules that several components have, by the components that have them: how many, and their bytes.
+fn shared(composed: &Composed) -> Vec<(&[String], usize, u64)> {
+    let mut shared: Vec<(&[String], usize, u64)> = Vec::new();
+    for module in &composed.shared {
+        match shared.iter_mut().find(|(parts, ..)| *parts == module.parts) {
+            Some((_, modules, bytes)) => {
+                *modules += 1;
+                *bytes += module.size as u64;
+            }
+            None => shared.push((&module.parts, 1, module.size as u64)),
+        }
+    }
+    shared
+}
+
 /// What optimising a composition came to.
 struct Saved {
     bytes_before: usize,
@@ -163,6 +178,13 @@ impl Saved {
             }
             row(&part.name, format_bytes(saving.bytes_before as u64), format_bytes(part.size as u64), what);
         }
+        for (parts, modules, bytes) in shared(composed) {
+            let what = match modules {
+                1 => "core module".to_owned(),
+                count => format!("{count} core modules"),
+            };
+            row("shared", String::new(), format_bytes(bytes), format!("{what} of {}, once", parts.join(", ")));
+        }
         let now = composed.bytes.len();
         row("composed", format_bytes(self.bytes_before as u64), format_bytes(now as u64), {
             let percent = 100.0 - 100.0 * now as f64 / self.bytes_before.max(1) as f64;
@@ -197,6 +219,9 @@ impl Saved {
             "instantiation_before_ns": times.map(|[before, _]| nanos(*before)),
             "instantiation_ns": times.map(|[_, now]| nanos(*now)),
             "not_measured": self.instantiation.as_ref().err(),
+            "shared": composed.shared.iter().map(|module| json!({
+                "bytes": module.size, "components": module.parts,
+            })).collect::<Vec<_>>(),
             "debug": self.side.as_ref().map(|side| side.display().to_string()),
             "components": composed.parts.iter().filter_map(|part| {
                 let saving = part.optimized.as_ref()?;
