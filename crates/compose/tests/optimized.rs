@@ -171,7 +171,8 @@ fn on_a_runtime(name: &str, within: bool) -> Vec<u8> {
 }
 
 fn on_one_runtime(names: &[(&str, bool)], optimize: bool, tables: &str) -> Composed {
-    let components: Vec<_> = names.iter().map(|(name, within)| (*name, on_a_runtime(name, *within))).collect();
+    let components: Vec<_> =
+        names.iter().map(|(name, within)| (*name, on_a_runtime(name, *within))).collect();
     let mut text = format!("optimize = {optimize}\n");
     for (name, _) in names {
         text.push_str(&format!("[component.{name}]\npath = \"{name}.wasm\"\n"));

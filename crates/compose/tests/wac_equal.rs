@@ -45,7 +45,8 @@ fn what_toml_says_wac_says_too() {
         compared.insert(name);
     }
     assert!(compared.len() > 40 && joined > 12, "{joined} of {}: {compared:?}", compared.len());
-    for must in ["version-mismatch", "unsatisfied-import", "functions-regrouped", "reexports", "open-import"] {
+    for must in ["version-mismatch", "unsatisfied-import", "functions-regrouped", "reexports", "open-import"]
+    {
         assert!(compared.contains(must), "{must} is not among {compared:?}");
     }
 }
@@ -74,9 +75,8 @@ fn in_wac(manifest: &Manifest) -> Option<String> {
     // A name has to be defined before it is used.
     let mut waiting: Vec<&Component> = manifest.components.iter().collect();
     let mut made: BTreeSet<&str> = BTreeSet::new();
-    while let Some(next) = waiting
-        .iter()
-        .position(|it| it.wires.iter().all(|wire| made.contains(wire.component.name.as_str())))
+    while let Some(next) =
+        waiting.iter().position(|it| it.wires.iter().all(|wire| made.contains(wire.component.name.as_str())))
     {
         let component = waiting.remove(next);
         made.insert(&component.name);

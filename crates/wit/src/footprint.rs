@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use tenon_model::{
-    Diagnostic, Diagnostics, Digest, INSTANCE_DATA_BYTES_MAX, Limits, Location, MEMORIES_MAX, TABLES_MAX, format_bytes,
+    Diagnostic, Diagnostics, Digest, INSTANCE_DATA_BYTES_MAX, Limits, Location, MEMORIES_MAX, TABLES_MAX,
+    format_bytes,
 };
 use wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
@@ -65,7 +66,8 @@ impl Footprint {
 
 impl std::fmt::Display for Footprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let count = |count: u32, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        let count =
+            |count: u32, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
         write!(
             f,
             "{}, {} of {} to begin with, {}, {} of instance data",
@@ -93,8 +95,12 @@ impl Needs {
             .map(|bound| {
                 let written = |amount: u64| if bound.is_size { about(amount) } else { amount.to_string() };
                 let most = if bound.is_size { format_bytes(bound.most) } else { bound.most.to_string() };
-                let mut parts: Vec<_> =
-                    self.parts.iter().map(|(name, it)| ((bound.of)(it), name)).filter(|it| it.0 > 0).collect();
+                let mut parts: Vec<_> = self
+                    .parts
+                    .iter()
+                    .map(|(name, it)| ((bound.of)(it), name))
+                    .filter(|it| it.0 > 0)
+                    .collect();
                 parts.sort_by(|left, right| right.0.cmp(&left.0).then_with(|| left.1.cmp(right.1)));
                 let parts: Vec<_> =
                     parts.into_iter().map(|(amount, name)| format!("{name}: {}", written(amount))).collect();
@@ -333,7 +339,9 @@ impl Scope {
                         ComponentExternalKind::Component => {
                             self.components.push(entry(&self.components, export.index));
                         }
-                        ComponentExternalKind::Module => self.modules.push(entry(&self.modules, export.index)),
+                        ComponentExternalKind::Module => {
+                            self.modules.push(entry(&self.modules, export.index));
+                        }
                         _ => {}
                     }
                 }
@@ -538,7 +546,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named_with_who_needs_it() {
-        let memories = |count: u32| Footprint { core_instances: count, memories: count, ..Footprint::default() };
+        let memories =
+            |count: u32| Footprint { core_instances: count, memories: count, ..Footprint::default() };
         let needs = Needs {
             whole: memories(MEMORIES_MAX + 4),
             parts: vec![
@@ -566,6 +575,8 @@ mod tests {
         assert_eq!(Needs { whole: fits, parts: Vec::new() }.beyond("a.wasm", &limits), []);
         let memory = Footprint { memory_bytes: limits.memory_bytes + 1, ..Footprint::default() };
         let found = Needs { whole: memory, parts: Vec::new() }.beyond("a.wasm", &limits);
-        assert!(found[0].mend.clone().unwrap().contains("`memory` in [limits], or with `--memory`, to 129MiB"));
+        assert!(
+            found[0].mend.clone().unwrap().contains("`memory` in [limits], or with `--memory`, to 129MiB")
+        );
     }
 }

@@ -44,8 +44,8 @@ pub(crate) fn run(args: &ComposeArgs, settings: &Settings, terminal: &Terminal) 
         false => None,
     };
     // Another host may have room for what a sandbox here has not: the component is good all the same.
-    let too_large = Needs::of(composed.attributed())
-        .beyond(&args.output.display().to_string(), &project.manifest.limits);
+    let too_large =
+        Needs::of(composed.attributed()).beyond(&args.output.display().to_string(), &project.manifest.limits);
     for finding in &too_large {
         terminal.warning(finding);
     }
@@ -183,7 +183,12 @@ impl Saved {
                 1 => "core module".to_owned(),
                 count => format!("{count} core modules"),
             };
-            row("shared", String::new(), format_bytes(bytes), format!("{what} of {}, once", parts.join(", ")));
+            row(
+                "shared",
+                String::new(),
+                format_bytes(bytes),
+                format!("{what} of {}, once", parts.join(", ")),
+            );
         }
         let now = composed.bytes.len();
         row("composed", format_bytes(self.bytes_before as u64), format_bytes(now as u64), {

@@ -327,13 +327,20 @@ fn each_kind_of_drift_from_the_lock_is_named() {
             manifest.replace("export = \"next\"", "export = \"other\""),
             "the imports of `front` are joined otherwise",
         ),
-        (format!("{manifest}[exports]\nagain = {{ component = \"front\", export = \"handle\" }}\n"), "exports something else"),
         (
-            manifest.replace("[component.numbers]", "[component.counts]").replace("\"numbers\"", "\"counts\""),
+            format!("{manifest}[exports]\nagain = {{ component = \"front\", export = \"handle\" }}\n"),
+            "exports something else",
+        ),
+        (
+            manifest
+                .replace("[component.numbers]", "[component.counts]")
+                .replace("\"numbers\"", "\"counts\""),
             "the component `counts` is not in the lock",
         ),
         (
-            manifest.replace("[component.numbers]", "[component.counts]").replace("\"numbers\"", "\"counts\""),
+            manifest
+                .replace("[component.numbers]", "[component.counts]")
+                .replace("\"numbers\"", "\"counts\""),
             "the component `numbers` is no longer there",
         ),
         (format!("{manifest}[component.front.limits]\nmemory = \"1MiB\"\n"), "make another component now"),
@@ -381,14 +388,14 @@ fn a_missing_file_hides_nothing_that_is_wrong_with_the_others() {
     let manifest = format!("{MANIFEST}[component.later]\npath = \"later.wasm\"\n");
     fs::write(folder.join("composition.toml"), manifest).unwrap();
     let refused = tenon.run(&folder, ["compose", "-o", "out.wasm"]).expect_code(1);
-    let refused = refused.expect_stderr(&["file-missing", "later.wasm", "type-mismatch", "numbers has `f64`"]);
+    let refused =
+        refused.expect_stderr(&["file-missing", "later.wasm", "type-mismatch", "numbers has `f64`"]);
     assert!(!refused.stderr.contains("missing-input"), "said once: {}", refused.stderr);
 }
 
 /// A component that exports `run` and has `memories` core instances with a memory of one page each.
 fn of_memories(memories: u32) -> String {
-    let instances: String =
-        (0..memories).map(|_| "(core instance (instantiate $m)) ").collect();
+    let instances: String = (0..memories).map(|_| "(core instance (instantiate $m)) ").collect();
     format!(
         "(component (core module $m (memory 1)) {instances}
            (core module $f (func (export \"run\")))

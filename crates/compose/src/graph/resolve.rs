@@ -402,8 +402,7 @@ fn is_other_version(found: &str, wanted: &str, import: &Target) -> bool {
 /// The export that satisfies an import, as far as names go: the very version where it is there, else the newest.
 fn newest_that_stands_for<'n>(exports: impl Iterator<Item = &'n str>, import: &str) -> Option<&'n str> {
     let fitting: Vec<_> = exports.filter(|export| stands_for(export, import)).collect();
-    let newest =
-        || fitting.iter().copied().max_by(|a, b| compare_versions(a, b).unwrap_or(Ordering::Equal));
+    let newest = || fitting.iter().copied().max_by(|a, b| compare_versions(a, b).unwrap_or(Ordering::Equal));
     fitting.iter().copied().find(|export| *export == import).or_else(newest)
 }
 

@@ -128,7 +128,8 @@ fn is_kept(section: &str) -> bool {
 
 /// Whether a component holds core modules, itself or within, or makes instances of those around it.
 fn has_code(bytes: &[u8]) -> Result<bool, Unsuitable> {
-    let has_code = |payload| Ok(matches!(payload?, Payload::ModuleSection { .. } | Payload::InstanceSection(_)));
+    let has_code =
+        |payload| Ok(matches!(payload?, Payload::ModuleSection { .. } | Payload::InstanceSection(_)));
     let found: Result<Vec<bool>, Unsuitable> = Parser::new(0).parse_all(bytes).map(has_code).collect();
     Ok(found?.contains(&true))
 }

@@ -62,7 +62,8 @@ impl<'a> Shared<'a> {
     pub(crate) fn of_part(&self, part: &[u8]) -> Result<Vec<u32>, Unsuitable> {
         let mut found = Vec::new();
         collect(part, 0, &mut found)?;
-        let mut indices: Vec<u32> = found.iter().filter_map(|module| self.modules.get(module).copied()).collect();
+        let mut indices: Vec<u32> =
+            found.iter().filter_map(|module| self.modules.get(module).copied()).collect();
         indices.sort_unstable();
         indices.dedup();
         Ok(indices)
