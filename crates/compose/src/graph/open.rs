@@ -64,7 +64,7 @@ impl Graph<'_> {
         let unused = manifest.open.iter().filter(|pattern| !names.iter().any(|name| pattern.matches(name)));
         unused
             .map(|pattern| {
-                let mend = match suggestion(pattern.text.trim_end_matches("/*"), &names) {
+                let mend = match suggestion(pattern.stem(), &names) {
                     Some(near) => format!("Did you mean \"{}\"?", unversioned(near)),
                     None => "Remove it.".to_owned(),
                 };
