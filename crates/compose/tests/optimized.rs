@@ -227,6 +227,35 @@ fn a_module_with_a_limit_of_its_own_is_another_one() {
 }
 
 #[test]
+fn a_memory_limit_holds_in_both_forms_and_the_file_is_known_by_its_digest() {
+    let bytes = component(CONTRACT, MODULE);
+    for optimize in [false, true] {
+        let text = format!(
+            "optimize = {optimize}\nopen = [\"demo:*\"]\n[component.shop]\npath = \"shop.wasm\"\n\
+             [component.shop.limits]\nmemory = \"1MiB\"\n"
+        );
+        let manifest = Manifest::parse("composition.toml", &text).unwrap();
+        let input = Input { component: "shop", file: "shop.wasm", bytes: &bytes, wit: &[] };
+        let composed = compose(&manifest, &[input]).unwrap();
+        let mut most = Vec::new();
+        for payload in wasmparser::Parser::new(0).parse_all(&composed.bytes) {
+            if let wasmparser::Payload::MemorySection(section) = payload.unwrap() {
+                most.extend(section.into_iter().map(|memory| memory.unwrap().maximum));
+            }
+        }
+        assert_eq!(most, [Some(16)], "pages, optimised: {optimize}");
+
+        let digest = tenon_model::Digest::of(&bytes);
+        assert_eq!(composed.parts[0].digest, digest);
+        let inspection = inspected(&composed);
+        let json = tenon_wit::render_json(&inspection);
+        assert_eq!(json["components"][0]["made_from"], digest.to_string());
+        let shown = tenon_wit::render_text(&inspection);
+        assert!(shown.contains(&format!("    made from {digest}\n")), "{shown}");
+    }
+}
+
+#[test]
 fn what_is_not_handled_stays_and_says_why() {
     // Two memories cannot be one.
     let bytes = wat::parse_str(

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use tenon_model::format_bytes;
+use tenon_model::{Digest, format_bytes};
 
 use crate::contract::ItemKind;
 use crate::footprint::Footprint;
@@ -107,6 +107,9 @@ fn components(text: &mut String, inspection: &Inspection) {
         .collect();
     for (nested, line) in shown.iter().zip(aligned(&summaries)) {
         let _ = writeln!(text, "  {line}");
+        if let Some(digest) = made_from(inspection, nested) {
+            let _ = writeln!(text, "    made from {digest}");
+        }
         for name in &nested.imports {
             let _ = writeln!(text, "    imports {name}{}", satisfied_from(inspection, nested, name));
         }
@@ -117,6 +120,14 @@ fn components(text: &mut String, inspection: &Inspection) {
     if !wrappings.is_empty() {
         let _ = writeln!(text, "  and {} that only wrap types", wrappings.len());
     }
+}
+
+/// The digest of the file that a part was made from, where the composition holds it otherwise: with a memory limit, or
+/// optimised.
+fn made_from(inspection: &Inspection, nested: &Nested) -> Option<Digest> {
+    let mut parts = inspection.composition.iter().flat_map(|composition| &composition.components);
+    let part = parts.find(|part| Some(&part.name) == nested.name.as_ref() && part.held == nested.digest)?;
+    (part.digest != nested.digest).then_some(part.digest)
 }
 
 fn satisfied_from(inspection: &Inspection, nested: &Nested, import: &str) -> String {
@@ -176,7 +187,7 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 ///   "imports": [{ "name": "wasi:io/poll@0.2.6", "kind": "interface", "functions": ["poll: func(…)"], "types": ["pollable"] }],
 ///   "exports": [{ "name": "handle", "kind": "function", "functions": ["handle: func(…)"], "types": [] }],
 ///   "components": [{
-///     "name": "auth", "digest": "sha256:…", "size": 4567, "range": [12, 4579],
+///     "name": "auth", "digest": "sha256:…", "made_from": null, "size": 4567, "range": [12, 4579],
 ///     "imports": [{ "name": "demo:auth/keys", "from": { "component": "keys", "export": "demo:auth/keys" } }],
 ///     "exports": ["demo:auth/verify@0.1.0"],
 ///     "components": [], "core_modules": [{ "name": "main", "size": 4000, "range": [40, 4040] }],
@@ -192,7 +203,8 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 /// }
 /// ```
 ///
-/// `sandbox` is what an instance of the component takes up, and each component in it that has code, in the order they
+/// `made_from` is the digest of a component's file where the composition holds it otherwise: with a memory limit, or
+/// optimised. `sandbox` is what an instance of the component takes up, and each component in it that has code, in the order they
 /// are instantiated; `memory_bytes` is what the memories begin with. A `name` that is not known is `null`; `kind` is `interface`, `function` or `type`; `from` is there only
 /// where the composition satisfies the import; ranges are byte offsets, the end excluded.
 pub fn render_json(inspection: &Inspection) -> Value {
@@ -266,6 +278,7 @@ fn nested_json(inspection: &Inspection, nested: &Nested) -> Value {
     json!({
         "name": nested.name,
         "digest": nested.digest.to_string(),
+        "made_from": made_from(inspection, nested).map(|digest| digest.to_string()),
         "size": nested.size(),
         "range": [nested.range.start, nested.range.end],
         "imports": nested.imports.iter().map(import).collect::<Vec<_>>(),

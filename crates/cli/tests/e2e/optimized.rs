@@ -243,3 +243,24 @@ fn components_that_share_a_module_share_no_memory() {
     let size = |file: &str| fs::metadata(folder.join(file)).unwrap().len();
     assert!(size("small.wasm") + 400 < size("plain.wasm"));
 }
+
+#[test]
+fn several_instances_of_one_component_are_apart() {
+    let tenon = tenon();
+    let folder = tenon.data();
+    fixtures::write(folder, "one.wasm", &on_a_runtime("one", 0));
+    let manifest = "[component.left]\npath = \"one.wasm\"\nexport = false\n\
+                    [component.right]\npath = \"one.wasm\"\nexport = false\n\
+                    [exports]\nleft = { component = \"left\", export = \"one\" }\n\
+                    right = { component = \"right\", export = \"one\" }\n";
+    fs::write(folder.join("composition.toml"), manifest).unwrap();
+    for (output, optimize) in [("plain.wasm", None), ("small.wasm", Some("--optimize"))] {
+        let args = ["compose", "-o", output].into_iter().chain(optimize);
+        tenon.run(folder, args).expect_code(0);
+        let args = ["call", output, "--session", "--quiet"];
+        let lines = "left(1)\nleft(1)\nright(1)\nleft(1)\n";
+        let called = tenon.run_with_input(folder, args, lines).expect_code(0);
+        let answers: Vec<_> = called.stdout.split_whitespace().collect();
+        assert_eq!(answers, ["117", "118", "117", "119"], "{output}");
+    }
+}
