@@ -539,15 +539,24 @@ mod tests {
 
     #[test]
     fn open_patterns_match_every_version() {
-        let manifest = parse("open = [\"acme:metrics/*\", \"acme:log/write\", \"tick\"]");
+        let manifest = parse("open = [\"acme:metrics/*\", \"acme:log/write\", \"tick\", \"wasi:*\"]");
         let matches = |name: &str| manifest.open.iter().any(|pattern| pattern.matches(name));
-        for name in ["acme:metrics/count@1.0.0", "acme:metrics/gauge", "acme:log/write@0.2.0", "tick"] {
+        for name in [
+            "acme:metrics/count@1.0.0",
+            "acme:metrics/gauge",
+            "acme:log/write@0.2.0",
+            "tick",
+            "wasi:sockets/tcp@0.2.6",
+            "wasi:http/handler",
+        ] {
             assert!(matches(name), "{name}");
         }
-        for name in ["acme:metric/count", "acme:log/read", "tock", "other:metrics/count"] {
+        for name in
+            ["acme:metric/count", "acme:log/read", "tock", "other:metrics/count", "wasi", "wasi-x:a/b"]
+        {
             assert!(!matches(name), "{name}");
         }
-        for text in ["acme:log/write@1.0.0", "*", "acme:*", "acme:log", "Acme"] {
+        for text in ["acme:log/write@1.0.0", "*", "acme*", "acme:log:*", "acme:log", "Acme"] {
             assert_eq!(codes(&format!("open = [\"{text}\"]")), ["manifest-value"], "{text}");
         }
     }

@@ -436,6 +436,6 @@ fn what_does_not_fit_a_sandbox_is_said_when_it_is_composed() {
     fixtures::write(&folder, "few.wasm", &of_memories(1));
     let composed = tenon.run(&folder, ["compose", "-o", "out.wasm"]).expect_code(0);
     assert!(!composed.stderr.contains("warning"), "{}", composed.stderr);
-    let called = tenon.run(&folder, ["call", "out.wasm", "run"]);
+    let called = tenon.run(&folder, ["call", "out.wasm", "run()"]);
     called.expect_code(0);
 }
