@@ -48,8 +48,16 @@ pub fn composition(bytes: &[u8]) {
 pub fn join(auth: &[u8], handler: &[u8]) -> bool {
     let Ok(manifest) = Manifest::parse("composition.toml", MANIFEST) else { return false };
     let input = |component, bytes| Input { component, file: "file.wasm", bytes, wit: &[] };
-    match compose(&manifest, &[input("auth", auth), input("handler", handler)]) {
+    let inputs = [input("auth", auth), input("handler", handler)];
+    match compose(&manifest, &inputs) {
         Ok(composed) => {
+            let smaller = compose(&Manifest { optimize: true, ..manifest }, &inputs);
+            let smaller = smaller.unwrap_or_else(|found| panic!("what fits cannot be optimised: {found}"));
+            assert_eq!(smaller.exports, composed.exports, "an optimised composition exports the same");
+            assert!(
+                tenon_wit::inspect("smaller.wasm", &smaller.bytes).is_ok(),
+                "what came out optimised cannot be read"
+            );
             assert!(
                 tenon_wit::inspect("composed.wasm", &composed.bytes).is_ok(),
                 "what came out cannot be read"

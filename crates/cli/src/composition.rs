@@ -22,7 +22,7 @@ impl Project {
     /// # Errors
     /// See [`Project::compose`].
     pub(crate) fn composed_to_serve(&self) -> Result<Vec<u8>, Diagnostics> {
-        let files = self.files(&[])?;
+        let files = self.files_to_compose(&[])?;
         let made_from = self.key(&files);
         let (component, key) = (self.folder.join(COMPONENT), self.folder.join(KEY));
         let kept = fs::read_to_string(&key).ok().filter(|_| made_from.is_some()).and_then(|kept| {
@@ -70,7 +70,20 @@ impl Project {
     /// Joins the components. A file of `stand_ins` takes the place of the component's whose `path` ends in the same
     /// file name.
     pub(crate) fn compose(&self, stand_ins: &[PathBuf]) -> Result<Composed, Diagnostics> {
-        self.compose_files(&self.files(stand_ins)?)
+        self.compose_files(&self.files_to_compose(stand_ins)?)
+    }
+
+    /// The components. Where one of them cannot be read, what is wrong between the others is told in the same run.
+    fn files_to_compose(&self, stand_ins: &[PathBuf]) -> Result<Vec<ComponentFile>, Diagnostics> {
+        let (files, mut found) = self.readable_files(stand_ins);
+        if !found.is_empty()
+            && let Err(others) = self.compose_files(&files)
+        {
+            // Which of them are missing has been said already, and why.
+            found.extend(others.iter().filter(|it| it.code != "missing-input").cloned());
+        }
+        Diagnostics::check(found)?;
+        Ok(files)
     }
 }
 

@@ -209,6 +209,13 @@ impl Project {
     /// Reads the components. A file of `stand_ins` takes the place of the component's whose `path` ends in the same
     /// file name.
     pub(crate) fn files(&self, stand_ins: &[PathBuf]) -> Result<Vec<ComponentFile>, Diagnostics> {
+        let (files, found) = self.readable_files(stand_ins);
+        Diagnostics::check(found)?;
+        Ok(files)
+    }
+
+    /// Those that can be read, and what is wrong with the others.
+    pub(crate) fn readable_files(&self, stand_ins: &[PathBuf]) -> (Vec<ComponentFile>, Vec<Diagnostic>) {
         let mut found = self.unused(stand_ins);
         let mut files = Vec::new();
         for component in &self.manifest.components {
@@ -229,8 +236,7 @@ impl Project {
                 Err(diagnostic) => found.push(self.explain_missing(component, diagnostic)),
             }
         }
-        Diagnostics::check(found)?;
-        Ok(files)
+        (files, found)
     }
 
     /// The WIT files of a component's contracts, to show where something is declared; what cannot be read is left out.

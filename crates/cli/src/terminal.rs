@@ -11,6 +11,7 @@ use tenon_model::{Diagnostic, Location, Position};
 use crate::error::CommandError;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const BLUE: Style = AnsiColor::BrightBlue.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
 const DIM: Style = Style::new().dimmed();
@@ -67,18 +68,31 @@ impl Terminal {
         }
         let mut out = anstream::stderr().lock();
         for diagnostic in diagnostics {
-            let _ = write!(out, "{}", Rendered(diagnostic));
+            let _ = write!(out, "{}", Rendered { kind: "error", style: RED, diagnostic });
+        }
+    }
+
+    /// What will go wrong elsewhere with what the command has made. As a value it belongs into the result.
+    pub(crate) fn warning(&self, diagnostic: &Diagnostic) {
+        if !self.json {
+            let rendered = Rendered { kind: "warning", style: YELLOW, diagnostic };
+            let _ = write!(anstream::stderr(), "{rendered}");
         }
     }
 }
 
 /// A diagnostic with an excerpt of the file it is about.
-struct Rendered<'a>(&'a Diagnostic);
+struct Rendered<'a> {
+    kind: &'static str,
+    style: Style,
+    diagnostic: &'a Diagnostic,
+}
 
 impl Display for Rendered<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Diagnostic { code, message, at, notes, mend } = self.0;
-        writeln!(f, "{RED}error[{code}]{RED:#}: {message}")?;
+        let Self { kind, style, diagnostic } = self;
+        let Diagnostic { code, message, at, notes, mend } = diagnostic;
+        writeln!(f, "{style}{kind}[{code}]{style:#}: {message}")?;
         if let Some(at) = at {
             writeln!(f, " {BLUE}-->{BLUE:#} {at}")?;
             excerpt(f, at)?;

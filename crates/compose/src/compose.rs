@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use tenon_model::{Diagnostic, Diagnostics, Digest, format_bytes};
 use tenon_wit::provenance::{self, Provenance, Source};
+use tenon_wit::require_component;
 
 use crate::attribution::own_names;
 use crate::edges::check_edges;
@@ -12,7 +13,7 @@ use crate::encode::{Encoded, Piece, encode};
 use crate::graph::{Exported, Graph, Node};
 use crate::manifest::Manifest;
 use crate::memory::{CapError, cap_memories};
-use crate::optimize::{Side, core_instances, side_file, slim};
+use crate::optimize::{Shared, Side, Unsuitable, core_instances, side_file, slim};
 
 /// The bytes of one component of a manifest.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ pub struct Composed {
     pub imports: Vec<String>,
     /// What it exports, in order of the names.
     pub exports: Vec<String>,
+    /// The core modules that several of its parts have, and that an optimised composition has once.
+    pub shared: Vec<SharedModule>,
     /// What was left out of an optimised composition: names and debug information, as a side file for crash reports.
     pub side: Option<Vec<u8>>,
     /// The same component in the form that a node serves, where it differs: see [`Composed::attributed`].
@@ -63,10 +66,19 @@ pub struct Part {
     pub digest: Digest,
     /// The digest of what the composed component holds: another one where a memory limit was written into it.
     pub held: Digest,
-    /// The number of bytes of what the composed component holds.
+    /// The number of bytes of what the composed component holds for it alone.
     pub size: usize,
     /// What optimising it came to, where that was asked for.
     pub optimized: Option<Saving>,
+}
+
+/// A core module that an optimised composition has once, for all parts that have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedModule {
+    /// The number of its bytes.
+    pub size: usize,
+    /// The names of the parts that have it.
+    pub parts: Vec<String>,
 }
 
 /// What optimising a part came to.
@@ -94,14 +106,16 @@ pub fn compose(manifest: &Manifest, inputs: &[Input<'_>]) -> Result<Composed, Di
     Diagnostics::check(findings)?;
 
     let plain = pieces(&graph)?;
-    let Joined { pieces, encoded, attributed, savings, sides } = match manifest.optimize {
-        true => join_optimized(manifest, &graph, plain)?,
+    let joined = match manifest.optimize {
+        true => share(&graph, join_optimized(manifest, &graph, plain)?),
         false => join(manifest, &graph, plain)?,
     };
+    let Joined { pieces, encoded, attributed, savings, sides, shared } = joined;
     let provenance = provenance_of(manifest, &graph, &pieces);
     Ok(Composed {
         attributed: attributed.map(|bytes| provenance::append(bytes, &provenance)),
         bytes: provenance::append(encoded.bytes, &provenance),
+        shared,
         side: side_file(&sides),
         parts: graph
             .nodes
@@ -129,6 +143,7 @@ struct Joined<'g> {
     /// For each part, where it was optimised.
     savings: Vec<Saving>,
     sides: Vec<Side>,
+    shared: Vec<SharedModule>,
 }
 
 fn join<'g>(
@@ -138,7 +153,7 @@ fn join<'g>(
 ) -> Result<Joined<'g>, Diagnostics> {
     let encoded = encode(graph, &pieces)?;
     let attributed = attribute(manifest, graph, &pieces)?;
-    Ok(Joined { pieces, encoded, attributed, savings: Vec::new(), sides: Vec::new() })
+    Ok(Joined { pieces, encoded, attributed, savings: Vec::new(), sides: Vec::new(), shared: Vec::new() })
 }
 
 /// Joins the parts as small as they can be joined: without the exports that nobody uses; where types keep them
@@ -160,6 +175,51 @@ fn join_optimized<'g>(
     }
     let savings = plain.iter().map(|piece| unchanged(&piece.bytes, refused.clone())).collect();
     Ok(Joined { savings, ..join(manifest, graph, plain)? })
+}
+
+/// The same with each core module once; as it is where that cannot be done for certain.
+fn share<'g>(graph: &Graph<'_>, joined: Joined<'g>) -> Joined<'g> {
+    match shared(graph, &joined) {
+        Ok(Some(shared)) => Joined { savings: joined.savings, sides: joined.sides, ..shared },
+        Ok(None) | Err(_) => joined,
+    }
+}
+
+/// What differs in it, if anything does.
+fn shared<'g>(graph: &Graph<'_>, joined: &Joined<'g>) -> Result<Option<Joined<'g>>, Unsuitable> {
+    let parts: Vec<&[u8]> = joined.pieces.iter().map(|piece| &*piece.bytes).collect();
+    let shared = Shared::of(&parts)?;
+    if shared.is_empty() {
+        return Ok(None);
+    }
+    let whole = |bytes: &[u8]| {
+        let bytes = shared.whole(bytes)?;
+        require_component("a composed component", &bytes)
+            .map_err(|found| Unsuitable::Unreadable(found.message))?;
+        Ok::<_, Unsuitable>(bytes)
+    };
+    let mut modules: Vec<_> = shared
+        .modules()
+        .iter()
+        .map(|module| SharedModule { size: module.len(), parts: Vec::new() })
+        .collect();
+    let mut pieces = Vec::new();
+    for (node, piece) in graph.nodes.iter().zip(&joined.pieces) {
+        for index in shared.of_part(&piece.bytes)? {
+            if let Some(module) = modules.get_mut(index as usize) {
+                module.parts.push(node.component.name.clone());
+            }
+        }
+        pieces.push(Piece { bytes: Cow::Owned(shared.part(&piece.bytes)?), ..piece.clone() });
+    }
+    Ok(Some(Joined {
+        encoded: Encoded { bytes: whole(&joined.encoded.bytes)?, imports: joined.encoded.imports.clone() },
+        attributed: joined.attributed.as_deref().map(whole).transpose()?,
+        pieces,
+        savings: Vec::new(),
+        sides: Vec::new(),
+        shared: modules,
+    }))
 }
 
 struct Optimized<'g> {

@@ -1,9 +1,11 @@
 //! Every edge of the graph: does the export fit the import?
 
-use tenon_model::{Diagnostic, Location};
-use tenon_wit::{Difference, Item, Sources, first_difference};
+use std::cmp::Ordering;
 
-use crate::graph::{Edge, Graph, Node};
+use tenon_model::{Diagnostic, Location};
+use tenon_wit::{Difference, Item, Sources, compare_versions, first_difference, same_track};
+
+use crate::graph::{Edge, Graph, Node, unversioned};
 
 /// What does not fit, one finding an edge.
 pub(crate) fn check_edges(graph: &Graph<'_>) -> Vec<Diagnostic> {
@@ -45,6 +47,12 @@ fn mismatch(graph: &Graph<'_>, edge: &Edge<'_>, difference: &Difference) -> Diag
         Some(_) => format!("{who} has it"),
         None => format!("{who} has nothing there"),
     };
+    let order = order(edge);
+    let age = |when_older: Ordering| match order {
+        None | Some(Ordering::Equal) => "",
+        Some(order) if order == when_older => ", the older one",
+        Some(_) => ", the newer one",
+    };
     let text = |text: &str| if text.is_empty() { "nothing".to_owned() } else { text.to_owned() };
     let mut diagnostic = Diagnostic::new(
         "type-mismatch",
@@ -60,8 +68,14 @@ fn mismatch(graph: &Graph<'_>, edge: &Edge<'_>, difference: &Difference) -> Diag
             side(to, &difference.imported)
         ),
     )
-    .note(format!("{from} ({}) exports `{}`", exporter.file, edge.export), text(&difference.exporter_text))
-    .note(format!("{to} ({}) imports `{}`", importer.file, edge.import), text(&difference.importer_text))
+    .note(
+        format!("{from} ({}) exports `{}`{}", exporter.file, edge.export, age(Ordering::Less)),
+        text(&difference.exporter_text),
+    )
+    .note(
+        format!("{to} ({}) imports `{}`{}", importer.file, edge.import, age(Ordering::Greater)),
+        text(&difference.importer_text),
+    )
     .mend(mend(edge, difference, from, to));
     // The two declarations are the last notes.
     let sides = [
@@ -94,7 +108,18 @@ fn declared_at(
         .or_else(|| within.functions.iter().find_map(|names| sources.locate(item, &side(names), None)))
 }
 
+/// How old the export's version of an interface is, seen from the import's; `None` for two different interfaces.
+fn order(edge: &Edge<'_>) -> Option<Ordering> {
+    let (export, import) = (&edge.export.name, &edge.import.name);
+    (unversioned(export) == unversioned(import)).then(|| compare_versions(export, import)).flatten()
+}
+
 fn mend(edge: &Edge<'_>, difference: &Difference, from: &str, to: &str) -> String {
+    let behind = match order(edge) {
+        Some(Ordering::Less) => Some((from, &edge.import.name)),
+        Some(Ordering::Greater) => Some((to, &edge.export.name)),
+        _ => None,
+    };
     match (&difference.exported, edge.export == edge.import) {
         (None, _) if difference.place.starts_with("function") => format!(
             "Add the function to `{from}`, or build `{to}` against the contract that `{from}` was built with."
@@ -103,9 +128,15 @@ fn mend(edge: &Edge<'_>, difference: &Difference, from: &str, to: &str) -> Strin
             "The two were built against different texts of the same contract. Build `{from}` and `{to}` again \
              against one copy of it; a changed type wants a new version of its package."
         ),
-        (_, false) => format!(
+        (_, false) => behind.map_or_else(|| format!(
             "Build `{from}` and `{to}` against one version of the contract; linking never converts a type, not \
              even a narrower integer into a wider one."
-        ),
+        ), |(who, newer)| {
+            let changed = match same_track(&edge.export.name, &edge.import.name) {
+                true => " A type that changes wants a new track, such as 2.0.0 after 1.x: these two versions claim to stand for one another.",
+                false => "",
+            };
+            format!("`{who}` is behind: build it against `{newer}`.{changed}")
+        }),
     }
 }

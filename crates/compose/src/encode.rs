@@ -97,7 +97,10 @@ fn instantiate(
             )
             .at(Location::file(node.file))
             .note("found", format!("{error:#}"))
-            .mend("Build it from a WIT world: only interfaces, functions and named types can be joined.")
+            .mend(
+                "The composer reads less than an engine runs: build the component without what was found, from a WIT \
+                 world with a current toolchain; or serve it alone.",
+            )
                 })?;
         let world = package.ty();
         let package = composition.register_package(package).map_err(|error| unexpected(&error))?;

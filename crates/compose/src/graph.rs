@@ -216,7 +216,7 @@ fn look_up<'n>(wanted: &str, names: &[&'n str]) -> Lookup<'n> {
     }
 }
 
-fn unversioned(name: &str) -> String {
+pub(crate) fn unversioned(name: &str) -> String {
     InterfaceName::parse(name).map_or_else(|| name.to_owned(), |interface| interface.unversioned())
 }
 

@@ -18,7 +18,7 @@ pub mod manifest;
 mod memory;
 mod optimize;
 
-pub use compose::{Composed, Input, Part, Saving, compose};
+pub use compose::{Composed, Input, Part, Saving, SharedModule, compose};
 pub use lock::Lock;
 pub use manifest::Manifest;
 pub use tenon_wit::provenance;

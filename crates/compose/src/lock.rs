@@ -187,7 +187,7 @@ impl Lock {
         }
         if found.is_empty() && self.composed != now.composed {
             let why = match self.tenon == now.tenon {
-                true => "a limit of a component or the name has changed in the manifest".to_owned(),
+                true => "a limit of a component, `optimize` or the name has changed".to_owned(),
                 false => format!("it was composed by Tenon {}, and this is {}", self.tenon, now.tenon),
             };
             found.push(

@@ -155,8 +155,8 @@ pub struct Wire {
     pub export: Option<Named>,
 }
 
-/// An import that is left open on purpose: an interface without its version, all of a package (`ns:package/*`),
-/// or a plain name.
+/// An import that is left open on purpose: an interface without its version, all of a package (`ns:package/*`) or of a
+/// namespace (`ns:*`), or a plain name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenPattern {
     /// As it was written.
@@ -168,11 +168,17 @@ pub struct OpenPattern {
 impl OpenPattern {
     /// Whether the import `name` is meant, whatever its version.
     pub fn matches(&self, name: &str) -> bool {
-        match (InterfaceName::parse(name), self.text.strip_suffix("/*")) {
-            (Some(interface), Some(package)) => interface.package == package,
-            (Some(interface), None) => interface.unversioned() == self.text,
-            (None, _) => name == self.text,
+        let Some(interface) = InterfaceName::parse(name) else { return name == self.text };
+        match (self.text.strip_suffix("/*"), self.text.strip_suffix('*')) {
+            (Some(package), _) => interface.package == package,
+            (None, Some(namespace)) => interface.package.starts_with(namespace),
+            (None, None) => interface.unversioned() == self.text,
         }
+    }
+
+    /// What it names, without the star.
+    pub(crate) fn stem(&self) -> &str {
+        self.text.trim_end_matches(['*', '/', ':'])
     }
 }
 
@@ -533,15 +539,24 @@ mod tests {
 
     #[test]
     fn open_patterns_match_every_version() {
-        let manifest = parse("open = [\"acme:metrics/*\", \"acme:log/write\", \"tick\"]");
+        let manifest = parse("open = [\"acme:metrics/*\", \"acme:log/write\", \"tick\", \"wasi:*\"]");
         let matches = |name: &str| manifest.open.iter().any(|pattern| pattern.matches(name));
-        for name in ["acme:metrics/count@1.0.0", "acme:metrics/gauge", "acme:log/write@0.2.0", "tick"] {
+        for name in [
+            "acme:metrics/count@1.0.0",
+            "acme:metrics/gauge",
+            "acme:log/write@0.2.0",
+            "tick",
+            "wasi:sockets/tcp@0.2.6",
+            "wasi:http/handler",
+        ] {
             assert!(matches(name), "{name}");
         }
-        for name in ["acme:metric/count", "acme:log/read", "tock", "other:metrics/count"] {
+        for name in
+            ["acme:metric/count", "acme:log/read", "tock", "other:metrics/count", "wasi", "wasi-x:a/b"]
+        {
             assert!(!matches(name), "{name}");
         }
-        for text in ["acme:log/write@1.0.0", "*", "acme:*", "acme:log", "Acme"] {
+        for text in ["acme:log/write@1.0.0", "*", "acme*", "acme:log:*", "acme:log", "Acme"] {
             assert_eq!(codes(&format!("open = [\"{text}\"]")), ["manifest-value"], "{text}");
         }
     }

@@ -146,6 +146,115 @@ fn parts_that_are_the_same_are_there_once() {
     assert_eq!(optimized.parts[0].held, optimized.parts[1].held);
 }
 
+/// A component that exports `name`, with a runtime in a module of its own that is the same in all of them; `within`
+/// wraps it, so that the runtime is nested deeper.
+fn on_a_runtime(name: &str, within: bool) -> Vec<u8> {
+    let padding = "r".repeat(400);
+    let inner = format!(
+        r#"(core module $runtime (memory (export "m") 1) (data (i32.const 0) "{padding}")
+             (func (export "twice") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2))))
+           (core module $app (import "r" "twice" (func $twice (param i32) (result i32)))
+             (memory 1) (data (i32.const 0) "{name}")
+             (func (export "f") (param i32) (result i32) (call $twice (local.get 0))))
+           (core instance $r (instantiate $runtime))
+           (core instance $a (instantiate $app (with "r" (instance $r))))
+           (func $f (param "x" u32) (result u32) (canon lift (core func $a "f")))"#
+    );
+    let text = match within {
+        false => format!("(component {inner} (export \"{name}\" (func $f)))"),
+        true => format!(
+            "(component (component $c {inner} (export \"f\" (func $f))) (instance $i (instantiate $c))
+               (alias export $i \"f\" (func $f)) (export \"{name}\" (func $f)))"
+        ),
+    };
+    wat::parse_str(text).unwrap()
+}
+
+fn on_one_runtime(names: &[(&str, bool)], optimize: bool, tables: &str) -> Composed {
+    let components: Vec<_> =
+        names.iter().map(|(name, within)| (*name, on_a_runtime(name, *within))).collect();
+    let mut text = format!("optimize = {optimize}\n");
+    for (name, _) in names {
+        text.push_str(&format!("[component.{name}]\npath = \"{name}.wasm\"\n"));
+    }
+    let inputs: Vec<_> = components
+        .iter()
+        .map(|(component, bytes)| Input { component, file: "f.wasm", bytes, wit: &[] })
+        .collect();
+    compose(&Manifest::parse("composition.toml", &format!("{text}{tables}")).unwrap(), &inputs).unwrap()
+}
+
+#[test]
+fn a_core_module_that_several_parts_have_is_there_once() {
+    let names = [("one", false), ("two", true), ("three", false)];
+    let (plain, optimized) = (on_one_runtime(&names, false, ""), on_one_runtime(&names, true, ""));
+    let count = |bytes: &[u8]| bytes.windows(400).filter(|bytes| bytes.iter().all(|it| *it == b'r')).count();
+    assert_eq!((count(&plain.bytes), count(&optimized.bytes)), (3, 1));
+    assert_eq!(optimized.exports, plain.exports);
+    assert_eq!(plain.shared, []);
+    let [shared] = optimized.shared.as_slice() else { panic!("{:?}", optimized.shared) };
+    assert_eq!(shared.parts, ["one", "three", "two"]);
+
+    // Each has an instance and a memory of its own, as before, and is known by what the composition holds of it.
+    let needs = [&plain, &optimized].map(|it| tenon_wit::Needs::of(&it.bytes));
+    assert_eq!(needs[1], needs[0]);
+    assert_eq!(needs[1].whole.memories, 6);
+    let inspection = inspected(&optimized);
+    assert_eq!(inspection.component.core_modules.len(), 1);
+    for part in &optimized.parts {
+        let nested = inspection.component.components.iter().find(|it| it.name.as_ref() == Some(&part.name));
+        let nested = nested.unwrap_or_else(|| panic!("{} is not there", part.name));
+        assert_eq!((nested.digest, nested.size()), (part.held, part.size as u64), "{}", part.name);
+        assert!(tenon_wit::render_text(&inspection).contains(&format!("  {}  ", part.name)));
+    }
+    assert_eq!(on_one_runtime(&names, true, ""), optimized, "the same inputs give the same bytes");
+
+    // As a part of another composition it is optimised again, or stays; either way it holds what it did.
+    let manifest = "optimize = true\n[component.all]\npath = \"all.wasm\"\n";
+    let input = Input { component: "all", file: "all.wasm", bytes: &optimized.bytes, wit: &[] };
+    let again = compose(&Manifest::parse("composition.toml", manifest).unwrap(), &[input]).unwrap();
+    assert_eq!(again.exports, optimized.exports);
+    assert_eq!(tenon_wit::Needs::of(&again.bytes).whole, needs[1].whole);
+}
+
+#[test]
+fn a_module_with_a_limit_of_its_own_is_another_one() {
+    let names = [("one", false), ("two", false)];
+    let limit = "[component.one.limits]\nmemory = \"1MiB\"\n";
+    assert_eq!(on_one_runtime(&names, true, limit).shared, [], "the limit is written into it");
+    let both = format!("{limit}[component.two.limits]\nmemory = \"1MiB\"\n");
+    assert_eq!(on_one_runtime(&names, true, &both).shared.len(), 1);
+}
+
+#[test]
+fn a_memory_limit_holds_in_both_forms_and_the_file_is_known_by_its_digest() {
+    let bytes = component(CONTRACT, MODULE);
+    for optimize in [false, true] {
+        let text = format!(
+            "optimize = {optimize}\nopen = [\"demo:*\"]\n[component.shop]\npath = \"shop.wasm\"\n\
+             [component.shop.limits]\nmemory = \"1MiB\"\n"
+        );
+        let manifest = Manifest::parse("composition.toml", &text).unwrap();
+        let input = Input { component: "shop", file: "shop.wasm", bytes: &bytes, wit: &[] };
+        let composed = compose(&manifest, &[input]).unwrap();
+        let mut most = Vec::new();
+        for payload in wasmparser::Parser::new(0).parse_all(&composed.bytes) {
+            if let wasmparser::Payload::MemorySection(section) = payload.unwrap() {
+                most.extend(section.into_iter().map(|memory| memory.unwrap().maximum));
+            }
+        }
+        assert_eq!(most, [Some(16)], "pages, optimised: {optimize}");
+
+        let digest = tenon_model::Digest::of(&bytes);
+        assert_eq!(composed.parts[0].digest, digest);
+        let inspection = inspected(&composed);
+        let json = tenon_wit::render_json(&inspection);
+        assert_eq!(json["components"][0]["made_from"], digest.to_string());
+        let shown = tenon_wit::render_text(&inspection);
+        assert!(shown.contains(&format!("    made from {digest}\n")), "{shown}");
+    }
+}
+
 #[test]
 fn what_is_not_handled_stays_and_says_why() {
     // Two memories cannot be one.

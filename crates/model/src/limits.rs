@@ -5,6 +5,17 @@ use std::time::Duration;
 
 use crate::Grants;
 
+/// Linear memories that one sandbox has room for: one for each component with code, three for one on QuickJS. A pool
+/// plans for a quarter of it, as it does for core instances, so that few large compositions cannot take what many small
+/// ones need; each reserves 4 GiB of address space, of which a process has 128 TiB.
+pub const MEMORIES_MAX: u32 = 32;
+/// Tables that one sandbox has room for.
+pub const TABLES_MAX: u32 = 64;
+/// What the engine may keep of the instances of one sandbox, beside their memories and tables, in bytes: 32 for each
+/// function that may be called through a table, most of all. It is taken from the heap as it is needed, while the sandbox
+/// lives, and counts to no other limit; a sandbox of two language runtimes needs more than one MiB.
+pub const INSTANCE_DATA_BYTES_MAX: u64 = 4 << 20;
+
 /// The limits of one invocation. Each is enforced; none is advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tenon_engine::{Artifacts, Engine, Origin, Part, Pool, Source};
-use tenon_model::{Diagnostic, Digest, format_bytes, format_duration};
+use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, format_bytes, format_duration};
 
 use crate::refused::{Answer, Refused};
 use crate::wire::Problem;
@@ -274,9 +274,22 @@ fn carry_out(engine: &Engine, artifacts: &Artifacts, order: &Order) -> Answer<Sa
         parts: &|| parts_of(name, &bytes),
         contract: &|| tenon_wit::contract(&bytes),
     };
-    let stored = artifacts.get(engine, &source)?;
+    let refused = |refused| explain_refusal(engine, name, &bytes, refused);
+    let stored = artifacts.get(engine, &source).map_err(refused)?;
     let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     Ok(Said::Compiled { bytes: stored.bytes, took_us, loaded: stored.origin == Origin::Loaded })
+}
+
+/// Why an engine refuses a component: where it does not fit a sandbox, what it needs more of than there is, and which
+/// of its components need how much.
+pub fn explain_refusal(engine: &Engine, name: &str, bytes: &[u8], refused: Diagnostic) -> Diagnostics {
+    if refused.code != "exceeds-limits" {
+        return refused.into();
+    }
+    let pool = engine.pool().pool;
+    let limits =
+        Limits { instances: pool.core_instances, memory_bytes: pool.memory_bytes, ..Limits::default() };
+    tenon_wit::Needs::of(bytes).explain(name, &limits, refused)
 }
 
 /// The parts of a composition. A component whose types WIT cannot say still runs; its parts then have no names in

@@ -25,7 +25,7 @@ mod telemetry;
 mod tokens;
 pub mod wire;
 
-pub use compile::{CompileLimits, compile_worker, parts_of};
+pub use compile::{CompileLimits, compile_worker, explain_refusal, parts_of};
 pub use config::{AdminTls, Bounds, Config, Telemetry, TlsFiles, TlsListen};
 pub use describe::{Known, describe};
 pub use logs::{LogLayer, Logs};

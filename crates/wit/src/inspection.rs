@@ -10,6 +10,7 @@ use wasmparser::{
 };
 
 use crate::contract::{Contract, Item, ItemKind};
+use crate::footprint::Needs;
 use crate::provenance::{self, Provenance};
 
 /// Everything `tenon inspect` shows of a component.
@@ -27,6 +28,8 @@ pub struct Inspection {
     pub composition: Option<Provenance>,
     /// Where its bytes go, everything nested included.
     pub sizes: Sizes,
+    /// What an instance of it takes up in a sandbox.
+    pub needs: Needs,
     /// The languages and tools that made it, everything nested included; sorted, each once.
     pub producers: Vec<Producer>,
 }
@@ -80,7 +83,7 @@ impl Nested {
 
     /// Whether it holds no code: toolchains wrap each exported interface in such a component.
     pub fn is_wrapping(&self) -> bool {
-        self.core_modules.is_empty() && self.components.is_empty()
+        self.core_modules.is_empty() && self.components.is_empty() && self.core_instances == 0
     }
 }
 
@@ -144,6 +147,7 @@ pub fn inspect(file: &str, bytes: &[u8]) -> Result<Inspection, Diagnostic> {
         component,
         composition,
         sizes: scan.sizes,
+        needs: Needs::of(bytes),
         producers: producers.into_iter().collect(),
     })
 }

@@ -8,6 +8,7 @@
 mod contract;
 mod difference;
 mod document;
+mod footprint;
 mod format;
 mod inspection;
 mod kind;
@@ -25,6 +26,7 @@ mod version;
 pub use contract::{Contract, Item, ItemKind, print_wit};
 pub use difference::{Declaration, Difference, first_difference};
 pub use document::{Document, document};
+pub use footprint::{Footprint, Needs};
 pub use format::format_wit;
 pub use inspection::{CoreModule, Extern, Inspection, Nested, Producer, Sizes, inspect};
 pub use kind::{Kind, Module, System, classify, require_component};

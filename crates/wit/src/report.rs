@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use tenon_model::format_bytes;
+use tenon_model::{Digest, format_bytes};
 
 use crate::contract::ItemKind;
+use crate::footprint::Footprint;
 use crate::inspection::{CoreModule, Extern, Inspection, Nested};
 
 /// The inspection as text for a person.
@@ -20,6 +21,11 @@ pub fn render_text(inspection: &Inspection) -> String {
     externs(&mut text, "exports", &inspection.exports);
     components(&mut text, inspection);
     core_modules(&mut text, component);
+
+    let _ = writeln!(text, "\nin a sandbox");
+    let _ = writeln!(text, "  {}", inspection.needs.whole);
+    let parts = &inspection.needs.parts;
+    rows(&mut text, &parts.iter().map(|(name, it)| vec![name.clone(), it.to_string()]).collect::<Vec<_>>());
 
     let sizes = &inspection.sizes;
     let rest = sizes.total.saturating_sub(sizes.code + sizes.data + sizes.custom);
@@ -75,7 +81,7 @@ fn externs(text: &mut String, title: &str, externs: &[Extern]) {
 fn components(text: &mut String, inspection: &Inspection) {
     let is_part = |nested: &Nested| {
         let mut parts = inspection.composition.iter().flat_map(|composition| &composition.components);
-        parts.any(|part| part.digest == nested.digest)
+        parts.any(|part| part.held == nested.digest)
     };
     // Wrappings are the toolchain's business; they are counted, not shown.
     let (wrappings, shown): (Vec<_>, Vec<_>) =
@@ -101,6 +107,9 @@ fn components(text: &mut String, inspection: &Inspection) {
         .collect();
     for (nested, line) in shown.iter().zip(aligned(&summaries)) {
         let _ = writeln!(text, "  {line}");
+        if let Some(digest) = made_from(inspection, nested) {
+            let _ = writeln!(text, "    made from {digest}");
+        }
         for name in &nested.imports {
             let _ = writeln!(text, "    imports {name}{}", satisfied_from(inspection, nested, name));
         }
@@ -111,6 +120,14 @@ fn components(text: &mut String, inspection: &Inspection) {
     if !wrappings.is_empty() {
         let _ = writeln!(text, "  and {} that only wrap types", wrappings.len());
     }
+}
+
+/// The digest of the file that a part was made from, where the composition holds it otherwise: with a memory limit, or
+/// optimised.
+fn made_from(inspection: &Inspection, nested: &Nested) -> Option<Digest> {
+    let mut parts = inspection.composition.iter().flat_map(|composition| &composition.components);
+    let part = parts.find(|part| Some(&part.name) == nested.name.as_ref() && part.held == nested.digest)?;
+    (part.digest != nested.digest).then_some(part.digest)
 }
 
 fn satisfied_from(inspection: &Inspection, nested: &Nested, import: &str) -> String {
@@ -170,19 +187,25 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 ///   "imports": [{ "name": "wasi:io/poll@0.2.6", "kind": "interface", "functions": ["poll: func(…)"], "types": ["pollable"] }],
 ///   "exports": [{ "name": "handle", "kind": "function", "functions": ["handle: func(…)"], "types": [] }],
 ///   "components": [{
-///     "name": "auth", "digest": "sha256:…", "size": 4567, "range": [12, 4579],
+///     "name": "auth", "digest": "sha256:…", "made_from": null, "size": 4567, "range": [12, 4579],
 ///     "imports": [{ "name": "demo:auth/keys", "from": { "component": "keys", "export": "demo:auth/keys" } }],
 ///     "exports": ["demo:auth/verify@0.1.0"],
 ///     "components": [], "core_modules": [{ "name": "main", "size": 4000, "range": [40, 4040] }],
 ///     "instances": 0, "core_instances": 3
 ///   }],
 ///   "core_modules": [], "instances": 3, "core_instances": 0,
+///   "sandbox": {
+///     "core_instances": 4, "memories": 1, "memory_bytes": 1114112, "tables": 2, "instance_data_bytes": 5120,
+///     "components": [{ "name": "auth", "core_instances": 4, … }]
+///   },
 ///   "sizes": { "total": 123456, "code": 100000, "data": 20000, "custom": 456 },
 ///   "producers": [{ "field": "language", "name": "Rust", "version": "" }]
 /// }
 /// ```
 ///
-/// A `name` that is not known is `null`; `kind` is `interface`, `function` or `type`; `from` is there only
+/// `made_from` is the digest of a component's file where the composition holds it otherwise: with a memory limit, or
+/// optimised. `sandbox` is what an instance of the component takes up, and each component in it that has code, in the order they
+/// are instantiated; `memory_bytes` is what the memories begin with. A `name` that is not known is `null`; `kind` is `interface`, `function` or `type`; `from` is there only
 /// where the composition satisfies the import; ranges are byte offsets, the end excluded.
 pub fn render_json(inspection: &Inspection) -> Value {
     let component = &inspection.component;
@@ -197,6 +220,7 @@ pub fn render_json(inspection: &Inspection) -> Value {
         "core_modules": component.core_modules.iter().map(module_json).collect::<Vec<_>>(),
         "instances": component.instances,
         "core_instances": component.core_instances,
+        "sandbox": sandbox_json(inspection),
         "sizes": {
             "total": inspection.sizes.total,
             "code": inspection.sizes.code,
@@ -207,6 +231,26 @@ pub fn render_json(inspection: &Inspection) -> Value {
             "field": producer.field, "name": producer.name, "version": producer.version,
         })).collect::<Vec<_>>(),
     })
+}
+
+fn sandbox_json(inspection: &Inspection) -> Value {
+    let of = |footprint: &Footprint| {
+        json!({
+            "core_instances": footprint.core_instances,
+            "memories": footprint.memories,
+            "memory_bytes": footprint.memory_bytes,
+            "tables": footprint.tables,
+            "instance_data_bytes": footprint.data_bytes,
+        })
+    };
+    let mut sandbox = of(&inspection.needs.whole);
+    let named = |(name, footprint): &(String, Footprint)| {
+        let mut part = of(footprint);
+        part["name"] = json!(name);
+        part
+    };
+    sandbox["components"] = inspection.needs.parts.iter().map(named).collect();
+    sandbox
 }
 
 fn extern_json(it: &Extern) -> Value {
@@ -234,6 +278,7 @@ fn nested_json(inspection: &Inspection, nested: &Nested) -> Value {
     json!({
         "name": nested.name,
         "digest": nested.digest.to_string(),
+        "made_from": made_from(inspection, nested).map(|digest| digest.to_string()),
         "size": nested.size(),
         "range": [nested.range.start, nested.range.end],
         "imports": nested.imports.iter().map(import).collect::<Vec<_>>(),

@@ -64,7 +64,9 @@ pub(crate) fn compiled(
         parts: &|| tenon_node::parts_of(name, bytes),
         contract: &|| tenon_wit::contract(bytes),
     };
-    let stored = artifacts.get(engine, &source)?;
+    let stored = artifacts
+        .get(engine, &source)
+        .map_err(|refused| tenon_node::explain_refusal(engine, name, bytes, refused))?;
     terminal.step(origin(stored.origin), format_args!("{name} in {}", format_duration(stored.took)));
     Ok(stored)
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenon_compose::{Composed, Lock};
 use tenon_model::{Diagnostic, Digest, Location, format_bytes, format_duration};
+use tenon_wit::Needs;
 
 use crate::args::ComposeArgs;
 use crate::error::CommandError;
 use crate::project::{self, Project, read};
 use crate::settings::Settings;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, to_json};
 
 /// A lock larger than this is not one.
 const LOCK_BYTES_MAX: u64 = 8 << 20;
@@ -42,6 +43,12 @@ pub(crate) fn run(args: &ComposeArgs, settings: &Settings, terminal: &Terminal) 
         }
         false => None,
     };
+    // Another host may have room for what a sandbox here has not: the component is good all the same.
+    let too_large =
+        Needs::of(composed.attributed()).beyond(&args.output.display().to_string(), &project.manifest.limits);
+    for finding in &too_large {
+        terminal.warning(finding);
+    }
     let digest = Digest::of(&composed.bytes);
     let table = saved.as_ref().map(|saved| saved.table(&composed)).unwrap_or_default();
     terminal.result(
@@ -61,6 +68,7 @@ pub(crate) fn run(args: &ComposeArgs, settings: &Settings, terminal: &Terminal) 
                 "lock": locked.then(|| project.lock.display().to_string()),
                 "imports": composed.imports,
                 "exports": composed.exports,
+                "warnings": too_large.iter().map(to_json).collect::<Vec<_>>(),
                 "optimized": saved.as_ref().map(|saved| saved.to_json(&composed)),
             })
         },
@@ -101,6 +109,21 @@ fn write_lock(project: &Project, lock: &Lock, terminal: &Terminal) -> bool {
         Err(why) => terminal.step("not locked", why),
     }
     written.is_ok()
+}
+
+/// The core modules that several components have, by the components that have them: how many, and their bytes.
+fn shared(composed: &Composed) -> Vec<(&[String], usize, u64)> {
+    let mut shared: Vec<(&[String], usize, u64)> = Vec::new();
+    for module in &composed.shared {
+        match shared.iter_mut().find(|(parts, ..)| *parts == module.parts) {
+            Some((_, modules, bytes)) => {
+                *modules += 1;
+                *bytes += module.size as u64;
+            }
+            None => shared.push((&module.parts, 1, module.size as u64)),
+        }
+    }
+    shared
 }
 
 /// What optimising a composition came to.
@@ -155,6 +178,18 @@ impl Saved {
             }
             row(&part.name, format_bytes(saving.bytes_before as u64), format_bytes(part.size as u64), what);
         }
+        for (parts, modules, bytes) in shared(composed) {
+            let what = match modules {
+                1 => "core module".to_owned(),
+                count => format!("{count} core modules"),
+            };
+            row(
+                "shared",
+                String::new(),
+                format_bytes(bytes),
+                format!("{what} of {}, once", parts.join(", ")),
+            );
+        }
         let now = composed.bytes.len();
         row("composed", format_bytes(self.bytes_before as u64), format_bytes(now as u64), {
             let percent = 100.0 - 100.0 * now as f64 / self.bytes_before.max(1) as f64;
@@ -189,6 +224,9 @@ impl Saved {
             "instantiation_before_ns": times.map(|[before, _]| nanos(*before)),
             "instantiation_ns": times.map(|[_, now]| nanos(*now)),
             "not_measured": self.instantiation.as_ref().err(),
+            "shared": composed.shared.iter().map(|module| json!({
+                "bytes": module.size, "components": module.parts,
+            })).collect::<Vec<_>>(),
             "debug": self.side.as_ref().map(|side| side.display().to_string()),
             "components": composed.parts.iter().filter_map(|part| {
                 let saving = part.optimized.as_ref()?;

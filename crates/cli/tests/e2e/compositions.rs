@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use tenon_testkit::client::{call, get};
@@ -235,4 +236,206 @@ fn a_component_that_outgrows_its_own_memory_fails_alone_and_is_named() {
     });
     assert_eq!(report["outcome"]["component"], "grower", "{report}");
     server.stop();
+}
+
+/// [`MANIFEST`] with its tables in another order, and the files elsewhere.
+const MANIFEST_SHUFFLED: &str = r#"name = "shop"
+
+[component.numbers]
+path = "build/second.wasm"
+
+[component.front.imports]
+"acme:thing/stuff" = { export = "next", component = "numbers" }
+
+[component.front]
+path = "build/first.wasm"
+"#;
+
+/// Two surroundings that have nothing in common.
+const SURROUNDINGS: [&[(&str, &str)]; 2] = [
+    &[("LANG", "C"), ("TZ", "UTC")],
+    &[
+        ("LANG", "tr_TR.UTF-8"),
+        ("LC_ALL", "tr_TR.UTF-8"),
+        ("TZ", "Asia/Kathmandu"),
+        ("HOME", "/nonexistent"),
+        ("USER", "somebody"),
+        ("SOURCE_DATE_EPOCH", "1"),
+    ],
+];
+
+#[test]
+fn the_same_inputs_give_the_same_bytes_wherever_and_whenever() {
+    let tenon = tenon();
+    let here = tenon.data().join("here");
+    let there = tenon.data().join("there/über alles");
+    fs::create_dir_all(&here).unwrap();
+    fs::create_dir_all(there.join("build")).unwrap();
+    shop(&here);
+    // The files were made in the other order, have other names, and are as old as can be.
+    for (from, to) in [("numbers.wasm", "second.wasm"), ("front.wasm", "first.wasm")] {
+        let to = there.join("build").join(to);
+        fs::copy(here.join(from), &to).unwrap();
+        fs::File::open(&to).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+    fs::write(there.join("tenon.toml"), MANIFEST_SHUFFLED).unwrap();
+
+    let run = |surroundings: usize, folder: &Path, args: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_tenon"))
+            .current_dir(folder)
+            .env_clear()
+            .env("TENON_DATA", tenon.data())
+            .env("TENON_TOOLS", tenon_testkit::repository().join(".tools"))
+            .envs(SURROUNDINGS[surroundings].iter().copied())
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let config = text(&there.join("tenon.toml"));
+    let [second, first] = ["second.wasm", "first.wasm"].map(|file| text(&there.join("build").join(file)));
+    let three = text(&here.join("three.wasm"));
+    for optimize in [&[][..], &["--optimize"][..]] {
+        run(0, &here, &[&["compose", "-o", "one.wasm"], optimize].concat());
+        run(1, &there, &[&["compose", "-o", "two.wasm"], optimize].concat());
+        // From a third folder, with the files named on the command line.
+        let named = ["compose", "--config", &config, &second, &first, "-o", &three];
+        run(1, Path::new("/"), &[&named, optimize].concat());
+
+        let one = fs::read(here.join("one.wasm")).unwrap();
+        assert!(one == fs::read(there.join("two.wasm")).unwrap(), "{optimize:?}: elsewhere");
+        assert!(one == fs::read(&three).unwrap(), "{optimize:?}: from elsewhere");
+        let path = text(tenon.data()).into_bytes();
+        assert!(!one.windows(path.len()).any(|bytes| bytes == path), "no path of this machine");
+        let lock = |folder: &Path| fs::read_to_string(folder.join("tenon.lock")).unwrap();
+        assert_eq!(lock(&here), lock(&there), "{optimize:?}");
+    }
+}
+
+#[test]
+fn each_kind_of_drift_from_the_lock_is_named() {
+    let tenon = tenon();
+    let folder = tenon.data().to_owned();
+    shop(&folder);
+    let manifest = fs::read_to_string(folder.join("composition.toml")).unwrap();
+    tenon.run(&folder, ["compose", "-o", "out.wasm"]).expect_code(0);
+    let lock = fs::read_to_string(folder.join("tenon.lock")).unwrap();
+    let drifts = [
+        // Nothing of the component has changed, but how it is joined.
+        (
+            manifest.replace("export = \"next\"", "export = \"other\""),
+            "the imports of `front` are joined otherwise",
+        ),
+        (
+            format!("{manifest}[exports]\nagain = {{ component = \"front\", export = \"handle\" }}\n"),
+            "exports something else",
+        ),
+        (
+            manifest
+                .replace("[component.numbers]", "[component.counts]")
+                .replace("\"numbers\"", "\"counts\""),
+            "the component `counts` is not in the lock",
+        ),
+        (
+            manifest
+                .replace("[component.numbers]", "[component.counts]")
+                .replace("\"numbers\"", "\"counts\""),
+            "the component `numbers` is no longer there",
+        ),
+        (format!("{manifest}[component.front.limits]\nmemory = \"1MiB\"\n"), "make another component now"),
+        (manifest.replace("name = \"shop\"", "name = \"store\""), "make another component now"),
+        (format!("optimize = true\n{manifest}"), "make another component now"),
+    ];
+    let two_functions = renamed_provider().replace(
+        "(instance $stuff (export \"next\" (func $go)))",
+        "(instance $stuff (export \"next\" (func $go)) (export \"other\" (func $go)))",
+    );
+    fixtures::write(&folder, "numbers.wasm", &two_functions);
+    fs::write(folder.join("composition.toml"), &manifest).unwrap();
+    let changed = tenon.run(&folder, ["compose", "--locked", "-o", "out.wasm"]).expect_code(1);
+    changed.expect_stderr(&["lock-outdated", "the component `numbers` has changed"]);
+    tenon.run(&folder, ["compose", "-o", "out.wasm"]).expect_code(0);
+    assert_ne!(fs::read_to_string(folder.join("tenon.lock")).unwrap(), lock, "written anew");
+
+    let locked = fs::read_to_string(folder.join("tenon.lock")).unwrap();
+    for (manifest, says) in drifts {
+        fs::write(folder.join("composition.toml"), manifest).unwrap();
+        let refused = tenon.run(&folder, ["compose", "--locked", "-o", "drifted.wasm"]).expect_code(1);
+        refused.expect_stderr(&["lock-outdated", says]);
+        assert!(!folder.join("drifted.wasm").exists(), "nothing is written");
+        assert_eq!(fs::read_to_string(folder.join("tenon.lock")).unwrap(), locked);
+    }
+
+    // A lock that is none is said to be none, and stays.
+    fs::write(folder.join("composition.toml"), &manifest).unwrap();
+    fs::write(folder.join("tenon.lock"), locked.replace("version = 1", "version = 9")).unwrap();
+    let invalid = tenon.run(&folder, ["compose", "--locked", "-o", "drifted.wasm"]).expect_code(1);
+    invalid.expect_stderr(&["lock-invalid"]);
+}
+
+#[test]
+fn a_missing_file_hides_nothing_that_is_wrong_with_the_others() {
+    let tenon = tenon();
+    let folder = tenon.data().to_owned();
+    shop(&folder);
+    let other = fixtures::STUFF_PROVIDER_OF_ANOTHER_TYPE.replace("acme:thing/stuff", "acme:numbers/count");
+    fixtures::write(
+        &folder,
+        "numbers.wasm",
+        &other.replace("(export \"go\" (func $go))", "(export \"next\" (func $go))"),
+    );
+    let manifest = format!("{MANIFEST}[component.later]\npath = \"later.wasm\"\n");
+    fs::write(folder.join("composition.toml"), manifest).unwrap();
+    let refused = tenon.run(&folder, ["compose", "-o", "out.wasm"]).expect_code(1);
+    let refused =
+        refused.expect_stderr(&["file-missing", "later.wasm", "type-mismatch", "numbers has `f64`"]);
+    assert!(!refused.stderr.contains("missing-input"), "said once: {}", refused.stderr);
+}
+
+/// A component that exports `run` and has `memories` core instances with a memory of one page each.
+fn of_memories(memories: u32) -> String {
+    let instances: String = (0..memories).map(|_| "(core instance (instantiate $m)) ").collect();
+    format!(
+        "(component (core module $m (memory 1)) {instances}
+           (core module $f (func (export \"run\")))
+           (core instance $f (instantiate $f))
+           (func (export \"run\") (canon lift (core func $f \"run\"))))"
+    )
+}
+
+#[test]
+fn what_does_not_fit_a_sandbox_is_said_when_it_is_composed() {
+    let tenon = tenon();
+    let folder = tenon.data().to_owned();
+    let most = tenon_model::MEMORIES_MAX;
+    fixtures::write(&folder, "few.wasm", &of_memories(2));
+    fixtures::write(&folder, "many.wasm", &of_memories(most - 1));
+    let manifest = "[component.few]\npath = \"few.wasm\"\n[component.many]\npath = \"many.wasm\"\nexport = false\n\
+                    [exports]\nrun-many = { component = \"many\", export = \"run\" }\n";
+    fs::write(folder.join("composition.toml"), manifest).unwrap();
+    let needed = format!("it needs {} linear memories, and there is room for {most}", most + 1);
+    let each = format!("many: {}", most - 1);
+
+    // Another host may have the room: it is written all the same.
+    let composed = tenon.run(&folder, ["compose", "-o", "out.wasm"]).expect_code(0);
+    composed.expect_stderr(&["warning[exceeds-limits]", &needed, &each, "few: 2"]);
+    let json = tenon.run(&folder, ["--json", "compose", "-o", "out.wasm"]).expect_code(0).json();
+    assert_eq!(json["warnings"][0]["code"], "exceeds-limits", "{json}");
+    let inspected = tenon.run(&folder, ["--json", "inspect", "out.wasm"]).expect_code(0).json();
+    assert_eq!(inspected["sandbox"]["memories"], most + 1);
+    let parts = inspected["sandbox"]["components"].as_array().unwrap();
+    assert!(parts.iter().any(|part| part["name"] == "many" && part["memories"] == most - 1), "{inspected}");
+
+    // Here it is refused, and the mend is not to raise a limit that has nothing to do with it.
+    let refused = tenon.serve("out.wasm").refused().expect_code(1);
+    let refused = refused.expect_stderr(&["error[exceeds-limits]", &needed, &each]);
+    assert!(!refused.stderr.contains("`--memory`"), "{}", refused.stderr);
+
+    // One memory fewer fits.
+    fixtures::write(&folder, "few.wasm", &of_memories(1));
+    let composed = tenon.run(&folder, ["compose", "-o", "out.wasm"]).expect_code(0);
+    assert!(!composed.stderr.contains("warning"), "{}", composed.stderr);
+    let called = tenon.run(&folder, ["call", "out.wasm", "run()"]);
+    called.expect_code(0);
 }

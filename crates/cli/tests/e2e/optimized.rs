@@ -197,3 +197,70 @@ fn what_it_saved_is_told() {
     let text = compose(&[]).stdout;
     assert!(text.contains("not measured: "), "{text}");
 }
+
+/// A component that exports `name: func(x: u32) -> u32`, with a runtime in a module of its own that is the same in all.
+fn on_a_runtime(name: &str, adds: u32) -> String {
+    let padding = "r".repeat(400);
+    format!(
+        r#"(component
+             (core module $runtime (memory (export "m") 1) (data (i32.const 0) "{padding}")
+               (func (export "twice") (param i32) (result i32)
+                 (i32.store8 (i32.const 0) (i32.add (i32.load8_u (i32.const 0)) (i32.const 1)))
+                 (i32.add (i32.mul (local.get 0) (i32.const 2)) (i32.load8_u (i32.const 0)))))
+             (core module $app (import "r" "twice" (func $twice (param i32) (result i32))) (memory 1)
+               (func (export "f") (param i32) (result i32)
+                 (i32.add (call $twice (local.get 0)) (i32.const {adds}))))
+             (core instance $r (instantiate $runtime))
+             (core instance $a (instantiate $app (with "r" (instance $r))))
+             (func $f (param "x" u32) (result u32) (canon lift (core func $a "f")))
+             (export "{name}" (func $f)))"#
+    )
+}
+
+#[test]
+fn components_that_share_a_module_share_no_memory() {
+    let tenon = tenon();
+    let folder = tenon.data();
+    for (name, adds) in [("one", 0), ("two", 1_000)] {
+        fixtures::write(folder, &format!("{name}.wasm"), &on_a_runtime(name, adds));
+    }
+    let manifest = "[component.one]\npath = \"one.wasm\"\n[component.two]\npath = \"two.wasm\"\n";
+    fs::write(folder.join("composition.toml"), manifest).unwrap();
+    for (output, optimize) in [("plain.wasm", None), ("small.wasm", Some("--optimize"))] {
+        let args = ["--json", "compose", "-o", output].into_iter().chain(optimize);
+        let said = tenon.run(folder, args).expect_code(0).json();
+        if optimize.is_some() {
+            assert_eq!(said["optimized"]["shared"][0]["components"], json!(["one", "two"]), "{said}");
+            assert!(said["optimized"]["instantiation_ns"].as_u64().unwrap() > 0, "{said}");
+        }
+        // The runtime counts its calls in its memory, which begins with an `r`: 114.
+        let lines = "one(1)\none(1)\ntwo(1)\none(1)\ntwo(1)\n";
+        let args = ["call", output, "--session", "--quiet"];
+        let called = tenon.run_with_input(folder, args, lines).expect_code(0);
+        let answers: Vec<_> = called.stdout.split_whitespace().collect();
+        assert_eq!(answers, ["117", "118", "1117", "119", "1118"], "{output}");
+    }
+    let size = |file: &str| fs::metadata(folder.join(file)).unwrap().len();
+    assert!(size("small.wasm") + 400 < size("plain.wasm"));
+}
+
+#[test]
+fn several_instances_of_one_component_are_apart() {
+    let tenon = tenon();
+    let folder = tenon.data();
+    fixtures::write(folder, "one.wasm", &on_a_runtime("one", 0));
+    let manifest = "[component.left]\npath = \"one.wasm\"\nexport = false\n\
+                    [component.right]\npath = \"one.wasm\"\nexport = false\n\
+                    [exports]\nleft = { component = \"left\", export = \"one\" }\n\
+                    right = { component = \"right\", export = \"one\" }\n";
+    fs::write(folder.join("composition.toml"), manifest).unwrap();
+    for (output, optimize) in [("plain.wasm", None), ("small.wasm", Some("--optimize"))] {
+        let args = ["compose", "-o", output].into_iter().chain(optimize);
+        tenon.run(folder, args).expect_code(0);
+        let args = ["call", output, "--session", "--quiet"];
+        let lines = "left(1)\nleft(1)\nright(1)\nleft(1)\n";
+        let called = tenon.run_with_input(folder, args, lines).expect_code(0);
+        let answers: Vec<_> = called.stdout.split_whitespace().collect();
+        assert_eq!(answers, ["117", "118", "117", "119"], "{output}");
+    }
+}

@@ -64,7 +64,7 @@ impl Graph<'_> {
         let unused = manifest.open.iter().filter(|pattern| !names.iter().any(|name| pattern.matches(name)));
         unused
             .map(|pattern| {
-                let mend = match suggestion(pattern.text.trim_end_matches("/*"), &names) {
+                let mend = match suggestion(pattern.stem(), &names) {
                     Some(near) => format!("Did you mean \"{}\"?", unversioned(near)),
                     None => "Remove it.".to_owned(),
                 };
@@ -254,7 +254,7 @@ impl Graph<'_> {
 }
 
 /// Whether the component is one of a WAC file, and the mend is written in that language.
-fn is_wac(node: &Node<'_>) -> bool {
+pub(super) fn is_wac(node: &Node<'_>) -> bool {
     node.component.at.file.ends_with(".wac")
 }
 

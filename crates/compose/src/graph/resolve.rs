@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use tenon_model::{Diagnostic, Location};
 use tenon_wit::{Item, ItemKind, compare_versions, first_difference, same_track};
 
+use super::open::is_wac;
 use super::{Edge, Graph, Lookup, Node, Target, listed, look_up, suggestion, unversioned};
 use crate::manifest::{Named, Wire};
 
@@ -65,7 +66,7 @@ impl<'a> Graph<'a> {
             let exporter = self.index_of(&spread.name)?;
             let exports: Vec<_> =
                 self.nodes[exporter].contract.exports().map(|it| it.name().to_owned()).collect();
-            let export = exports.iter().find(|name| stands_for(name, import))?;
+            let export = newest_that_stands_for(exports.iter().map(String::as_str), import)?;
             let named = |name: &str| Named { name: name.to_owned(), at: spread.at.clone() };
             let wire = Wire { import: named(import), component: spread.clone(), export: Some(named(export)) };
             Some(Edge {
@@ -291,8 +292,18 @@ fn resolve_export(
         Lookup::Found(found) if is_function(found) => {
             return Ok((one_function(importer, import, wire)?, Target::whole(found)));
         }
+        Lookup::Found(found) if is_other_version(found, &wanted, &import) => {
+            return Err(other_version(importer, &import.name, exporter, found, wire));
+        }
         Lookup::Found(found) => return Ok((import, Target::whole(found))),
         Lookup::Ambiguous(matching) => {
+            // The version that was left out is the one that fits, where only the versions are several.
+            let same = matching.iter().filter(|name| unversioned(name) == unversioned(&import.name));
+            if import.function.is_none()
+                && let Some(newest) = newest_that_stands_for(same.copied(), &import.name)
+            {
+                return Ok((import, Target::whole(newest)));
+            }
             return Err(several_versions(
                 "ambiguous-export",
                 format!("`{name}` exports several interfaces that `{wanted}` may mean"),
@@ -305,8 +316,8 @@ fn resolve_export(
     if wire.export.is_none() && import.function.is_none() {
         // Versions of one track stand for one another where the exporter's is not the older one; whether the types
         // agree is checked for every edge.
-        if let Some(compatible) = names.iter().find(|name| stands_for(name, &import.name)) {
-            return Ok((import, Target::whole(*compatible)));
+        if let Some(compatible) = newest_that_stands_for(names.iter().copied(), &import.name) {
+            return Ok((import, Target::whole(compatible)));
         }
         if let Some(other) = names.iter().find(|name| unversioned(name) == unversioned(&import.name)) {
             return Err(other_version(importer, &import.name, exporter, other, wire));
@@ -379,6 +390,22 @@ pub(super) fn stands_for(export: &str, import: &str) -> bool {
     same_track(export, import) && compare_versions(export, import) != Some(Ordering::Less)
 }
 
+/// Whether `wanted`, which leaves the version out, found another version of what is imported than one that stands for it:
+/// only a version that was written says that the types shall decide.
+fn is_other_version(found: &str, wanted: &str, import: &Target) -> bool {
+    wanted != found
+        && unversioned(found) == unversioned(&import.name)
+        && compare_versions(found, &import.name).is_some()
+        && !stands_for(found, &import.name)
+}
+
+/// The export that satisfies an import, as far as names go: the very version where it is there, else the newest.
+fn newest_that_stands_for<'n>(exports: impl Iterator<Item = &'n str>, import: &str) -> Option<&'n str> {
+    let fitting: Vec<_> = exports.filter(|export| stands_for(export, import)).collect();
+    let newest = || fitting.iter().copied().max_by(|a, b| compare_versions(a, b).unwrap_or(Ordering::Equal));
+    fitting.iter().copied().find(|export| *export == import).or_else(newest)
+}
+
 /// The import as one function, for an export that is one.
 fn one_function(importer: &Node<'_>, import: Target, wire: &Wire) -> Result<Target, Diagnostic> {
     let Some(item) = importer.import(&import) else { return Ok(import) };
@@ -441,14 +468,18 @@ fn other_version(
             format!("Build `{to}` against the version that `{from}` exports, or `{from}` against the other.")
         }
     };
+    let line = match is_wac(importer) {
+        true => format!("\"{}\": {from}[\"{export}\"]", unversioned(import)),
+        false => {
+            format!("\"{}\" = {{ component = \"{from}\", export = \"{export}\" }}", wire.import.name)
+        }
+    };
     Diagnostic::new("version-mismatch", message)
         .at(wire.import.at.clone())
         .note(format!("imported by {to} ({}){}", importer.file, mark(Ordering::Less)), import)
         .note(format!("exported by {from} ({}){}", exporter.file, mark(Ordering::Greater)), export)
         .mend(format!(
             "{build}\n\
-             When the change between the two does not matter here, say so and let the types decide:\n\
-             \"{}\" = {{ component = \"{from}\", export = \"{export}\" }}",
-            wire.import.name
+             When the change between the two does not matter here, say so and let the types decide:\n{line}"
         ))
 }

@@ -8,7 +8,7 @@ pub const TABLES: [Table; 19] = [
             ("name", "what the app is called; default: the name of its folder"),
             (
                 "open",
-                "imports left open on purpose: interface names without a version, or `namespace:package/*`. Whatever \
+                "imports left open on purpose: interface names without a version, `namespace:package/*`, or `namespace:*`. Whatever \
                  instantiates the result must supply them; `tenon serve` refuses what it does not offer",
             ),
             ("component", "one table a component"),

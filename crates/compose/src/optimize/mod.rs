@@ -8,6 +8,7 @@ mod link;
 mod module;
 mod plan;
 mod rewrite;
+mod share;
 mod side;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use wasmparser::{KnownCustom, Parser, Payload};
 use items::{Items, sections};
 use plan::Plan;
 use rewrite::{Rewritten, rewrite};
+pub(crate) use share::Shared;
 pub(crate) use side::{Side, side_file};
 
 /// Why something cannot be optimised.
@@ -124,9 +126,10 @@ fn is_kept(section: &str) -> bool {
         && !section.starts_with(".debug")
 }
 
-/// Whether a component holds core modules, itself or within.
+/// Whether a component holds core modules, itself or within, or makes instances of those around it.
 fn has_code(bytes: &[u8]) -> Result<bool, Unsuitable> {
-    let has_code = |payload| Ok(matches!(payload?, Payload::ModuleSection { .. }));
+    let has_code =
+        |payload| Ok(matches!(payload?, Payload::ModuleSection { .. } | Payload::InstanceSection(_)));
     let found: Result<Vec<bool>, Unsuitable> = Parser::new(0).parse_all(bytes).map(has_code).collect();
     Ok(found?.contains(&true))
 }

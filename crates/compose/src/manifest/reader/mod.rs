@@ -129,11 +129,13 @@ impl Reader<'_> {
     fn open(&mut self, top: &Table<'_>) -> Vec<OpenPattern> {
         let mut patterns = Vec::new();
         for Named { name: text, at } in self.strings(top, "open").unwrap_or_default() {
-            let valid = match text.strip_suffix("/*") {
-                Some(package) => {
-                    InterfaceName::parse(&format!("{package}/i")).is_some_and(|it| it.version.is_none())
-                }
-                None => match InterfaceName::parse(&text) {
+            let is_package = |package: &str| {
+                InterfaceName::parse(&format!("{package}/i")).is_some_and(|it| it.version.is_none())
+            };
+            let valid = match (text.strip_suffix("/*"), text.strip_suffix(":*")) {
+                (Some(package), _) => is_package(package),
+                (None, Some(namespace)) => !namespace.contains(':') && is_package(&format!("{namespace}:p")),
+                (None, None) => match InterfaceName::parse(&text) {
                     Some(interface) => interface.version.is_none(),
                     None => is_kebab_case(&text),
                 },
@@ -142,9 +144,12 @@ impl Reader<'_> {
                 self.found.push(
                     Diagnostic::new("manifest-value", format!("`{text}` does not name an import"))
                         .at(at.clone())
-                        .note("expected", "\"namespace:package/interface\" without a version, \"namespace:package/*\", or a plain name")
+                        .note("expected", "\"namespace:package/interface\" without a version, \"namespace:package/*\", \"namespace:*\", or a plain name")
                         .mend(match text.split_once('@') {
-                            Some((name, _)) => format!("Leave the version out: \"{name}\" means every version."),
+                            Some((name, version)) => {
+                                let rest = version.find('/').map_or("", |at| &version[at..]);
+                                format!("Leave the version out: \"{name}{rest}\" means every version.")
+                            }
                             None => "Write the name as the component imports it; `tenon inspect FILE` shows it.".to_owned(),
                         }),
                 );
