@@ -121,7 +121,11 @@ fn unfit(name: &str, error: &wasmtime::Error) -> Diagnostic {
     Diagnostic::new("exceeds-limits", format!("`{name}` does not fit the sandbox"))
         .at(Location::file(name))
         .note("the engine says", format!("{error:#}"))
-        .mend("raise `memory` in [limits] or with `--memory`, or build the component with less memory and fewer tables")
+        .mend(
+            "what the engine says is too much has to become less, or, where it is memory or core instances, its limit \
+             more: `memory` and `instances` in [limits], `--memory` and `--instances`. `tenon inspect` shows which \
+             component needs how much.",
+        )
 }
 
 /// The store of one node: a folder only its user can reach, and the node's key beside it.

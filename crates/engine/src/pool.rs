@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tenon_model::Limits;
+use tenon_model::{INSTANCE_DATA_BYTES_MAX, Limits, MEMORIES_MAX, TABLES_MAX};
 use wasmtime::{Enabled, PoolingAllocationConfig};
 
 /// How much the pool holds. Address space is reserved for all of it at start; memory is used as requests use it.
@@ -39,15 +39,11 @@ impl Default for Pool {
     }
 }
 
-/// Linear memories one component may have: one for each part of a composition.
-const MEMORIES_PER_COMPONENT: u32 = 16;
-/// Tables one component may have.
-const TABLES_PER_COMPONENT: u32 = 64;
 /// Elements of one table.
 const TABLE_ELEMENTS: usize = 20_000;
 /// What the pool plans for an average instance. An instance that needs more borrows from the others' share.
 const AVERAGE_CORE_INSTANCES: u32 = 24;
-const AVERAGE_MEMORIES: u32 = 4;
+const AVERAGE_MEMORIES: u32 = 8;
 const AVERAGE_TABLES: u32 = 12;
 /// Three mappings for each memory of an average instance, two for its stack.
 const MAPPINGS_PER_INSTANCE: u64 = 3 * AVERAGE_MEMORIES as u64 + 2;
@@ -150,6 +146,7 @@ impl PoolReport {
 
     pub(crate) fn allocation(&self) -> PoolingAllocationConfig {
         let instances = self.pool.instances;
+        let instance_data_bytes = usize::try_from(INSTANCE_DATA_BYTES_MAX).unwrap_or(usize::MAX);
         let mut config = PoolingAllocationConfig::new();
         config
             .total_component_instances(instances)
@@ -158,14 +155,15 @@ impl PoolReport {
                 instances.saturating_mul(AVERAGE_CORE_INSTANCES).max(self.pool.core_instances),
             )
             .total_memories(
-                instances
-                    .saturating_mul(AVERAGE_MEMORIES)
-                    .clamp(MEMORIES_PER_COMPONENT, MEMORIES_IN_ADDRESS_SPACE),
+                instances.saturating_mul(AVERAGE_MEMORIES).clamp(MEMORIES_MAX, MEMORIES_IN_ADDRESS_SPACE),
             )
-            .total_tables(instances.saturating_mul(AVERAGE_TABLES).max(TABLES_PER_COMPONENT))
+            .total_tables(instances.saturating_mul(AVERAGE_TABLES).max(TABLES_MAX))
             .max_core_instances_per_component(self.pool.core_instances)
-            .max_memories_per_component(MEMORIES_PER_COMPONENT)
-            .max_tables_per_component(TABLES_PER_COMPONENT)
+            .max_memories_per_component(MEMORIES_MAX)
+            .max_tables_per_component(TABLES_MAX)
+            // Only bounds: nothing is reserved for them.
+            .max_component_instance_size(instance_data_bytes)
+            .max_core_instance_size(instance_data_bytes)
             .table_elements(TABLE_ELEMENTS)
             .max_memory_size(usize::try_from(self.pool.memory_bytes).unwrap_or(usize::MAX))
             .max_unused_warm_slots(WARM_SLOTS)
@@ -212,7 +210,7 @@ mod tests {
     fn a_pool_larger_than_the_mappings_says_what_fits() {
         let pool = Pool { instances: 1_000, ..Pool::default() };
         let mut report = PoolReport::probe(pool);
-        report.mappings_max = Some(7_000);
+        report.mappings_max = Some(13_000);
         assert_eq!(report.instances_within_mappings(), Some(500));
         report.mappings_max = Some(65_530);
         assert_eq!(report.instances_within_mappings(), None);
