@@ -184,6 +184,17 @@ async fn each_request_reaches_its_app_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_site_without_apps_knows_nobody_and_before_it_says_so_it_is_not_ready() {
+    let (site, listening) = served(Site::empty());
+    let address = listening.address();
+    ask(address, "a", "/").await.expect_failure(503, "not-ready");
+    site.publish(Table::default());
+    ask(address, "a", "/").await.expect_failure(404, "no-route");
+    assert_eq!(site.unrouted(), 2);
+    assert!(listening.drain().complete);
+}
+
+#[tokio::test]
 async fn a_hundred_swaps_lose_no_request_and_none_sees_two_revisions() {
     let app = app("one/a", generous());
     let letters = ['A', 'B'].map(|letter| service(letter, limits()));

@@ -255,7 +255,7 @@ impl Service {
     }
 
     /// Gives the component one message, in a fresh sandbox under the limits of a request, and waits until it has
-    /// handled it. `id` stands for it in the log.
+    /// handled it. `id` stands for it in the log; it is counted in `account`, beside its own bill.
     ///
     /// The caller must be inside a tokio runtime.
     ///
@@ -265,9 +265,10 @@ impl Service {
         self: &Arc<Self>,
         message: Message,
         id: Arc<str>,
+        account: Option<Arc<Account>>,
         recorder: R,
     ) -> Result<(), Failure> {
-        let meter = Meter::new(self.limits.cpu, self.guard);
+        let meter = Meter::billed(self.limits.cpu, self.guard, account);
         let mut ending = Ending {
             service: Arc::clone(self),
             meter: Arc::clone(&meter),
