@@ -1,7 +1,7 @@
 //! The server of the admin API: accept → find → limit → authorize → handle → answer.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,13 +102,6 @@ struct Office {
     outlets: Arc<Outlets>,
     tokens: Rate<String>,
     strangers: Rate<IpAddr>,
-}
-
-/// Binds the address of the admin API.
-pub(crate) fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 impl AdminServer {
