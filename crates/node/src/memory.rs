@@ -15,8 +15,9 @@ use crate::live::{Content, LiveRevision};
 use crate::node::Inner;
 use crate::refused::{Answer, Refused};
 
-/// How long a service waits for a place while requests run on all that are in memory.
-const PLACE_WAIT: Duration = Duration::from_secs(5);
+/// How long a service waits for a place while requests run on all that are in memory. A service whose sandboxes several
+/// requests are in at once stays so long after the last of them.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
 /// How often it is looked whether one of them can go.
 const PLACE_LOOK: Duration = Duration::from_millis(5);
 /// Where fewer than one place in so many is free, some are made before anybody waits for them.
