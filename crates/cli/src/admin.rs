@@ -347,7 +347,7 @@ fn token(args: &ClientArgs, settings: &Settings, address: &Address) -> Result<St
 }
 
 /// Trusts what the system trusts, or one authority.
-fn connector(authority: Option<&Path>) -> Result<TlsConnector, CommandError> {
+pub(crate) fn connector(authority: Option<&Path>) -> Result<TlsConnector, CommandError> {
     let mut roots = RootCertStore::empty();
     match authority {
         None => {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tenon_engine::{Failure, Limit};
+use tenon_engine::{Bill, Failure, Limit};
 use tenon_model::Seen;
 
 /// How a request ended.
@@ -142,6 +142,8 @@ pub struct Counters {
     latency: [AtomicU64; BUCKETS],
     shadow_same: AtomicU64,
     shadow_different: AtomicU64,
+    messages_handled: AtomicU64,
+    messages_failed: AtomicU64,
 }
 
 impl Default for Counters {
@@ -156,6 +158,8 @@ impl Default for Counters {
             latency: std::array::from_fn(|_| AtomicU64::default()),
             shadow_same: AtomicU64::default(),
             shadow_different: AtomicU64::default(),
+            messages_handled: AtomicU64::default(),
+            messages_failed: AtomicU64::default(),
         }
     }
 }
@@ -178,9 +182,7 @@ impl Counters {
     /// Counts a request that a guest ran for.
     pub(crate) fn count(&self, counted: &Counted) {
         self.outcomes[counted.outcome.index()].fetch_add(1, Relaxed);
-        self.cpu_us.fetch_add(micros_rounded(counted.cpu), Relaxed);
-        let memory_kib_ms = (counted.memory_bytes >> 10).saturating_mul(micros(counted.wall)) / 1_000;
-        self.memory_kib_ms.fetch_add(memory_kib_ms, Relaxed);
+        self.bill(counted.cpu, counted.memory_bytes, counted.wall);
         for (counter, bytes) in
             [(&self.received_bytes, counted.received_bytes), (&self.sent_bytes, counted.sent_bytes)]
         {
@@ -196,6 +198,19 @@ impl Counters {
     /// Counts a request that no guest ran for.
     pub(crate) fn count_refused(&self, outcome: Outcome) {
         self.outcomes[outcome.index()].fetch_add(1, Relaxed);
+    }
+
+    fn bill(&self, cpu: Duration, memory_bytes: u64, wall: Duration) {
+        self.cpu_us.fetch_add(micros_rounded(cpu), Relaxed);
+        let memory_kib_ms = (memory_bytes >> 10).saturating_mul(micros(wall)) / 1_000;
+        self.memory_kib_ms.fetch_add(memory_kib_ms, Relaxed);
+    }
+
+    /// Counts a message that a guest ran for. It costs what a request costs, and is none: a rollout is not judged by it.
+    pub(crate) fn count_message(&self, handled: bool, bill: &Bill) {
+        let counter = if handled { &self.messages_handled } else { &self.messages_failed };
+        counter.fetch_add(1, Relaxed);
+        self.bill(bill.cpu, bill.memory_bytes, bill.wall);
     }
 
     /// Counts an answer to a copied request that was compared with the other revision's.
@@ -217,6 +232,8 @@ impl Counters {
             latency: self.latency.each_ref().map(load),
             shadow_same: load(&self.shadow_same),
             shadow_different: load(&self.shadow_different),
+            messages_handled: load(&self.messages_handled),
+            messages_failed: load(&self.messages_failed),
         }
     }
 }
@@ -242,6 +259,10 @@ pub struct CounterSnapshot {
     pub shadow_same: u64,
     /// Copied requests that they answered differently.
     pub shadow_different: u64,
+    /// Messages that were handled.
+    pub messages_handled: u64,
+    /// Attempts to handle a message that failed.
+    pub messages_failed: u64,
 }
 
 impl Default for CounterSnapshot {
@@ -305,6 +326,8 @@ impl CounterSnapshot {
             latency: std::array::from_fn(|index| of(self.latency[index], other.latency[index])),
             shadow_same: of(self.shadow_same, other.shadow_same),
             shadow_different: of(self.shadow_different, other.shadow_different),
+            messages_handled: of(self.messages_handled, other.messages_handled),
+            messages_failed: of(self.messages_failed, other.messages_failed),
         }
     }
 

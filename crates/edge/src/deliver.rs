@@ -2,6 +2,9 @@
 //!
 //! Messages are delivered at least once and in no certain order: several run at the same time, and one whose handling
 //! fails is tried again later. How often it was tried is known to the process only; after a restart it begins anew.
+//!
+//! A message is admitted as a request is: a turn of its tenant and one of its revision, a sandbox of the tenant's share, the
+//! tenant's rates; and what its guest uses is the tenant's. Where a request would be refused, it waits.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,16 +12,19 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tenon_engine::{Failure, Post, Record, Service};
+use tenon_engine::{Failure, Limit, Post, Record, Service};
 use tenon_model::Limits;
 use tenon_model::store::{Collection, Delivery, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::app::App;
+use crate::clock::Now;
 use crate::count::micros;
 use crate::identify::Ids;
 use crate::server::ServerError;
 use crate::site::Site;
 use crate::slot::Slot;
+use crate::tenant::Token;
 
 /// Messages that are handled at the same time; they count among the requests of the app that may run.
 pub const DELIVERIES_MAX: usize = 16;
@@ -28,9 +34,9 @@ pub const ATTEMPTS_MAX: u32 = 5;
 const REST: Duration = Duration::from_millis(100);
 /// Messages that may rest at the same time; each further one rests in the place of one that is handled.
 const RESTING_MAX: usize = 1_000;
-/// When the app handles as many requests as it may, or the store fails: wait before trying again.
+/// When the app or its tenant handles as many requests as it may, or the store fails: wait before trying again.
 const PAUSE: Duration = Duration::from_millis(100);
-/// When the node has no free sandbox: wait before trying again.
+/// When the node has no free sandbox, or the app cannot be brought into memory: wait before trying again.
 const POOL_PAUSE: Duration = Duration::from_secs(1);
 
 /// What became of the messages of a node since it was started.
@@ -82,8 +88,9 @@ impl Deliveries {
         let ids = Ids::new().map_err(|error| ServerError::Worker(error.into()))?;
         let tally = Arc::new(Tally::default());
         let office = Arc::new(Office {
-            service,
-            slot: Arc::clone(&entry.stable),
+            door: Door { app: Arc::clone(&entry.app), slot: Arc::clone(&entry.stable) },
+            site: Arc::clone(site),
+            name: service.name().to_owned(),
             post,
             ids,
             tally: Arc::clone(&tally),
@@ -127,27 +134,82 @@ fn places_max(limits: &Limits) -> usize {
 
 /// All that a delivery needs.
 struct Office {
-    service: Arc<Service>,
-    slot: Arc<Slot>,
+    door: Door,
+    site: Arc<Site>,
+    /// What people call the app.
+    name: String,
     post: Post,
     ids: Ids,
     tally: Arc<Tally>,
     resting: Arc<Semaphore>,
 }
 
-/// A message that counts among what its app runs, until this is dropped.
-struct Admitted(Arc<Slot>);
+/// Through which messages come to a revision: the same way as requests.
+struct Door {
+    app: Arc<App>,
+    slot: Arc<Slot>,
+}
 
-impl Drop for Admitted {
+/// Leave to handle one message, given back when it is dropped.
+struct Admitted {
+    _in_tenant: InTenant,
+    _in_gate: InGate,
+    _sandbox: Token,
+}
+
+/// A message that counts among what its tenant runs.
+struct InTenant(Arc<App>);
+
+impl Drop for InTenant {
+    fn drop(&mut self) {
+        self.0.tenant().leave();
+    }
+}
+
+/// A message that counts among what its revision runs.
+struct InGate(Arc<Slot>);
+
+impl Drop for InGate {
     fn drop(&mut self) {
         self.0.gate().leave();
+    }
+}
+
+impl Door {
+    /// Waits until one more may be handled. Clients do not wait longer because messages wait: those take no place in any
+    /// queue, and hold nothing meanwhile.
+    async fn admit(&self, bytes: u64) -> Admitted {
+        loop {
+            match self.try_admit(bytes, Now::read()) {
+                Ok(admitted) => return admitted,
+                Err(again) => tokio::time::sleep(again).await,
+            }
+        }
+    }
+
+    /// Leave to handle a message of so many bytes, or how long to wait before it is worth asking again.
+    fn try_admit(&self, bytes: u64, now: Now) -> Result<Admitted, Duration> {
+        let tenant = self.app.tenant();
+        if !tenant.try_enter() {
+            return Err(PAUSE);
+        }
+        let in_tenant = InTenant(Arc::clone(&self.app));
+        if !self.slot.gate().try_enter() {
+            return Err(PAUSE);
+        }
+        let in_gate = InGate(Arc::clone(&self.slot));
+        let sandbox = tenant.try_sandbox().ok_or(PAUSE)?;
+        // Last, for what is taken of a rate is not given back. Quotas may be raised meanwhile: it is looked again soon.
+        tenant.may(now).map_err(|(_, again)| again.clamp(Duration::from_millis(1), POOL_PAUSE))?;
+        tenant.moved(bytes, now.ns);
+        Ok(Admitted { _in_tenant: in_tenant, _in_gate: in_gate, _sandbox: sandbox })
     }
 }
 
 impl Office {
     /// Delivers until it is told to stop, then waits for what is running.
     async fn deliver_all(self: Arc<Self>, mut stopped: watch::Receiver<bool>, longest: Duration) {
-        let places_max = places_max(self.service.limits());
+        let places_max = places_max(self.door.slot.limits());
         let places = Arc::new(Semaphore::new(places_max));
         let mut last: Option<String> = None;
         {
@@ -182,13 +244,22 @@ impl Office {
         }
     }
 
-    /// One delivery: admit, handle, settle.
+    /// One delivery: admit, bring into memory, handle, settle.
     async fn deliver(self: Arc<Self>, delivery: Delivery, place: OwnedSemaphorePermit) {
         let handled = loop {
-            let admitted = self.admit().await;
-            match self.handle(&delivery, admitted).await {
-                // The node's doing: it does not count as an attempt.
-                Err(Failure::PoolExhausted { .. }) => tokio::time::sleep(POOL_PAUSE).await,
+            let admitted = self.door.admit(delivery.message.bytes() as u64).await;
+            let service = match self.door.slot.ready(self.site.loads(), Now::read()).await {
+                Ok(service) => service,
+                Err(error) => {
+                    tracing::warn!(target: "tenon::message", %error, app = self.name, "a message waits: its app cannot be brought into memory");
+                    drop(admitted);
+                    tokio::time::sleep(POOL_PAUSE).await;
+                    continue;
+                }
+            };
+            match self.handle(&delivery, &service, admitted).await {
+                // Not the guest's doing: it does not count as an attempt.
+                Err(failure) if self.is_for_want_of_room(&failure) => tokio::time::sleep(POOL_PAUSE).await,
                 handled => break handled,
             }
         };
@@ -202,25 +273,33 @@ impl Office {
         }
     }
 
-    /// Waits until the app may run one more. Clients do not wait longer because messages wait: those take no place in the
-    /// queue.
-    async fn admit(&self) -> Admitted {
-        loop {
-            if self.slot.gate().try_enter() {
-                return Admitted(Arc::clone(&self.slot));
+    /// Whether a message failed because others have what it needs: sandboxes, or the tenant's memory. One that has all of
+    /// the tenant's memory to itself, and needs more, never goes well.
+    fn is_for_want_of_room(&self, failure: &Failure) -> bool {
+        match failure {
+            Failure::PoolExhausted { .. } => true,
+            Failure::OutOfMemory { limit: Limit::AccountMemory(_), .. } => {
+                self.door.app.tenant().usage().running > 0
             }
-            tokio::time::sleep(PAUSE).await;
+            _ => false,
         }
     }
 
     /// Runs the guest; it counts as running until it is recorded.
-    async fn handle(&self, delivery: &Delivery, admitted: Admitted) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        delivery: &Delivery,
+        service: &Arc<Service>,
+        admitted: Admitted,
+    ) -> Result<(), Failure> {
         let id = self.ids.fresh();
         let attempt = delivery.attempts + 1;
-        let (name, component) = (self.service.name().to_owned(), self.post.component.clone());
+        let (name, component) = (self.name.clone(), self.post.component.clone());
         let (topic, number) = (delivery.message.topic.clone(), delivery.sequence);
         let (tally, shared) = (Arc::clone(&self.tally), id.shared());
+        let slot = Arc::clone(&self.door.slot);
         let record = move |Record { outcome, bill, crash, .. }: Record| {
+            slot.counters().count_message(outcome.as_ref().is_ok_and(|finished| *finished), &bill);
             match outcome {
                 Ok(finished) => {
                     tally.handled.fetch_add(u64::from(finished), Relaxed);
@@ -265,7 +344,8 @@ impl Office {
             }
             drop(admitted);
         };
-        self.service.deliver(delivery.message.clone(), id.shared(), None, record).await
+        let account = Some(Arc::clone(self.door.app.tenant().account()));
+        service.deliver(delivery.message.clone(), id.shared(), account, record).await
     }
 
     /// Removes a message that was handled, or is given up.
@@ -312,5 +392,57 @@ impl Office {
     fn queue(&self, delivery: &Delivery) -> Result<Collection, StoreError> {
         let of = &self.post.subscription;
         Collection::new(&of.tenant, &of.app, &delivery.message.topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenon_model::Quota;
+
+    use super::*;
+    use crate::slot::tests::slot;
+    use crate::tenant::tests::generous;
+    use crate::tenant::{Shares, Tenant};
+
+    fn door(quota: Quota, shares: &Arc<Shares>) -> Door {
+        let slot = slot("tenant/app", 1);
+        let id = slot.key().app.clone();
+        Door { app: App::new(id.clone(), Tenant::new(id.tenant, quota, shares)), slot }
+    }
+
+    #[test]
+    fn a_message_takes_what_a_request_takes_and_holds_nothing_while_it_waits() {
+        let shares = Shares::new(2);
+        let door = door(Quota { concurrency: 3, ..generous() }, &shares);
+        let now = Now::read();
+        let first = door.try_admit(10, now).ok().unwrap();
+        let second = door.try_admit(10, now).ok().unwrap();
+        let usage = || door.app.tenant().usage();
+        assert_eq!((usage().running, door.slot.running(), shares.shared_in_use()), (2, 2, 2));
+        assert_eq!(usage().bytes, 20);
+        // All sandboxes are taken, then all turns of the tenant.
+        assert_eq!(door.try_admit(10, now).err(), Some(PAUSE));
+        assert_eq!((usage().running, door.slot.running()), (2, 2));
+        drop(second);
+        door.app.tenant().set_quota(Quota { concurrency: 1, ..generous() });
+        assert_eq!(door.try_admit(10, now).err(), Some(PAUSE));
+        drop(first);
+        assert_eq!((usage().running, door.slot.running(), shares.shared_in_use()), (0, 0, 0));
+        assert_eq!(usage().refused, [0; 6], "who waits is not refused");
+    }
+
+    #[test]
+    fn a_message_waits_for_the_tenants_rates() {
+        let shares = Shares::new(9);
+        let door = door(Quota { cpu_us_per_second: 1_000, requests_per_second: 1, ..generous() }, &shares);
+        let now = Now::read();
+        drop(door.try_admit(1, now).ok().unwrap());
+        assert!(door.try_admit(1, now).is_err(), "one a second");
+        let later = Now { ns: now.ns + 10 * crate::clock::SECOND_NS, ..now };
+        door.app.tenant().account().spend_cpu(5_000_000);
+        assert_eq!(door.try_admit(1, later).err(), Some(POOL_PAUSE), "its processor time is used up");
+        assert_eq!((door.app.tenant().usage().running, shares.shared_in_use()), (0, 0));
+        let much_later = Now { ns: later.ns + 10 * crate::clock::SECOND_NS, ..now };
+        assert!(door.try_admit(1, much_later).is_ok());
     }
 }

@@ -140,7 +140,7 @@ fn route(view: &View, request: &mut Request<Received>, address: &HeaderValue) ->
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     match view.table.find(host, request.uri().path()) {
         Some(entry) => Ok(Arc::clone(entry)),
-        None if view.table.entries().is_empty() => Err(Refusal::NotReady),
+        None if !view.ready => Err(Refusal::NotReady),
         None => Err(Refusal::NoRoute),
     }
 }

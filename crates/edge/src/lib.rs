@@ -45,7 +45,7 @@ pub use identify::{Ids, RequestId};
 pub use journey::{Worker, serve_request};
 pub use observe::{Ended, Observations, Observed, Observer};
 pub use rescue::{Refusal, TABLE, Told, respond};
-pub use server::{Bound, Drained, Listen, Listening, Server, ServerError};
+pub use server::{Bound, Drained, Listen, Listening, Server, ServerError, listen_alone};
 pub use site::{NOTICE, Notice, Site};
 pub use slot::{LoadError, Loader, Loading, RevisionKey, Slot};
 pub use table::{Entry, Table};

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -132,7 +132,8 @@ impl Server {
         self.bind()?.start(site)
     }
 
-    /// Binds. Who connects waits until the workers are started.
+    /// Binds. Who connects waits until the workers are started; where another process is being replaced, they go to that one
+    /// until then.
     ///
     /// # Errors
     /// When an address is taken or cannot be bound.
@@ -168,6 +169,13 @@ impl Bound {
     /// When a thread cannot be started.
     pub fn start(self, site: Arc<Site>) -> Result<Listening, ServerError> {
         let Self { server, addresses, doors } = self;
+        if server.replaces {
+            // From now on connections come here too.
+            for door in doors.iter().flatten() {
+                let listening = SockRef::from(&door.listener).listen(BACKLOG);
+                listening.map_err(|error| ServerError::Listen(addresses[0], error))?;
+            }
+        }
         let (stop, stopped) = watch::channel(false);
         let by_address = Addresses::new(server.connections.per_address_max);
         let workers = doors
@@ -232,22 +240,38 @@ fn bind(listen: SocketAddr, count: usize, replaces: bool) -> Result<Vec<TcpListe
     let address = if replaces {
         listen
     } else {
-        let alone = socket(listen, false).map_err(failed)?;
+        let alone: TcpListener = socket(listen, false).map_err(failed)?.into();
         alone.local_addr().map_err(failed)?
     };
-    (0..count).map(|_| socket(address, true).map_err(failed)).collect()
+    let one = || {
+        let socket = socket(address, true)?;
+        if !replaces {
+            socket.listen(BACKLOG)?;
+        }
+        Ok(socket.into())
+    };
+    (0..count).map(|_| one().map_err(failed)).collect()
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+/// Listens on an address that other processes of this user may only share when they replace this one.
+///
+/// # Errors
+/// When it is taken or cannot be bound.
+pub fn listen_alone(address: SocketAddr, replaces: bool) -> Result<TcpListener, ServerError> {
+    let failed = |error| ServerError::Listen(address, error);
+    let bound =
+        bind(address, 1, replaces)?.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
+    SockRef::from(&bound).listen(BACKLOG).map_err(failed)?;
+    Ok(bound)
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    if shared {
-        socket.listen(BACKLOG)?;
-    }
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// What the connections of one worker have in common.

@@ -52,6 +52,8 @@ pub struct Site {
 pub(crate) struct View {
     pub(crate) table: Arc<Table>,
     pub(crate) notice: Option<Arc<Notice>>,
+    /// Whether anybody has said yet what is served, be it nothing.
+    pub(crate) ready: bool,
     limits: Bounds,
 }
 
@@ -91,15 +93,19 @@ impl Site {
         site
     }
 
-    /// A site that has nothing to serve yet.
+    /// A site of which nobody has said yet what it serves: every request is told that it is not ready.
     pub fn empty() -> Self {
-        Self::of(Table::default())
+        Self::seeing(View::default())
     }
 
     /// A site that serves what a table says.
     pub fn of(table: Table) -> Self {
+        Self::seeing(View::of(table, None))
+    }
+
+    fn seeing(view: View) -> Self {
         Self {
-            view: ArcSwap::from_pointee(View::of(table, None)),
+            view: ArcSwap::from_pointee(view),
             retired: Mutex::default(),
             loads: Arc::new(Semaphore::new(LOADS_MAX)),
             observer: OnceLock::new(),
@@ -232,7 +238,7 @@ impl View {
             longest: all().map(|limits| limits.wall).max().unwrap_or(default.longest),
             header_bytes: all().map(|limits| limits.header_bytes).max().unwrap_or(default.header_bytes),
         };
-        Self { table: Arc::new(table), notice, limits }
+        Self { table: Arc::new(table), notice, ready: true, limits }
     }
 }
 

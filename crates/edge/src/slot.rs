@@ -53,6 +53,12 @@ pub trait Loader: Send + Sync + 'static {
     /// Loads it. What is returned is polled to its end on the runtime of a worker, whether or not anybody still waits for
     /// it: what takes more than a moment there belongs on another thread.
     fn load(&self, key: &RevisionKey) -> Loading;
+
+    /// Waits for what the revision needs and another process still has. It is polled before it is loaded, and holds up
+    /// no other revision.
+    fn wait(&self, _: &RevisionKey) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// One revision of an app on this node; lives across snapshots while it is served or drains.
@@ -219,6 +225,7 @@ impl Slot {
         drop(state);
         let (slot, loads) = (Arc::clone(self), Arc::clone(loads));
         tokio::spawn(async move {
+            slot.loader.wait(&slot.key).await;
             // It is never closed.
             let _place = loads.acquire().await;
             let loaded = slot.loader.load(&slot.key).await;

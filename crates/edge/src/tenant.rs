@@ -243,9 +243,14 @@ impl Tenant {
 
     /// Whether it may have one more request, by what it has used until now.
     pub(crate) fn check(&self, now: Now) -> Result<(), OverQuota> {
-        let over = |quota, limit: fn(&Quota) -> u64, again| {
-            Err(self.over(quota, limit(&self.locked_quota()), again))
-        };
+        self.may(now).map_err(|(quota, again)| {
+            let limit = self.limit(quota);
+            self.over(quota, limit, again)
+        })
+    }
+
+    /// The same, for what is not refused but waits: which quota it is at the end of, and for how long.
+    pub(crate) fn may(&self, now: Now) -> Result<(), (QuotaName, Duration)> {
         let used_ns = self.account.cpu_ns();
         // Whoever raises it charges what lies between: each nanosecond is charged once.
         if used_ns > self.charged_cpu_ns.load(Relaxed) {
@@ -253,17 +258,27 @@ impl Tenant {
             self.cpu.charge(used_ns.saturating_sub(before), now.ns);
         }
         if let Err(again) = self.cpu.check(now.ns) {
-            return over(QuotaName::Cpu, |quota| quota.cpu_us_per_second, again);
+            return Err((QuotaName::Cpu, again));
         }
         if let Err(again) = self.bytes.check(now.ns) {
-            return over(QuotaName::Bytes, |quota| quota.bytes_per_second, again);
+            return Err((QuotaName::Bytes, again));
         }
         if self.account.is_full() {
-            return over(QuotaName::Memory, |quota| quota.memory_bytes, Duration::from_secs(1));
+            return Err((QuotaName::Memory, Duration::from_secs(1)));
         }
-        match self.requests.take(1, now.ns) {
-            Ok(()) => Ok(()),
-            Err(again) => over(QuotaName::Requests, |quota| u64::from(quota.requests_per_second), again),
+        self.requests.take(1, now.ns).map_err(|again| (QuotaName::Requests, again))
+    }
+
+    /// The value of a quota.
+    fn limit(&self, quota: QuotaName) -> u64 {
+        let current = self.quota();
+        match quota {
+            QuotaName::Requests => u64::from(current.requests_per_second),
+            QuotaName::Cpu => current.cpu_us_per_second,
+            QuotaName::Bytes => current.bytes_per_second,
+            QuotaName::Memory => current.memory_bytes,
+            QuotaName::Concurrency => u64::from(current.concurrency),
+            QuotaName::Instances => u64::from(self.shares.instances),
         }
     }
 
@@ -279,7 +294,7 @@ impl Tenant {
         if waited {
             return Ok(());
         }
-        let limit = u64::from(self.quota().concurrency);
+        let limit = self.limit(QuotaName::Concurrency);
         Err(self.over(QuotaName::Concurrency, limit, Duration::from_secs(1)))
     }
 

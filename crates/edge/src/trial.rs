@@ -184,6 +184,41 @@ async fn each_request_reaches_its_app_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_site_without_apps_knows_nobody_and_before_it_says_so_it_is_not_ready() {
+    let (site, listening) = served(Site::empty());
+    let address = listening.address();
+    ask(address, "a", "/").await.expect_failure(503, "not-ready");
+    site.publish(Table::default());
+    ask(address, "a", "/").await.expect_failure(404, "no-route");
+    assert_eq!(site.unrouted(), 2);
+    assert!(listening.drain().complete);
+}
+
+#[tokio::test]
+async fn a_server_that_replaces_another_gets_connections_once_it_has_started() {
+    let app = app("one/a", generous());
+    let (_first, before) = served(Site::of(Table::new(vec![entry(&app, &slot("one/a", 1, 'A'))])));
+    let address = before.address();
+    let next = Arc::new(Site::of(Table::new(vec![entry(&app, &slot("one/a", 2, 'B'))])));
+    let bound = Server { replaces: true, ..Server::new(address, 2, DEADLINE) }.bind().unwrap();
+    for _ in 0..40 {
+        assert_eq!(ask(address, "a", "/").await.expect(200), "A", "nobody accepts there yet");
+    }
+    let after = bound.start(next).unwrap();
+    assert_eq!(after.address(), address);
+    assert!(before.drain().complete);
+    for _ in 0..10 {
+        assert_eq!(ask(address, "a", "/").await.expect(200), "B");
+    }
+    assert!(after.drain().complete);
+    // Nobody else may share the address.
+    let alone = listen_alone(address, false).unwrap();
+    assert!(matches!(listen_alone(address, false), Err(ServerError::InUse(at)) if at == address));
+    assert!(listen_alone(address, true).is_ok());
+    drop(alone);
+}
+
+#[tokio::test]
 async fn a_hundred_swaps_lose_no_request_and_none_sees_two_revisions() {
     let app = app("one/a", generous());
     let letters = ['A', 'B'].map(|letter| service(letter, limits()));

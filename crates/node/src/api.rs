@@ -12,4 +12,4 @@ mod upload;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use server::{AdminServer, bind};
+pub(crate) use server::AdminServer;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tenon_edge::ConnectionLimits;
 use tenon_model::Diagnostic;
+use tokio_rustls::TlsConnector;
 
 use crate::compile::CompileLimits;
 use crate::logs::Logs;
@@ -39,6 +40,8 @@ pub type AdminTls = TlsFiles;
 pub struct Telemetry {
     /// The collector that metrics and traces are sent to (OTLP over HTTP, as JSON): `http://127.0.0.1:4318`.
     pub otlp: Option<String>,
+    /// Whom it trusts, where the collector is `https://`.
+    pub otlp_tls: Option<TlsConnector>,
     /// Of 10,000 requests that come without a trace, those that begin one.
     pub sample: u32,
     /// Where a line of JSON goes for each request.
@@ -75,6 +78,18 @@ impl Default for Bounds {
     }
 }
 
+/// A node that is being replaced, as it is asked by the one that takes its place. It serves until it is told to leave.
+pub trait Predecessor: Send {
+    /// Has it let go of its state; it goes on serving what is in its memory. Nothing else is asked before.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    fn hand_over(&mut self) -> Result<(), Diagnostic>;
+
+    /// Has it take nothing new and end when its requests have. Dropping it without that has it take its state back.
+    fn leave(self: Box<Self>);
+}
+
 /// A node, before it is started.
 pub struct Config {
     /// The data directory.
@@ -107,9 +122,8 @@ pub struct Config {
     /// Whether another process of this user may listen on the same addresses meanwhile, and how long it is waited for until
     /// it has closed the state: it is being replaced.
     pub replaces: Option<Duration>,
-    /// Asks the node that is being replaced to leave. Called once the addresses are bound, so that who connects then
-    /// waits for this node.
-    pub leave: Option<Box<dyn FnOnce() -> Result<(), Diagnostic> + Send>>,
+    /// The node that is being replaced, if there is one.
+    pub predecessor: Option<Box<dyn Predecessor>>,
     /// What time it is.
     pub clock: fn() -> SystemTime,
 }
@@ -132,7 +146,7 @@ impl Config {
             logs: Arc::default(),
             drain: None,
             replaces: None,
-            leave: None,
+            predecessor: None,
             clock: SystemTime::now,
         }
     }

@@ -9,10 +9,10 @@ use http_body_util::{BodyExt as _, Limited};
 use tenon_compose::authority::{self, Report};
 use tenon_engine::{Incoming, Pool, Received, Record, Service};
 use tenon_model::{AppId, Diagnostic, Digest, ROUTES_MAX, RevisionNumber, Route, TenantId};
-use tenon_state::desired::{AppRecord, NewRevision, Phase, RevisionRecord, Takeover};
+use tenon_state::desired::{AppRecord, Ended, NewRevision, Phase, RevisionRecord, RolloutRecord, Takeover};
 
 use crate::live::Content;
-use crate::node::{Inner, invalid_plan, read_plan};
+use crate::node::{Inner, Ready, invalid_plan, read_plan};
 use crate::policy;
 use crate::refused::{Answer, Refused, missing};
 use crate::wire::{self, NOTE_BYTES_MAX, Probe, StepTaken};
@@ -84,14 +84,15 @@ pub(crate) fn deploy(
             more => format!("asks for {more} more than before"),
         },
     );
-    steps.done("compile", node.compile(id, &wanted.content.component)?);
-    let (service, size) = node.service(id, &wanted.content)?;
+    let Ready { service, bytes: size, code } = node.service(id, &wanted.content)?;
+    steps.done("compile", code);
     steps.done("probe", probe(node, &service, wanted.content.terms.probe.as_ref())?);
     let new = NewRevision {
         component: wanted.content.component,
         terms: &wanted.terms,
         reverts_to: None,
         note: &deploy.note,
+        ends: before.as_deref().map(|app| node.ended(app)),
     };
     let takeover = wanted.plan.as_deref().map_or(Takeover::AtOnce, Takeover::ByPlan);
     let routes = wanted.routes.as_deref();
@@ -115,9 +116,10 @@ pub(crate) fn revert(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert)
     };
     if let (None, Some(_)) = (to, app.open_rollout()) {
         let why = if revert.note.is_empty() { "somebody sent it back" } else { &revert.note };
+        let ended = node.ended(&app);
         let app =
             node.noted(node.desired.point(node.by(who), id, revert.generation, "revert", why, |app| {
-                end_rollout(app, Phase::Reverted, Some(why.to_owned()))
+                end_rollout(app, Phase::Reverted, Some(why.to_owned()), ended)
             }))?;
         steps.done("commit", "the rollout is over");
         node.reconcile();
@@ -134,11 +136,16 @@ pub(crate) fn revert(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert)
     })?;
     let target = node.desired.revision(id, to)?.ok_or_else(|| missing("revision"))?;
     let content = Content::read(target.component, &target.terms)?;
-    let (service, size) = node.service(id, &content)?;
-    steps.done("compile", "compiled before");
+    let Ready { service, bytes: size, code } = node.service(id, &content)?;
+    steps.done("compile", code);
     let note = if revert.note.is_empty() { format!("back to {to}") } else { revert.note.clone() };
-    let new =
-        NewRevision { component: target.component, terms: &target.terms, reverts_to: Some(to), note: &note };
+    let new = NewRevision {
+        component: target.component,
+        terms: &target.terms,
+        reverts_to: Some(to),
+        note: &note,
+        ends: Some(node.ended(&app)),
+    };
     let done = node.desired.revise(node.by(who), id, revert.generation, &new, None, &Takeover::AtOnce);
     let app = node.noted(done)?;
     steps.done("commit", format!("{} is {to} again", app.last));
@@ -147,11 +154,12 @@ pub(crate) fn revert(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert)
     Ok(deployed(node, &app, app.last, true, steps, &nothing(), Vec::new()))
 }
 
-/// Ends a rollout, if one has not ended.
+/// Ends a rollout, if one has not ended, and keeps how it stood.
 pub(crate) fn end_rollout(
     app: &mut AppRecord,
     phase: Phase,
     why: Option<String>,
+    ended: Ended,
 ) -> Result<(), tenon_state::desired::ChangeError> {
     let Some(rollout) = app.rollout.as_mut().filter(|rollout| rollout.is_open()) else {
         return Err(tenon_state::desired::ChangeError::Refused("no rollout runs"));
@@ -161,6 +169,7 @@ pub(crate) fn end_rollout(
     }
     rollout.phase = phase;
     rollout.why = why;
+    rollout.ended = Some(ended);
     Ok(())
 }
 
@@ -340,6 +349,7 @@ fn probe(node: &Inner, service: &Arc<Service>, probe: Option<&Probe>) -> Answer<
 /// Serves what was committed. The service is in memory already: the first request does not wait.
 fn publish(node: &Inner, app: &AppRecord, service: &Arc<Service>, size: u64) {
     node.reconcile();
+    node.begin_step(app);
     let live = node.live();
     if let Some(revision) = live.revision(&app.id, app.last) {
         if !revision.slot.is_loaded() {
@@ -409,12 +419,7 @@ impl Inner {
         Some(wire::RolloutStatus {
             candidate: rollout.candidate.to_string(),
             stable: rollout.from.to_string(),
-            state: match rollout.phase {
-                Phase::Running => wire::RolloutState::Running,
-                Phase::Paused => wire::RolloutState::Paused,
-                Phase::Promoted => wire::RolloutState::Promoted,
-                Phase::Reverted => wire::RolloutState::Reverted,
-            },
+            state: state_of(rollout.phase),
             step: rollout.step,
             percent: match rollout.phase {
                 Phase::Promoted => 100,
@@ -425,9 +430,33 @@ impl Inner {
                 .filter(|_| is_running)
                 .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
             why: rollout.why.clone(),
+            ended: rollout.ended.map(|ended| ended.at),
             plan,
             seen_stable: seen_stable.into(),
             seen_candidate: seen_candidate.into(),
         })
     }
+}
+
+fn state_of(phase: Phase) -> wire::RolloutState {
+    match phase {
+        Phase::Running => wire::RolloutState::Running,
+        Phase::Paused => wire::RolloutState::Paused,
+        Phase::Promoted => wire::RolloutState::Promoted,
+        Phase::Reverted => wire::RolloutState::Reverted,
+    }
+}
+
+/// How a rollout ended, as clients are told of it.
+pub(crate) fn told_end(rollout: &RolloutRecord) -> Option<wire::RolloutEnd> {
+    let ended = rollout.ended?;
+    Some(wire::RolloutEnd {
+        state: state_of(rollout.phase),
+        stable: rollout.from.to_string(),
+        step: rollout.step,
+        why: rollout.why.clone(),
+        ended: ended.at,
+        seen_stable: ended.stable.into(),
+        seen_candidate: ended.candidate.into(),
+    })
 }

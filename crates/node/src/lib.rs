@@ -14,6 +14,7 @@ mod journey;
 mod live;
 mod loader;
 mod logs;
+mod memory;
 mod messages;
 mod node;
 mod policy;
@@ -26,7 +27,7 @@ mod tokens;
 pub mod wire;
 
 pub use compile::{CompileLimits, compile_worker, explain_refusal, parts_of};
-pub use config::{AdminTls, Bounds, Config, Telemetry, TlsFiles, TlsListen};
+pub use config::{AdminTls, Bounds, Config, Predecessor, Telemetry, TlsFiles, TlsListen};
 pub use describe::{Known, describe};
 pub use logs::{LogLayer, Logs};
 pub use start::{Node, Running, StartError};

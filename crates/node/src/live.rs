@@ -65,9 +65,9 @@ impl Live {
         self.apps.values().flat_map(|app| app.revisions.values().map(move |revision| (&app.app, revision)))
     }
 
-    /// How many are in memory, and the bytes of their code.
-    pub(crate) fn loaded(&self) -> (usize, u64) {
+    /// Bytes of the code that is in memory.
+    pub(crate) fn loaded_bytes(&self) -> u64 {
         let loaded = self.revisions().filter(|(_, revision)| revision.slot.is_loaded());
-        loaded.fold((0, 0), |(count, bytes), (_, revision)| (count + 1, bytes + revision.bytes.load(Relaxed)))
+        loaded.map(|(_, revision)| revision.bytes.load(Relaxed)).sum()
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tenon_edge::{App, Deliveries, Entry, Site, Slot, Table};
 use tenon_model::{AppId, RevisionNumber};
@@ -13,6 +14,8 @@ use crate::node::{Inner, said};
 
 /// Apps that are given messages: each has a thread of its own.
 const APPS_MAX: usize = 256;
+/// How often it is tried again to begin with an app that went out of memory meanwhile.
+const START_TRIES_MAX: usize = 8;
 
 /// Those that are given messages, by which revision.
 #[derive(Default)]
@@ -66,12 +69,24 @@ impl Inner {
                 tracing::error!(app = %id, max = APPS_MAX, "the app is given no messages: too many apps are");
                 continue;
             }
-            let deliveries = self.deliveries(&id, &app, &revision).unwrap_or_else(|cause| {
-                tracing::error!(app = %id, cause, "the app is given no messages");
-                None
-            });
+            let deliveries = match self.deliveries(&id, &app, &revision) {
+                Ok(deliveries) => deliveries,
+                // The node that is being replaced still has the store: it is tried again.
+                Err((code, _)) if code == "store-in-use" && self.waits_for_store() => {
+                    messages.published = None;
+                    continue;
+                }
+                Err((_, cause)) => {
+                    tracing::error!(app = %id, cause, "the app is given no messages");
+                    None
+                }
+            };
             messages.by_app.insert(id, (Arc::clone(&revision.slot), deliveries));
         }
+    }
+
+    fn waits_for_store(&self) -> bool {
+        self.store_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Takes no further message for anybody; what is being handled is waited for by whoever joins.
@@ -97,11 +112,12 @@ impl Inner {
         id: &AppId,
         app: &Arc<App>,
         revision: &LiveRevision,
-    ) -> Result<Option<Deliveries>, String> {
-        let (service, bytes) = self.service(id, &revision.content).map_err(|refused| said(&refused))?;
-        revision.slot.preload(service);
-        if bytes > 0 {
-            revision.bytes.store(bytes, Relaxed);
+    ) -> Result<Option<Deliveries>, (String, String)> {
+        let ready = self.service(id, &revision.content);
+        let ready = ready.map_err(|refused| (refused.0.code.clone(), said(&refused)))?;
+        revision.slot.preload(Arc::clone(&ready.service));
+        if ready.bytes > 0 {
+            revision.bytes.store(ready.bytes, Relaxed);
         }
         // The same app and revision as requests have, so that both come through one gate.
         let entry = Entry {
@@ -112,7 +128,17 @@ impl Inner {
             paused: false,
         };
         let site = Arc::new(Site::of(Table::new(vec![entry])));
-        Deliveries::start(&site).map_err(|error| error.to_string())
+        let failed = |error: tenon_edge::ServerError| ("internal".to_owned(), error.to_string());
+        let mut started = Deliveries::start(&site).map_err(failed)?;
+        for _ in 0..START_TRIES_MAX {
+            if started.is_some() || revision.slot.is_loaded() {
+                break;
+            }
+            // It had to make room for another one in between.
+            revision.slot.preload(Arc::clone(&ready.service));
+            started = Deliveries::start(&site).map_err(failed)?;
+        }
+        Ok(started)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,9 +19,10 @@ use crate::describe::{Known, describe};
 use crate::live::{Content, Live, LiveApp, LiveRevision};
 use crate::loader::NodeLoader;
 use crate::logs::Logs;
+use crate::memory::{self, Memory};
 use crate::messages::Messages;
 use crate::policy;
-use crate::refused::{Answer, Refused, missing};
+use crate::refused::{Answer, Refused, draining, missing};
 use crate::rollouts::Rollouts;
 use crate::stores::Shelf;
 use crate::wire;
@@ -51,12 +52,16 @@ pub(crate) struct Inner {
     pub(crate) rollouts: Mutex<Rollouts>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) draining: AtomicBool,
+    /// Changes that somebody has asked for and that have not ended.
+    changing: AtomicUsize,
+    /// Until when another process may still have the apps' store: it is being replaced.
+    pub(crate) store_until: Option<Instant>,
     /// The generation that is served.
     pub(crate) published: AtomicU64,
     /// Wakes whoever takes apps out of memory.
     pub(crate) crowded: SyncSender<()>,
-    /// Services that are in memory, by what they are made of: a revision that is equal to another shares its service.
-    services: Mutex<HashMap<ServiceKey, Weak<Service>>>,
+    /// Services that are in memory.
+    pub(crate) memory: Mutex<Memory>,
     /// Apps that are given messages.
     pub(crate) messages: Mutex<Messages>,
     lines: [Mutex<()>; LINES],
@@ -69,7 +74,33 @@ pub(crate) struct Inner {
     this: Weak<Inner>,
 }
 
-type ServiceKey = (AppId, Digest, Digest);
+/// How long changes that have begun may take before the state is handed over all the same.
+const CHANGE_WAIT: Duration = Duration::from_secs(60);
+/// How long a process that was to take over, and is gone, may take to let go of the state.
+const TAKE_BACK_WAIT: Duration = Duration::from_secs(10);
+/// How often it is looked whether they have ended.
+const CHANGE_LOOK: Duration = Duration::from_millis(5);
+
+/// A change that counts until it is dropped.
+pub(crate) struct Change<'a>(&'a Inner);
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        self.0.changing.fetch_sub(1, SeqCst);
+    }
+}
+
+/// What a deploy says of code that was there already.
+const BEFORE: &str = "compiled before";
+
+/// A service that is in memory.
+pub(crate) struct Ready {
+    pub(crate) service: Arc<Service>,
+    /// Bytes of its compiled code; zero where it was in memory before.
+    pub(crate) bytes: u64,
+    /// Where its code came from, for people.
+    pub(crate) code: &'static str,
+}
 
 /// What is made first.
 pub(crate) struct Made {
@@ -86,6 +117,7 @@ pub(crate) struct Made {
     pub(crate) logs: Arc<Logs>,
     pub(crate) crowded: SyncSender<()>,
     pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) replaces: Option<Duration>,
 }
 
 impl Inner {
@@ -105,6 +137,7 @@ impl Inner {
                 logs,
                 crowded,
                 runtime,
+                replaces,
             } = made;
             Self {
                 data,
@@ -125,9 +158,11 @@ impl Inner {
                 rollouts: Mutex::default(),
                 logs,
                 draining: AtomicBool::new(false),
+                changing: AtomicUsize::new(0),
+                store_until: replaces.map(|wait| Instant::now() + wait),
                 published: AtomicU64::new(0),
                 crowded,
-                services: Mutex::default(),
+                memory: Mutex::default(),
                 messages: Mutex::default(),
                 lines: std::array::from_fn(|_| Mutex::default()),
                 runtime,
@@ -256,30 +291,23 @@ impl Inner {
         Ok(revision)
     }
 
-    fn services(&self) -> MutexGuard<'_, HashMap<ServiceKey, Weak<Service>>> {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn in_memory(&self, id: &AppId, content: &Content) -> Option<Arc<Service>> {
-        let key = (id.clone(), content.component, content.terms_digest);
-        self.services().get(&key).and_then(Weak::upgrade)
-    }
-
     /// A service of this content: the one that is in memory, or one that is mapped and linked now. Compiles only what
-    /// should be there and is not.
-    pub(crate) fn service(&self, id: &AppId, content: &Content) -> Answer<(Arc<Service>, u64)> {
+    /// is not there or cannot be used. Waits, for a place in memory too.
+    pub(crate) fn service(&self, id: &AppId, content: &Content) -> Answer<Ready> {
         if let Some(service) = self.in_memory(id, content) {
-            return Ok((service, 0));
+            return Ok(Ready { service, bytes: 0, code: BEFORE });
         }
         let file = id.to_string();
-        let stored = match self.artifacts.find(&self.engine, &content.component) {
-            Ok(Some(stored)) => stored,
+        let place = self.place()?;
+        let (stored, code) = match self.artifacts.find(&self.engine, &content.component) {
+            Ok(Some(stored)) => (stored, BEFORE),
             found => {
                 if let Err(refused) = found {
                     tracing::warn!(app = %id, %refused, "compiled code is made again");
                 }
-                self.compile(id, &content.component)?;
-                self.artifacts.find(&self.engine, &content.component)?.ok_or_else(|| missing("artifact"))?
+                let code = self.compile(id, &content.component)?;
+                let stored = self.artifacts.find(&self.engine, &content.component)?;
+                (stored.ok_or_else(|| missing("artifact"))?, code)
             }
         };
         let authorities = policy::permit(&id.tenant, &self.allowed(&id.tenant)?, &content.terms.authorities)?;
@@ -303,13 +331,7 @@ impl Inner {
         }
         let service =
             Arc::new(describe(service, &Known::Contract(contract.as_deref()), &content.terms.errors)?);
-        let mut services = self.services();
-        if services.len() > 2 * self.bounds.loaded_max + 64 {
-            services.retain(|_, service| service.strong_count() > 0);
-        }
-        let key = (id.clone(), content.component, content.terms_digest);
-        services.insert(key, Arc::downgrade(&service));
-        Ok((service, bytes))
+        Ok(Ready { service: place.fill(memory::key(id, content), service), bytes, code })
     }
 
     /// Compiles a component, in a process of its own.
@@ -339,6 +361,40 @@ impl Inner {
         }
         drop(failing);
         done.map_err(Refused::from)
+    }
+
+    /// Begins a change that somebody asked for, unless the node is about to end.
+    pub(crate) fn begin_change(&self) -> Answer<Change<'_>> {
+        // Counted first: whoever sets `draining` then sees it, or is seen.
+        self.changing.fetch_add(1, SeqCst);
+        let change = Change(self);
+        if self.draining.load(SeqCst) { Err(draining()) } else { Ok(change) }
+    }
+
+    /// Lets go of the state for the node that takes this one's place. What was begun is ended first, for as long as it may
+    /// take; requests are served on, from what is in memory.
+    pub(crate) fn hand_over(&self) {
+        let began = Instant::now();
+        self.draining.store(true, SeqCst);
+        while self.changing.load(SeqCst) > 0 && began.elapsed() < CHANGE_WAIT {
+            std::thread::sleep(CHANGE_LOOK);
+        }
+        self.desired.hand_over();
+    }
+
+    /// Nobody took this node's place: it goes on.
+    pub(crate) fn take_back(&self) -> Result<(), tenon_model::Diagnostic> {
+        let began = Instant::now();
+        // A process that ends lets go of its files one after the other.
+        while let Err(said) = self.desired.take_back() {
+            if said.code != "store-in-use" || began.elapsed() >= TAKE_BACK_WAIT {
+                return Err(said);
+            }
+            std::thread::sleep(CHANGE_LOOK);
+        }
+        self.draining.store(false, SeqCst);
+        self.reconcile();
+        Ok(())
     }
 
     /// What is wrong with the node, if anything is.
@@ -380,38 +436,9 @@ impl Inner {
 
     /// Brings a tenant's apps into memory anew, as they are now allowed to be. Requests that have begun end as they began.
     pub(crate) fn renew(&self, tenant: &TenantId) {
-        self.services().retain(|(app, ..), _| app.tenant != *tenant);
+        self.let_go(tenant);
         for (_, app) in self.live().apps.iter_mut().filter(|(id, _)| id.tenant == *tenant) {
             app.revisions.clear();
-        }
-    }
-
-    /// Takes apps out of memory that were not asked for long, once there are more than may be.
-    pub(crate) fn make_room(&self) {
-        let mut loaded: Vec<(Duration, Arc<LiveRevision>)> = {
-            let live = self.live();
-            live.revisions()
-                .filter(|(_, revision)| revision.slot.is_loaded())
-                .map(|(_, revision)| (revision.slot.last_used(), Arc::clone(revision)))
-                .collect()
-        };
-        let mut count = loaded.len();
-        let mut bytes: u64 = loaded.iter().map(|(_, revision)| revision.bytes.load(Relaxed)).sum();
-        if count <= self.bounds.loaded_max && bytes <= self.bounds.loaded_bytes_max {
-            return;
-        }
-        loaded.sort_by_key(|(used, _)| *used);
-        // Some more than have to go, so that it is not looked for one at each request.
-        let (count_max, bytes_max) =
-            ((self.bounds.loaded_max * 9 / 10).max(1), self.bounds.loaded_bytes_max / 10 * 9);
-        for (_, revision) in loaded {
-            if count <= count_max && bytes <= bytes_max {
-                return;
-            }
-            if revision.slot.unload() {
-                count -= 1;
-                bytes = bytes.saturating_sub(revision.bytes.load(Relaxed));
-            }
         }
     }
 }

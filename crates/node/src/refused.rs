@@ -52,7 +52,7 @@ fn status(code: &str) -> u16 {
         "admin-too-large" => 413,
         "admin-rate" => 429,
         "internal" | "compile-worker" => 500,
-        "node-draining" => 503,
+        "node-draining" | "memory-full" => 503,
         "state-failed" | "store-unreadable" | "store-damaged" | "cannot-store-artifact" => 507,
         _ => 422,
     }
@@ -79,6 +79,7 @@ impl From<ChangeError> for Refused {
                 Self::new("not-uploaded", what, "upload its bytes first: `tenon deploy` does so")
             }
             ChangeError::Refused(why) => Self::new("no-rollout", why, "see how the app stands: `tenon rollout`"),
+            ChangeError::HandedOver => draining(),
             ChangeError::Failed(_) => Diagnostic::new("state-failed", "the node cannot write its state, and changed nothing")
                 .note("cause", what)
                 .mend("see that the node's disk has room and can be written; what is deployed is served all the same")
@@ -101,6 +102,11 @@ impl From<BlobError> for Refused {
                 .into(),
         }
     }
+}
+
+/// The node changes nothing any more.
+pub(crate) fn draining() -> Refused {
+    Refused::new("node-draining", "the node is about to end", "ask again when it is back")
 }
 
 /// There is none.

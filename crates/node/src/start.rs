@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tenon_edge::{
     Certificate, CertificateError, Certificates, Drained, Listen, Listening, Observer, Server, ServerError,
-    Site, Table,
+    Site, listen_alone,
 };
 use tenon_engine::{Artifacts, CrashPolicy, Crashes, Engine, Pool};
 use tenon_model::{Diagnostic, Limits, Location};
@@ -21,7 +21,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
-use crate::api::{AdminServer, bind};
+use crate::api::AdminServer;
 use crate::compile::Compiler;
 use crate::config::{Config, Telemetry, TlsFiles};
 use crate::node::{Inner, Made};
@@ -37,6 +37,8 @@ const BLOBS: &str = "blobs";
 const ADMIN_THREADS: usize = 2;
 /// How often a state that is open elsewhere is tried again.
 const REPLACE_LOOK: Duration = Duration::from_millis(20);
+/// How long after a node began to drain its connections may still bring requests.
+const RELEASE_AFTER: Duration = Duration::from_secs(1);
 /// How long it is waited for more apps that come into memory, before some have to go.
 const GATHER: Duration = Duration::from_millis(20);
 /// How often what nobody needs is thrown away.
@@ -69,6 +71,8 @@ pub struct Running {
     listening: Listening,
     certificates: Option<(Arc<Certificates>, Vec<TlsFiles>)>,
     admin: SocketAddr,
+    /// Accepts connections to the admin API.
+    api: tokio::task::JoinHandle<()>,
     token: Option<PathBuf>,
     stop: std::sync::mpsc::SyncSender<()>,
     threads: Vec<JoinHandle<()>>,
@@ -81,8 +85,13 @@ impl Node {
     /// # Errors
     /// See [`StartError`].
     pub fn start(config: Config) -> Result<Running, StartError> {
-        let Config { data, telemetry: Telemetry { otlp, sample, access_log }, bounds, .. } = config;
+        let Config { data, telemetry: Telemetry { otlp, otlp_tls, sample, access_log }, bounds, .. } = config;
         let collector = otlp.as_deref().map(Collector::read).transpose()?;
+        if collector.as_ref().is_some_and(Collector::is_tls) && otlp_tls.is_none() {
+            return Err(Diagnostic::new("otlp-url", "the collector is `https://`, and nobody is trusted")
+                .mend("say whom to trust, or name a collector that is `http://`")
+                .into());
+        }
         let admin_tls = config.admin_tls.as_ref().map(admin_acceptor).transpose()?;
         let certificates = match &config.tls {
             Some(tls) => {
@@ -116,10 +125,11 @@ impl Node {
             connections: config.connections,
             replaces: config.replaces.is_some(),
         };
-        // Before the one that is replaced leaves: who connects from then on waits here.
+        // What cannot be bound is found out before the one that is replaced is asked for anything.
         let server = server.bind()?;
-        if let Some(leave) = config.leave {
-            leave()?;
+        let mut predecessor = config.predecessor;
+        if let Some(predecessor) = &mut predecessor {
+            predecessor.hand_over()?;
         }
         let folder = data.join(FOLDER);
         let desired = open_state(&folder, config.replaces)?;
@@ -128,7 +138,8 @@ impl Node {
         let engine = Engine::new(Pool::of(bounds.pool_instances, &limits)).map_err(Diagnostic::from)?;
         let crashes = crashes(&data, bounds.crash_reports)?;
         let (observer, observations) = Observer::new(RECORDS_MAX, sample);
-        let site = Arc::new(Site::of(Table::default()).observed(Arc::clone(&observer)));
+        // Not ready until what is desired is published.
+        let site = Arc::new(Site::empty().observed(Arc::clone(&observer)));
         let (crowded, room) = sync_channel(1);
         config.logs.start()?;
         let inner = Inner::new(Made {
@@ -145,6 +156,7 @@ impl Node {
             logs: config.logs,
             crowded,
             runtime: runtime.handle().clone(),
+            replaces: config.replaces,
         });
         let token = tokens::first(&inner.desired, &folder, inner.now())?;
         inner.reconcile();
@@ -153,7 +165,7 @@ impl Node {
         let otlp = match collector {
             Some(collector) => {
                 let (otlp, spans) = Otlp::new();
-                otlp.start(spans, collector, Arc::downgrade(&inner))?;
+                otlp.start(spans, collector, otlp_tls, Arc::downgrade(&inner))?;
                 Some(otlp)
             }
             None => None,
@@ -167,18 +179,23 @@ impl Node {
         ];
 
         let drain = config.drain.unwrap_or_else(|| site.longest());
-        let admin = bind_admin(config.admin, config.replaces)?;
+        let admin = listen_alone(config.admin, config.replaces.is_some())?;
         let admin_address = admin.local_addr()?;
         let listening = server.drain(drain).start(site)?;
         let addresses = listening.addresses().iter().map(ToString::to_string).collect();
         let _ = inner.addresses.set(addresses);
         let api = AdminServer { node: Arc::clone(&inner), outlets, tls: admin_tls };
-        runtime.spawn(async move {
+        let api = runtime.spawn(async move {
             if let Err(error) = api.run(admin).await {
                 tracing::error!(%error, "the admin API has ended");
             }
         });
-        Ok(Running { inner, listening, certificates, admin: admin_address, token, stop, threads, runtime })
+        // Connections come here already.
+        if let Some(predecessor) = predecessor {
+            predecessor.leave();
+        }
+        let admin = admin_address;
+        Ok(Running { inner, listening, certificates, admin, api, token, stop, threads, runtime })
     }
 }
 
@@ -223,11 +240,30 @@ impl Running {
         current.replace(&read).map_err(|error| unusable(&error))
     }
 
+    /// Lets go of the state, for a node that takes this one's place. Requests are served on, from what is in memory; nothing
+    /// is changed any more. Then it is [drained](Self::drain), or [takes the state back](Self::take_back).
+    pub fn hand_over(&self) {
+        self.inner.hand_over();
+    }
+
+    /// Takes the state back: nobody took this node's place.
+    ///
+    /// # Errors
+    /// When another process has the state, or it cannot be read. Then what is in memory is served on.
+    pub fn take_back(&self) -> Result<(), Diagnostic> {
+        self.inner.take_back()
+    }
+
     /// Takes nothing new, lets what runs finish, closes the state.
     pub fn drain(self) -> Drained {
-        let Self { inner, listening, stop, threads, runtime, .. } = self;
-        inner.draining.store(true, std::sync::atomic::Ordering::Relaxed);
+        let Self { inner, listening, api, stop, threads, runtime, .. } = self;
+        inner.draining.store(true, std::sync::atomic::Ordering::SeqCst);
         let _ = stop.try_send(());
+        if inner.desired.is_handed_over() {
+            // Whoever asks the admin API from now on asks the next one; and that one waits for the apps' store.
+            api.abort();
+            release(&inner);
+        }
         // Both at once: neither takes anything new while the other's requests finish.
         let messages = inner.stop_delivering();
         let drained = listening.drain();
@@ -262,20 +298,24 @@ fn open_state(folder: &Path, replaces: Option<Duration>) -> Result<Desired, Diag
     }
 }
 
-/// Binds the admin API; an address that the process has which is being replaced is waited for.
-fn bind_admin(address: SocketAddr, replaces: Option<Duration>) -> Result<std::net::TcpListener, ServerError> {
-    let began = Instant::now();
-    loop {
-        match bind(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if replaces.is_none_or(|wait| began.elapsed() >= wait) {
-                    return Err(ServerError::InUse(address));
-                }
-                std::thread::sleep(REPLACE_LOOK);
+/// Lets go of the apps' store as soon as no request needs it: each app goes out of memory when its requests have ended.
+fn release(inner: &Arc<Inner>) {
+    let node = Arc::downgrade(inner);
+    let released = std::thread::Builder::new().name("tenon-release".into()).spawn(move || {
+        // Connections that are there already may bring requests until then.
+        std::thread::sleep(RELEASE_AFTER);
+        while let Some(node) = node.upgrade() {
+            node.shelf.let_go();
+            let all: Vec<_> = node.live().revisions().map(|(_, revision)| Arc::clone(revision)).collect();
+            for revision in all.iter().filter(|revision| revision.slot.is_loaded()) {
+                revision.slot.unload();
             }
-            Err(error) => return Err(ServerError::Listen(address, error)),
+            drop((all, node));
+            std::thread::sleep(REPLACE_LOOK);
         }
+    });
+    if let Err(error) = released {
+        tracing::warn!(%error, "the apps' store is let go of when the last request has ended");
     }
 }
 
@@ -308,7 +348,7 @@ fn keep(node: Weak<Inner>, room: Receiver<()>) -> io::Result<JoinHandle<()>> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             node.deliver();
-            if swept.elapsed() >= SWEEP {
+            if swept.elapsed() >= SWEEP && !node.desired.is_handed_over() {
                 swept = Instant::now();
                 node.sweep(node.now().saturating_sub(UNUSED_S_MAX));
             }

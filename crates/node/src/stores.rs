@@ -18,6 +18,11 @@ pub struct Shelf {
 }
 
 impl Shelf {
+    /// Lets go of the embedded store: it is closed when the last app that has it is.
+    pub(crate) fn let_go(&self) {
+        *self.embedded.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The stores behind these authorities.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use problem::{Problem, ProblemNote};
-pub use rollout::{Chosen, Rollout, RolloutState, RolloutStatus, Seen, Step, Sticky, Tolerance};
+pub use rollout::{Chosen, Rollout, RolloutEnd, RolloutState, RolloutStatus, Seen, Step, Sticky, Tolerance};
 pub use terms::{
     Access, Authority, Bucket, Container, Directory, ErrorStatus, Grants, HttpGrant, InvalidTerms, Limits,
     Messaging, Outside, Probe, Read, Reuse, Socket, Terms,
@@ -138,6 +138,9 @@ pub struct Revision {
     pub note: String,
     /// `stable`, `candidate`, or `kept`.
     pub state: String,
+    /// How its rollout ended, if it took over in steps and has ended.
+    #[serde(default)]
+    pub rollout: Option<RolloutEnd>,
 }
 
 /// A list of revisions.
@@ -471,6 +474,12 @@ pub struct TopRow {
     pub bytes_out: u64,
     /// Whether it is in memory.
     pub loaded: bool,
+    /// Messages that it handled.
+    #[serde(default)]
+    pub messages: u64,
+    /// Attempts to handle a message that failed.
+    #[serde(default)]
+    pub messages_failed: u64,
 }
 
 /// `GET /v1/capacity?tenant=T&app=A`, or with `memory_bytes`, `concurrency` and `artifact_bytes` of an app that is not

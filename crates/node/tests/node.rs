@@ -362,6 +362,22 @@ fn a_candidate_that_crashes_is_sent_back_by_itself() {
     assert_eq!(site.request("shop", &[("x-try", "next")]).unwrap().json(200), 1);
     let entry = site.get("/v1/audit?limit=1000")["entries"].as_array().unwrap().last().unwrap().clone();
     assert_eq!((&entry["who"], &entry["what"]), (&json!("node"), &json!("revert")));
+
+    // How it ended stays to be seen, also by the next process and after the next rollout.
+    let ended = rollout();
+    assert!(ended["seen_candidate"]["crashes"].as_u64().unwrap() >= 5, "{ended}");
+    assert!(ended["seen_stable"]["requests"].as_u64().unwrap() > 0, "{ended}");
+    assert!(ended["ended"].as_u64().unwrap() > 0, "{ended}");
+    let site = site.restarted(|_| {});
+    assert_eq!(site.get("/v1/tenants/acme/apps/shop/rollout")["rollout"], ended);
+    site.deploy("shop", &version(3), &canary(3_600_000, 1)).json(200);
+    site.deploy("shop", &version(4), &json!({})).json(200);
+    let revisions = site.get("/v1/tenants/acme/apps/shop/revisions")["revisions"].clone();
+    let of = |number: usize| &revisions[4 - number]["rollout"];
+    assert_eq!(of(2)["why"], ended["why"], "{revisions}");
+    assert_eq!(of(2)["seen_candidate"], ended["seen_candidate"], "{revisions}");
+    assert_eq!((&of(3)["state"], &of(3)["why"]), (&json!("reverted"), &json!("r4 took its place")));
+    assert_eq!((of(1), of(4)), (&Value::Null, &Value::Null), "they took over at once");
 }
 
 #[test]
@@ -396,17 +412,49 @@ fn apps_that_are_not_asked_go_out_of_memory_and_come_back() {
         site.deploy(&format!("app-{number}"), &version(number), &json!({})).json(200);
     }
     let loaded = || site.get("/v1/status")["loaded"].as_u64().unwrap();
-    until("some go", || loaded() <= 3);
+    assert!(loaded() <= 3);
     for round in 0..3 {
         for number in 0..8_u32 {
             assert_eq!(site.version(&format!("app-{number}")), u64::from(number), "round {round}");
+            assert!(loaded() <= 3, "there are never more");
         }
     }
-    until("some go again", || loaded() <= 3);
+    // Many at once, too.
+    std::thread::scope(|scope| {
+        let site = &site;
+        for client in 0..6_u32 {
+            scope.spawn(move || {
+                for turn in 0..20 {
+                    let number = (client * 3 + turn) % 8;
+                    assert_eq!(site.version(&format!("app-{number}")), u64::from(number));
+                    assert!(site.get("/v1/status")["loaded"].as_u64().unwrap() <= 3);
+                }
+            });
+        }
+    });
     // After a restart nothing is in memory until it is asked.
     let site = site.restarted(|config| config.bounds.loaded_max = 3);
     assert_eq!(site.get("/v1/status")["loaded"], 0);
     assert_eq!(site.version("app-5"), 5);
+}
+
+#[test]
+fn what_is_compiled_already_needs_no_compiler() {
+    let site = Site::new();
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    // From here on nothing can be compiled.
+    let site = site.restarted(|config| config.compiler = Some(vec!["/nonexistent/compiler".into()]));
+    site.deploy("other", &version(2), &json!({})).refused(500, "compile-worker");
+    let again = site.deploy("shop", &version(1), &json!({ "force": true })).json(200);
+    assert_eq!((&again["revision"], &again["changed"]), (&json!("r2"), &json!(true)), "{again}");
+    let steps: Vec<&str> =
+        again["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["verify", "authority", "compile", "probe", "commit", "publish"]);
+    assert_eq!(again["steps"][2]["detail"], "compiled before", "{again}");
+    assert_eq!(site.version("shop"), 1);
+    // As another app, it is looked at and tried like any other.
+    site.deploy("twin", &version(1), &json!({})).json(200);
+    assert_eq!(site.version("twin"), 1);
 }
 
 fn artifacts(data: &Path) -> Vec<PathBuf> {

@@ -16,23 +16,29 @@ mod routes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use redb::ReadableDatabase as _;
-use tenon_model::{AppId, Digest, RevisionNumber, TenantId};
+use tenon_model::{AppId, Diagnostic, Digest, RevisionNumber, TenantId};
 
 pub use audit::AuditRecord;
 pub use blobs::{BlobError, BlobFolder, Upload, Uploaded};
 pub use change::{By, ChangeError, NewRevision, Takeover};
-pub use records::{AppRecord, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord};
+pub use records::{AppRecord, Ended, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord};
 
 use crate::embedded::Opened;
-use open::{AUDIT, CLAIMS, REVISIONS, USES};
+use open::{AUDIT, CLAIMS, REVISIONS, ROLLOUTS, USES};
 
 /// Revisions of an app that are kept; beyond them the oldest go that neither serve nor take over.
 pub const REVISIONS_KEPT_MAX: usize = 100;
 /// Entries of the audit log that one question is answered with.
 pub const AUDIT_PAGE_MAX: usize = 1_000;
+/// How long whoever still reads is waited for when the file is let go of.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How often it is looked whether they have ended.
+const CLOSE_LOOK: Duration = Duration::from_millis(1);
 
 /// The desired state of one node. It can be open once.
 #[derive(Debug)]
@@ -42,6 +48,8 @@ pub struct Desired {
     database: Mutex<Option<Arc<Opened>>>,
     known: RwLock<Known>,
     intact: bool,
+    /// Whether the file is another process's.
+    handed_over: AtomicBool,
 }
 
 /// What is in memory: all of the state but the revisions and the log.
@@ -133,6 +141,19 @@ impl Desired {
         })
     }
 
+    /// How the rollouts of an app ended whose candidates are kept, the newest first.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn rollouts(&self, id: &AppId) -> Result<Vec<RolloutRecord>, ChangeError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(ROLLOUTS)?;
+            let (tenant, app) = (id.tenant.as_str(), id.app.as_str());
+            let rows = table.range((tenant, app, 0)..=(tenant, app, u64::MAX))?.rev();
+            rows.map(|row| records::rollout(row?.1.value())).collect()
+        })
+    }
+
     /// Whether somebody of this tenant uploaded these bytes, or has a revision made of them; of any, where no tenant is
     /// named. Bytes are not shared by knowing their digest.
     ///
@@ -221,10 +242,45 @@ impl Desired {
 
     /// The database, opened again if the disk failed before.
     fn opened(&self, database: &mut Option<Arc<Opened>>) -> Result<Arc<Opened>, ChangeError> {
+        if self.is_handed_over() {
+            return Err(ChangeError::HandedOver);
+        }
         if let Some(database) = database {
             return Ok(Arc::clone(database));
         }
-        let again = open::database(&self.folder).map_err(|error| ChangeError::Failed(error.to_string()))?;
+        let again = open::again(&self.folder).map_err(|error| ChangeError::Failed(error.to_string()))?;
         Ok(Arc::clone(database.insert(again)))
+    }
+
+    /// Lets go of the file, for the process that takes over. What is in memory is read on; nothing is changed any more, and
+    /// what is in the file alone (revisions, the log) is not to be had.
+    pub fn hand_over(&self) {
+        let mut database = self.lock();
+        self.handed_over.store(true, Relaxed);
+        // It is closed when the last one who reads lets go.
+        let last = database.take();
+        let began = Instant::now();
+        while last.as_ref().is_some_and(|last| Arc::strong_count(last) > 1) && began.elapsed() < CLOSE_WAIT {
+            std::thread::sleep(CLOSE_LOOK);
+        }
+    }
+
+    /// Whether the file is another process's.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Relaxed)
+    }
+
+    /// Opens the file again: nobody took over, or whoever did is gone. What was changed meanwhile is read.
+    ///
+    /// # Errors
+    /// A diagnostic: another process still has it, or it cannot be read.
+    pub fn take_back(&self) -> Result<(), Diagnostic> {
+        let mut database = self.lock();
+        let opened = open::again(&self.folder)?;
+        let (known, _) = open::read(&self.folder, &opened)?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        *database = Some(opened);
+        self.handed_over.store(false, Relaxed);
+        Ok(())
     }
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tenon_model::{AppId, Digest, RevisionNumber, Route, TenantId};
+use tenon_model::{AppId, Digest, RevisionNumber, Route, Seen, TenantId};
 use tenon_state::desired::{
-    BlobError, By, ChangeError, NewRevision, Phase, REVISIONS_KEPT_MAX, Takeover, TokenRecord, Uploaded,
+    BlobError, By, ChangeError, Ended, NewRevision, Phase, REVISIONS_KEPT_MAX, Takeover, TokenRecord,
+    Uploaded,
 };
 use tenon_state::{BlobFolder, Desired};
 
@@ -66,7 +67,7 @@ impl Node {
 
     fn deploy(&self, name: &str, on: &[&str], takeover: Takeover<'_>) -> Result<u64, ChangeError> {
         let component = self.upload(name.as_bytes());
-        let new = NewRevision { component, terms: "{}", reverts_to: None, note: "" };
+        let new = NewRevision { component, terms: "{}", reverts_to: None, note: "", ends: None };
         let on = routes(on);
         let on = (!on.is_empty()).then_some(on.as_slice());
         self.desired.revise(BY, &app(name), None, &new, on, &takeover).map(|app| app.generation)
@@ -160,7 +161,7 @@ fn old_revisions_and_what_they_were_made_of_go() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::with_tenants(folder.path());
     let old = node.upload(b"old");
-    let new = |component| NewRevision { component, terms: "{}", reverts_to: None, note: "" };
+    let new = |component| NewRevision { component, terms: "{}", reverts_to: None, note: "", ends: None };
     let revise = |component| {
         node.desired.revise(BY, &app("acme/shop"), None, &new(component), None, &Takeover::AtOnce).unwrap()
     };
@@ -178,6 +179,89 @@ fn old_revisions_and_what_they_were_made_of_go() {
 }
 
 #[test]
+fn how_a_rollout_ended_is_kept_as_long_as_its_candidate() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    let id = app("acme/shop");
+    let component = node.upload(b"shop");
+    let seen = |requests| Seen { requests, errors: 1, crashes: 2, p99_us: 3 };
+    let revise = |takeover: Takeover<'_>, requests| {
+        let ends = Some(Ended { at: 0, stable: seen(requests), candidate: seen(requests + 1) });
+        let new = NewRevision { component, terms: "{}", reverts_to: None, note: "", ends };
+        node.desired.revise(BY, &id, None, &new, None, &takeover).unwrap()
+    };
+    revise(Takeover::AtOnce, 0);
+    revise(Takeover::ByPlan("{}"), 10);
+    assert_eq!(node.desired.rollouts(&id).unwrap(), [], "it has not ended");
+    // One takes the place of another, and is sent back; a third goes through.
+    revise(Takeover::ByPlan("{}"), 20);
+    let end = |phase, why: Option<&str>, requests| {
+        let ended = Some(Ended { at: 7, stable: seen(requests), candidate: seen(0) });
+        node.desired
+            .point(BY, &id, None, "end", "", |app| {
+                let rollout = app.rollout.as_mut().unwrap();
+                (rollout.phase, rollout.why, rollout.ended) = (phase, why.map(Into::into), ended);
+                if phase == Phase::Promoted {
+                    app.stable = rollout.candidate;
+                }
+                Ok(())
+            })
+            .unwrap();
+    };
+    end(Phase::Reverted, Some("it crashed"), 30);
+    revise(Takeover::ByPlan("{}"), 0);
+    end(Phase::Promoted, None, 40);
+    drop(node);
+
+    let node = Node::open(folder.path());
+    let ended = node.desired.rollouts(&id).unwrap();
+    let told: Vec<_> = ended
+        .iter()
+        .map(|it| (it.candidate.0, it.phase, it.why.as_deref(), it.ended.unwrap().stable.requests))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (4, Phase::Promoted, None, 40),
+            (3, Phase::Reverted, Some("it crashed"), 30),
+            (2, Phase::Reverted, Some("r3 took its place"), 20),
+        ]
+    );
+    assert_eq!((ended[2].ended.unwrap().at, ended[2].ended.unwrap().candidate), (BY.at, seen(21)));
+    assert_eq!(node.desired.app(&id).unwrap().rollout.as_ref(), ended.first());
+    // They go with their candidates, and with the app.
+    let new = NewRevision { component, terms: "{}", reverts_to: None, note: "", ends: None };
+    for _ in 0..REVISIONS_KEPT_MAX {
+        node.desired.revise(BY, &id, None, &new, None, &Takeover::AtOnce).unwrap();
+    }
+    let kept: Vec<u64> = node.desired.rollouts(&id).unwrap().iter().map(|it| it.candidate.0).collect();
+    assert_eq!(kept, [4], "the last one is shown, and what it names is kept");
+    node.desired.delete_app(BY, &id).unwrap();
+    assert_eq!(node.desired.rollouts(&id).unwrap(), []);
+}
+
+#[test]
+fn a_state_is_handed_over_and_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    node.deploy("acme/shop", &["shop.example/*"], Takeover::AtOnce).unwrap();
+    let id = app("acme/shop");
+    node.desired.hand_over();
+    // What is in memory is there, and nothing is changed.
+    assert_eq!(node.desired.app(&id).unwrap().last, RevisionNumber(1));
+    assert_eq!(node.desired.revisions(&id).unwrap_err(), ChangeError::HandedOver);
+    let delete = || node.desired.delete_app(BY, &id);
+    assert_eq!(delete().unwrap_err(), ChangeError::HandedOver);
+    let next = Desired::open(folder.path()).unwrap();
+    assert_eq!(node.desired.take_back().unwrap_err().code, "store-in-use");
+    next.put_tenant(BY, &tenant("more"), "{}", 1).unwrap();
+    drop(next);
+    node.desired.take_back().unwrap();
+    assert!(node.desired.tenant(&tenant("more")).is_some(), "what the other changed is seen");
+    delete().unwrap();
+}
+
+#[test]
 fn a_component_is_not_shared_by_knowing_its_digest() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::with_tenants(folder.path());
@@ -186,7 +270,7 @@ fn a_component_is_not_shared_by_knowing_its_digest() {
     node.desired.claim(BY, Some(&tenant("acme")), &digest).unwrap();
     assert!(may("acme") && !may("zeta") && node.desired.may_use(None, &digest).unwrap());
     // A revision is as good as an upload.
-    let new = NewRevision { component: digest, terms: "{}", reverts_to: None, note: "" };
+    let new = NewRevision { component: digest, terms: "{}", reverts_to: None, note: "", ends: None };
     node.desired.revise(BY, &app("zeta/a"), None, &new, None, &Takeover::AtOnce).unwrap();
     assert!(may("zeta"));
 }
@@ -337,7 +421,7 @@ fn deploy_until(from: u64, at: u64) {
         node.desired.claim(BY, Some(&tenant("acme")), &digest).unwrap();
         step();
         let terms = format!("terms {number}");
-        let new = NewRevision { component: digest, terms: &terms, reverts_to: None, note: "" };
+        let new = NewRevision { component: digest, terms: &terms, reverts_to: None, note: "", ends: None };
         let id = app(&format!("acme/app-{}", number % 3));
         let on =
             routes(&[&format!("{number}.example/*"), "*.apps.example/x"][..1 + usize::from(number % 3 == 0)]);

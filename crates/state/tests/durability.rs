@@ -109,6 +109,70 @@ async fn what_was_acknowledged_survives_the_killing_of_the_process() {
     assert!(total > KILLS * 3);
 }
 
+/// Not a test: the process whose disk takes no more, and then does again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the process that another test starts"]
+async fn fills_its_disk() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let mut word = String::new();
+    std::io::stdin().read_line(&mut word).unwrap();
+    if word.trim() != "fill" {
+        return;
+    }
+    let full = |bytes| setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
+    // A write beyond the limit is an error then, and not the end.
+    signal_hook::flag::register(25, std::sync::Arc::default()).unwrap();
+    let store = open(Path::new("."));
+    let container = Collection::new("tenant", "app", "images").unwrap();
+    store.create_container(&container).await.unwrap();
+    store.set(&bucket(), "before".into(), b"kept".to_vec()).await.unwrap();
+    for round in 0..3_u32 {
+        full(Some(1));
+        let key = format!("k{round}");
+        for _ in 0..3 {
+            let set = store.set(&bucket(), key.clone(), vec![7; 100_000]).await;
+            assert!(matches!(set, Err(StoreError::Failed(_))), "{set:?}");
+        }
+        let mut object = store.create().await.unwrap();
+        let written = object.write(b"bytes".to_vec()).await;
+        assert!(matches!(written, Err(StoreError::Failed(_))), "{written:?}");
+        drop(object);
+        full(None);
+        // Somebody may still be reading from the one that failed: then it is tried again.
+        let began = Instant::now();
+        while let Err(error) = store.set(&bucket(), key.clone(), b"after".to_vec()).await {
+            assert!(began.elapsed() < Duration::from_secs(20), "{error}");
+        }
+        assert_eq!(store.get(&bucket(), key).await, Ok(Some(b"after".to_vec())));
+        assert_eq!(store.get(&bucket(), "before".into()).await, Ok(Some(b"kept".to_vec())));
+        let mut object = store.create().await.unwrap();
+        object.write(b"bytes".to_vec()).await.unwrap();
+        object.place(&container, format!("o{round}")).await.unwrap();
+    }
+    drop(store);
+    let store = open(Path::new("."));
+    assert_eq!(store.list_keys(&bucket(), None).await.unwrap().keys, ["before", "k0", "k1", "k2"]);
+    assert_eq!(store.list(&container, None).await.unwrap().names, ["o0", "o1", "o2"]);
+    writeln!(std::io::stdout(), "went on").unwrap();
+}
+
+#[test]
+fn a_full_disk_is_an_error_until_there_is_room_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "fills_its_disk", "--ignored", "--nocapture"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "fill").unwrap();
+    let lines: Vec<String> =
+        BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).collect();
+    let well = child.wait().unwrap().success() && lines.iter().any(|line| line.contains("went on"));
+    assert!(well, "{lines:#?}");
+}
+
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -75,6 +75,14 @@ impl Ca {
     /// # Panics
     /// When no port is free.
     pub fn serve(&self, certificate: Certificate, protocols: &[&str]) -> SocketAddr {
+        self.listen(certificate, protocols).0
+    }
+
+    /// The same, and the paths that it was asked for so far.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub fn listen(&self, certificate: Certificate, protocols: &[&str]) -> (SocketAddr, Asked) {
         let name = if certificate == Certificate::OtherName { "elsewhere.test" } else { "localhost" };
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
         if certificate == Certificate::Expired {
@@ -95,12 +103,25 @@ impl Ca {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket of its own");
         let address = listener.local_addr().expect("a bound address");
+        let asked = Asked::default();
+        let noting = asked.clone();
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(accept(listener, acceptor));
+            runtime.block_on(accept(listener, acceptor, noting));
         });
-        address
+        (address, asked)
+    }
+}
+
+/// The paths that a server was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked(Arc<Mutex<Vec<String>>>);
+
+impl Asked {
+    /// Those so far.
+    pub fn paths(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -184,21 +205,27 @@ async fn exchange(
     Ok(Fetched { protocol, certificate, body: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
 }
 
-async fn accept(listener: std::net::TcpListener, acceptor: TlsAcceptor) {
+async fn accept(listener: std::net::TcpListener, acceptor: TlsAcceptor, asked: Asked) {
     let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let acceptor = acceptor.clone();
+        let (acceptor, asked) = (acceptor.clone(), asked.clone());
         // A client that does not trust the certificate ends its own connection.
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let http = auto::Builder::new(TokioExecutor::new());
-            let _ = http.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+            let _ = http
+                .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, asked.clone())))
+                .await;
         });
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    Asked(asked): Asked,
+) -> Result<Response<Full<Bytes>>, std::convert::Infallible> {
+    asked.lock().unwrap_or_else(PoisonError::into_inner).push(request.uri().path().to_owned());
     let text = format!("{:?} from {}", request.version(), request.uri().path());
     Ok(Response::new(Full::new(text.into())))
 }

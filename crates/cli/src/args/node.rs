@@ -47,9 +47,12 @@ pub(crate) struct NodeArgs {
     /// Compiled code that is kept in memory, of all apps together.
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = some_bytes)]
     pub(crate) loaded_bytes: u64,
-    /// Send metrics and traces to this OTLP/HTTP collector: `http://127.0.0.1:4318`.
+    /// Send metrics and traces to this OTLP/HTTP collector: `http://127.0.0.1:4318`, `https://otel.example`.
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<String>,
+    /// Trust collectors of this authority (PEM) instead of the system's.
+    #[arg(long, value_name = "FILE", requires = "otlp")]
+    pub(crate) otlp_ca: Option<PathBuf>,
     /// Of a thousand requests, those that are traced unless the client says so itself.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1_000))]
     pub(crate) trace: u16,

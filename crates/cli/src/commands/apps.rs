@@ -63,13 +63,18 @@ pub(crate) fn revisions(
     let mut table = Table::new(&["revision", "state", "made", "by", "component", "note"]);
     for one in &found.revisions {
         let equal = one.reverts_to.as_ref().map(|to| format!("equal to {to} "));
+        let ended = one.rollout.as_ref().map(|end| match (end.state, &end.why) {
+            (wire::RolloutState::Promoted, _) => "took over in steps ".to_owned(),
+            (_, Some(why)) => format!("sent back: {why} "),
+            (_, None) => "sent back ".to_owned(),
+        });
         table.row([
             one.revision.clone(),
             one.state.clone(),
             time(one.created),
             one.by.clone(),
             short(&one.component),
-            format!("{}{}", equal.unwrap_or_default(), one.note),
+            format!("{}{}{}", equal.unwrap_or_default(), ended.unwrap_or_default(), one.note),
         ]);
     }
     terminal.result(table, || json!(found));

@@ -7,7 +7,7 @@ mod watch;
 use std::io::{IsTerminal as _, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::time::Duration;
 
 use serde_json::json;
@@ -19,6 +19,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use crate::admin::connector;
 use crate::args::{LogFormat, NodeArgs};
 use crate::commands::serve::{allow_open_files, refused};
 use crate::error::CommandError;
@@ -35,10 +36,14 @@ const CERTIFICATES_LOOK: Duration = Duration::from_millis(500);
 const SAMPLE_PER_MILLE: u32 = 10;
 
 /// Why the node wakes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Wake {
     /// Somebody wants it to stop.
     Stop,
+    /// Another one is about to take its place, and wants its state; who asked is told once it may have it.
+    HandOver(SyncSender<()>),
+    /// That one is gone, and has not taken its place.
+    TakeBack,
     /// Another one takes its place.
     Replaced,
     /// Somebody wants the certificates read again.
@@ -58,14 +63,16 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
     listen_to_signals(wake.clone())?;
     if args.replace {
         config.replaces = Some(REPLACE_WAIT);
-        let data = data.to_path_buf();
-        config.leave = Some(Box::new(move || control::ask_to_leave(&data)));
+        config.predecessor = Some(Box::new(control::Before::new(data)));
     }
     let running = Node::start(config).map_err(not_started)?;
     let control = Control::listen(data, wake);
     announce(&running, terminal);
     let why = serve(&running, &woken);
-    drop(control);
+    match why {
+        Wake::Replaced => control.leave(),
+        _ => drop(control),
+    }
     terminal.step(
         "draining",
         match why {
@@ -87,6 +94,18 @@ fn serve(running: &Running, woken: &Receiver<Wake>) -> Wake {
     loop {
         match woken.recv_timeout(CERTIFICATES_LOOK) {
             Ok(why @ (Wake::Stop | Wake::Replaced)) => return why,
+            Ok(Wake::HandOver(done)) => {
+                tracing::info!(
+                    "another node is about to take over: the state is its, and requests are served on"
+                );
+                running.hand_over();
+                let _ = done.send(());
+                continue;
+            }
+            Ok(Wake::TakeBack) => {
+                take_back(running);
+                continue;
+            }
             Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
             Err(RecvTimeoutError::Timeout) if !watch.has_changed() => continue,
             Ok(Wake::Reload) | Err(RecvTimeoutError::Timeout) => {}
@@ -101,6 +120,18 @@ fn serve(running: &Running, woken: &Receiver<Wake>) -> Wake {
                 );
             }
         }
+    }
+}
+
+/// The node that was to take over is gone, and this one goes on.
+fn take_back(running: &Running) {
+    match running.take_back() {
+        Ok(()) => tracing::warn!("the node that was to take over is gone: this one goes on"),
+        Err(error) => tracing::error!(
+            code = error.code,
+            cause = error.message,
+            "the node that was to take over is gone, and the state cannot be taken back: what is in memory is served on, start it anew"
+        ),
     }
 }
 
@@ -155,7 +186,7 @@ fn listen_to_signals(wake: Sender<Wake>) -> Result<(), CommandError> {
 fn impatient(woken: Receiver<Wake>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         while let Ok(why) = woken.recv() {
-            if why == Wake::Stop {
+            if matches!(why, Wake::Stop) {
                 // The person has said it twice.
                 let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
             }
@@ -189,6 +220,10 @@ fn config(args: &NodeArgs, data: &Path, logs: Arc<Logs>) -> Result<Config, Comma
     config.compiler = Some(vec![program.into(), "compile-worker".into()]);
     config.telemetry = Telemetry {
         otlp: args.otlp.clone(),
+        otlp_tls: match &args.otlp {
+            Some(url) if url.starts_with("https:") => Some(connector(args.otlp_ca.as_deref())?),
+            _ => None,
+        },
         sample: u32::from(args.trace) * SAMPLE_PER_MILLE,
         access_log: args.access_log.as_deref().map(access_log).transpose()?,
     };

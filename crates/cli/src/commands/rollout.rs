@@ -8,6 +8,7 @@ use tenon_node::wire::{RolloutAnswer, RolloutState, RolloutStatus, Seen};
 
 use crate::admin::Admin;
 use crate::args::RolloutArgs;
+use crate::commands::apps::time;
 use crate::error::CommandError;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
@@ -85,6 +86,7 @@ fn describe(app: &AppId, status: &RolloutStatus) -> String {
         seen(&status.seen_candidate),
         seen(&status.seen_stable)
     );
+    let at = status.ended.map_or_else(String::new, |ended| format!(", {}", time(ended)));
     match status.state {
         RolloutState::Running => {
             let left = status.left_ms.map_or(String::new(), |left| {
@@ -98,10 +100,10 @@ fn describe(app: &AppId, status: &RolloutStatus) -> String {
         RolloutState::Paused => {
             format!("{app} {candidate} is held at {percent}%, step {} of {of}{both}", step + 1)
         }
-        RolloutState::Promoted => format!("{app} {candidate} took over from {stable}"),
+        RolloutState::Promoted => format!("{app} {candidate} took over from {stable}{at}{both}"),
         RolloutState::Reverted => {
             let why = status.why.as_deref().unwrap_or("somebody reverted it");
-            format!("{app} {candidate} was sent back to {stable}: {why}{both}")
+            format!("{app} {candidate} was sent back to {stable}: {why}{at}{both}")
         }
     }
 }

@@ -178,6 +178,8 @@ mod tests {
             bytes_in: 0,
             bytes_out: 0,
             loaded: true,
+            messages: 0,
+            messages_failed: 0,
         }
     }
 

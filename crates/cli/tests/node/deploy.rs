@@ -9,8 +9,8 @@ const HOST: &str = "shop.example";
 #[test]
 fn what_is_deployed_serves_and_the_same_again_is_nothing() {
     let site = Site::of(&["acme"]);
-    // A node without any app has nothing to serve yet; one with others does not know the host.
-    site.get(HOST, VERSION).expect_failure(503, "not-ready");
+    // A node without any app knows the host as little as one with others does.
+    site.get(HOST, VERSION).expect_failure(404, "no-route");
     let app = site.app("acme", "shop", HOST, "one");
     let first = site.deploy(&app, &["--note", "the first"]);
     assert_eq!((&first["revision"], &first["changed"]), (&"r1".into(), &true.into()), "{first:#}");
@@ -106,7 +106,7 @@ fn an_app_is_paused_resumed_and_deleted() {
 
     site.run(["tenant", "delete", "acme"]).expect_code(1).expect_stderr(&["tenant-in-use"]);
     site.run(["delete", "acme/shop"]).expect_code(0);
-    site.get(HOST, VERSION).expect_failure(503, "not-ready");
+    site.get(HOST, VERSION).expect_failure(404, "no-route");
     site.run(["tenant", "delete", "acme"]).expect_code(0);
     site.run(["delete", "acme/shop"]).expect_code(1);
     site.node.stop();

@@ -1,6 +1,6 @@
 //! A node that is killed at any instant of a deploy comes back with everything that it acknowledged.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tenon_testkit::{Tenon, until};
 
@@ -8,10 +8,14 @@ use crate::support::{Site, VERSION, write_app};
 
 const HOST: &str = "shop.example";
 
-/// How often in a usual run; `TENON_KILLS=1000` for the long one.
+/// How often at the least in a usual run, which goes on for [`BUDGET`]; `TENON_KILLS=1000` for the long one.
 const KILLS: u64 = 12;
-/// Where the instants begin; a failure says which one it was.
+/// How long a usual run goes on killing.
+const BUDGET: Duration = Duration::from_secs(30);
+/// Where the instants begin; `TENON_SEED` for other ones. A failure says which it was.
 const SEED: u64 = 7;
+/// A deploy is killed within this time of its start, in microseconds; by then most have ended.
+const WITHIN_US: u64 = 400_000;
 
 /// SplitMix64: the same instants for the same seed.
 fn random(state: u64) -> u64 {
@@ -27,15 +31,25 @@ fn random(state: u64) -> u64 {
     reason = "the long run is asked for by a variable, and a test has no main"
 )]
 fn what_was_acknowledged_is_there_after_every_kill() {
-    let kills = std::env::var("TENON_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let said = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let (kills, seed) = (said("TENON_KILLS"), said("TENON_SEED").unwrap_or(SEED));
     let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
-    let mut site = Site { node: tenon.node().start(), tenon };
+    // A small pool: a node is started for each kill.
+    let start = |tenon: &Tenon| tenon.node().args(["--pool", "16"]).start();
+    let mut site = Site { node: start(&tenon), tenon };
     site.run(["tenant", "set", "acme"]).expect_code(0);
     site.deploy(&site.app("acme", "shop", HOST, "v0"), &[]);
     site.run(["tenant", "set", "other"]).expect_code(0);
     site.deploy(&site.app("other", "still", "still.example", "here"), &[]);
     let mut served = "v0".to_owned();
-    for kill in 1..=kills {
+    let began = Instant::now();
+    let goes_on = |kill: u64| match kills {
+        Some(kills) => kill <= kills,
+        None => kill <= KILLS || began.elapsed() < BUDGET,
+    };
+    for kill in (1..).take_while(|kill| goes_on(*kill)) {
+        let at = Duration::from_micros(random(seed.wrapping_add(kill)) % WITHIN_US);
+        let which = format!("kill {kill} at {at:?} (TENON_SEED={seed})");
         let next = format!("v{kill}");
         let app = site.app("acme", "shop", HOST, &next);
         let (tenon, url) = (site.tenon.clone(), site.url());
@@ -43,23 +57,22 @@ fn what_was_acknowledged_is_there_after_every_kill() {
             let args = ["deploy".as_ref(), app.as_os_str(), "--node".as_ref(), url.as_ref()];
             tenon.run(tenon.data(), args)
         });
-        // A deploy takes some tens of milliseconds from the start of the command.
-        std::thread::sleep(Duration::from_micros(random(SEED + kill) % 400_000));
+        std::thread::sleep(at);
         site.node.kill();
         let done = deploying.join().unwrap();
-        site.node = site.tenon.node().start();
+        site.node = start(&site.tenon);
 
         let now = site.version(HOST);
         let acknowledged = done.status.success();
         assert!(
             now == next || (now == served && !acknowledged),
-            "kill {kill}: {now} serves after {served}, and {next} was {}acknowledged",
+            "{which}: {now} serves after {served}, and {next} was {}acknowledged",
             if acknowledged { "" } else { "not " }
         );
-        assert_eq!(site.version("still.example"), "here", "kill {kill}");
+        assert_eq!(site.version("still.example"), "here", "{which}");
         // What broke off goes on, and comes to the same.
         site.deploy(&site.app("acme", "shop", HOST, &next), &[]);
-        assert_eq!(site.version(HOST), next, "kill {kill}");
+        assert_eq!(site.version(HOST), next, "{which}");
         served = next;
     }
     assert_eq!(site.json(["audit", "--limit", "10000"])["intact"], true);

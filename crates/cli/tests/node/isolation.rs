@@ -22,7 +22,7 @@ fn a_token_changes_its_own_tenant_and_no_other() {
         site.run(["deploy".as_ref(), app.as_os_str(), "--token-file".as_ref(), token.as_os_str()])
     };
     deploy(&evil).expect_code(1).expect_stderr(&["admin-forbidden"]);
-    site.get("shop.example", VERSION).expect_failure(503, "not-ready");
+    site.get("shop.example", VERSION).expect_failure(404, "no-route");
     deploy(&acme).expect_code(0);
     assert_eq!(site.version("shop.example"), "one");
 

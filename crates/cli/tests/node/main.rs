@@ -10,6 +10,7 @@ mod gateway;
 mod isolation;
 mod load;
 mod memory;
+mod messages;
 mod quotas;
 mod replace;
 mod rollout;

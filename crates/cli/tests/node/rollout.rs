@@ -112,6 +112,11 @@ fn a_candidate_that_crashes_is_sent_back_by_itself() {
     site.run(args).expect_code(1).expect_stderr(&["rollout-reverted", "r2 was sent back", "crashed"]);
     let status = site.json(["rollout", "acme/shop"]);
     assert_eq!(status["state"], "reverted", "{status:#}");
+    assert!(status["seen_candidate"]["crashes"].as_u64().unwrap() >= 10, "it stays to be seen: {status:#}");
+    let told = site.run(["rollout", "acme/shop"]).expect_code(0).stdout;
+    assert!(told.contains("was sent back to r1: it crashed") && !told.contains("r2: 0 requests"), "{told}");
+    let told = site.run(["revisions", "acme/shop"]).expect_code(0).stdout;
+    assert!(told.contains("sent back: it crashed"), "{told}");
     // From here on nobody meets it.
     let before = load.stop();
     assert!(before.iter().any(|one| one.code == "guest-trap"), "nobody met the bad revision");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tenon_testkit::client::{call, get};
+use tenon_testkit::tls::{Ca, Certificate};
 use tenon_testkit::{DEADLINE, until};
 
 use crate::load::{Asking, Load};
@@ -111,5 +112,61 @@ fn a_trace_goes_on_and_no_collector_can_hold_a_request_up() {
     load.more(2_000);
     crate::load::expect_all(&load.stop(), 200);
     let _ = VERSION;
+    site.node.stop();
+}
+
+/// A node that sends over TLS, and an app of it; the authority of the collector is the one that is named.
+fn sending(ca: &Ca, port: u16) -> (Site, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    ca.write(&file);
+    let url = format!("https://localhost:{port}");
+    let site = Site::with(["--otlp", &url, "--otlp-ca", file.to_str().unwrap(), "--trace", "1000"]);
+    site.run(["tenant", "set", "acme"]).expect_code(0);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    (site, folder)
+}
+
+/// Spans that were not sent.
+fn dropped(site: &Site) -> u64 {
+    let token = std::fs::read_to_string(site.tenon.data().join("node/admin-token")).unwrap();
+    let mut request = get("/metrics");
+    request.headers_mut().insert("authorization", format!("Bearer {}", token.trim()).parse().unwrap());
+    let metrics = call(site.node.admin(), request).expect(200);
+    let line = metrics.lines().find(|line| line.starts_with("tenon_telemetry_dropped_total{what=\"spans\"}"));
+    let count = line.and_then(|line| line.rsplit(' ').next()).and_then(|count| count.parse().ok());
+    count.unwrap_or_else(|| panic!("no count in\n{metrics}"))
+}
+
+#[test]
+fn a_collector_behind_tls_gets_what_is_sent() {
+    let ca = Ca::new("an authority of ours");
+    let (address, asked) = ca.listen(Certificate::Good, &["http/1.1"]);
+    let (site, _folder) = sending(&ca, address.port());
+    until("the spans to come", DEADLINE, || {
+        site.version(HOST);
+        asked.paths().iter().any(|path| path == "/v1/traces").then_some(())
+    });
+    assert_eq!(dropped(&site), 0);
+    assert_eq!(site.node.count_logged(&["the collector does not take what is sent"]), 0);
+    site.node.stop();
+}
+
+#[test]
+fn a_collector_of_an_unknown_authority_gets_nothing_and_holds_nobody_up() {
+    let (address, asked) = Ca::new("somebody else").listen(Certificate::Good, &["http/1.1"]);
+    let (site, _folder) = sending(&Ca::new("an authority of ours"), address.port());
+    let load = Load::start(Asking {
+        address: site.address(),
+        host: HOST.into(),
+        path: VERSION.into(),
+        clients: 2,
+        pause: Duration::ZERO,
+    });
+    load.more(1_000);
+    crate::load::expect_all(&load.stop(), 200);
+    site.node.logged(&["the collector does not take what is sent", "UnknownIssuer"]);
+    until("what is lost to be counted", DEADLINE, || (dropped(&site) > 0).then_some(()));
+    assert_eq!(asked.paths(), Vec::<String>::new());
     site.node.stop();
 }

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tenon_edge::Outcome;
 use tenon_model::{AppId, RevisionNumber, TenantId};
-use tenon_state::desired::{AppRecord, ChangeError, Phase, RevisionRecord, TenantRecord, TokenRecord};
+use tenon_state::desired::{
+    AppRecord, ChangeError, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord,
+};
 
 use super::authorize::Permitted;
 use super::endpoints::Action;
@@ -36,9 +38,10 @@ pub(super) fn handle(
     body: &Bytes,
 ) -> Answer<Reply> {
     let action = permitted.endpoint().action;
-    if node.draining.load(Relaxed) && permitted.endpoint().method != http::Method::GET {
-        return Err(Refused::new("node-draining", "the node is about to end", "ask again when it is back"));
-    }
+    let _change = match permitted.endpoint().method {
+        http::Method::GET => None,
+        _ => Some(node.begin_change()?),
+    };
     match action {
         Action::OpenApi => Ok(Reply::json(&openapi::document())),
         Action::Live => Ok(Reply::whole("text/plain", "live\n".into())),
@@ -105,8 +108,10 @@ pub(super) fn handle(
         Action::ListRevisions => {
             let app = app(node, permitted)?;
             let revisions = node.desired.revisions(&app.id)?;
+            let rollouts = node.desired.rollouts(&app.id)?;
+            let rollout = |number| rollouts.iter().find(|rollout| rollout.candidate == number);
             Ok(Reply::json(&wire::Revisions {
-                revisions: revisions.iter().map(|it| revision(&app, it)).collect(),
+                revisions: revisions.iter().map(|it| revision(&app, it, rollout(it.number))).collect(),
             }))
         }
         Action::GetRollout => {
@@ -117,9 +122,12 @@ pub(super) fn handle(
             let revert = read_or_default(body)?;
             Ok(Reply::json(&journey::revert(node, permitted.who(), &permitted.path_app()?, &revert)?))
         }
-        Action::Promote => change(node, permitted, &read_or_default(body)?, "promote", |app, _| {
-            end_rollout(app, Phase::Promoted, None)
-        }),
+        Action::Promote => {
+            let ended = node.ended(&*app(node, permitted)?);
+            change(node, permitted, &read_or_default(body)?, "promote", |app, _| {
+                end_rollout(app, Phase::Promoted, None, ended)
+            })
+        }
         Action::Pause => {
             change(node, permitted, &read_or_default(body)?, "pause", |app, change| pause(app, change, true))
         }
@@ -198,7 +206,7 @@ fn note(text: &str) -> Answer<()> {
     }
 }
 
-fn revision(app: &AppRecord, record: &RevisionRecord) -> wire::Revision {
+fn revision(app: &AppRecord, record: &RevisionRecord, rollout: Option<&RolloutRecord>) -> wire::Revision {
     let is_candidate = app.open_rollout().is_some_and(|rollout| rollout.candidate == record.number);
     let state = match record.number == app.stable {
         true => "stable",
@@ -216,6 +224,7 @@ fn revision(app: &AppRecord, record: &RevisionRecord) -> wire::Revision {
         by: record.by.clone(),
         note: record.note.clone(),
         state: state.to_owned(),
+        rollout: rollout.and_then(journey::told_end),
     }
 }
 
@@ -392,7 +401,7 @@ fn status(node: &Inner, permitted: &Permitted) -> wire::Status {
         published: node.published.load(Relaxed),
         tenants: count(tenants),
         apps: count(apps),
-        loaded: count(node.live().loaded().0),
+        loaded: count(node.loaded()),
         running: node.site.running(),
         pool_instances: node.shares.instances(),
         resident_bytes: resident_bytes(),
@@ -411,7 +420,8 @@ fn top(node: &Inner, permitted: &Permitted) -> wire::Top {
             .filter(|outcome| seen.of(*outcome) > 0)
             .map(|outcome| (outcome.name().to_owned(), seen.of(outcome)))
             .collect();
-        if outcomes.is_empty() {
+        let messages = (seen.messages_handled, seen.messages_failed);
+        if outcomes.is_empty() && messages == (0, 0) {
             continue;
         }
         let judged = seen.seen();
@@ -430,6 +440,8 @@ fn top(node: &Inner, permitted: &Permitted) -> wire::Top {
             bytes_in: seen.received_bytes,
             bytes_out: seen.sent_bytes,
             loaded: revision.slot.is_loaded(),
+            messages: messages.0,
+            messages_failed: messages.1,
         });
     }
     drop(live);

@@ -1,7 +1,7 @@
 //! The server of the admin API: accept → find → limit → authorize → handle → answer.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ const STRANGERS_BURST: u32 = 50;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// A client has this long to send a request's body that is not an upload.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Where nothing is changed because the node is about to end: when it is worth asking again, in seconds.
+const DRAINING_AGAIN_S: u64 = 1;
 /// After a failed accept: wait before trying again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -79,6 +81,10 @@ impl Reply {
     pub(super) fn of(refused: Refused) -> Self {
         let body = serde_json::to_vec(&refused.0).unwrap_or_default();
         let mut reply = Self::whole("application/problem+json", body.into());
+        if refused.0.code == "node-draining" {
+            // The next node takes over within that time, or this one goes on.
+            reply = reply.header("retry-after", DRAINING_AGAIN_S);
+        }
         *reply.0.status_mut() =
             StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         reply
@@ -102,13 +108,6 @@ struct Office {
     outlets: Arc<Outlets>,
     tokens: Rate<String>,
     strangers: Rate<IpAddr>,
-}
-
-/// Binds the address of the admin API.
-pub(crate) fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 impl AdminServer {

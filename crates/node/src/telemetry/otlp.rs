@@ -1,5 +1,5 @@
-//! OTLP over HTTP as JSON: metrics every few seconds, spans in batches, from a thread of its own. A collector that is slow
-//! or gone loses what does not fit into the queue, and nothing else.
+//! OTLP over HTTP or HTTPS as JSON: metrics every few seconds, spans in batches, from a thread of its own. A collector that is
+//! slow, gone or not to be trusted loses what does not fit into the queue, and nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -13,6 +13,9 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tenon_edge::{Observed, Outcome};
 use tenon_model::Diagnostic;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::prometheus::{ENDS_US, below};
 use crate::capacity::resident_bytes;
@@ -33,29 +36,53 @@ const SEND_MAX: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// The port of collectors.
 const PORT: u16 = 4_318;
+/// The port of those that speak TLS: that of the scheme, for they are behind what other servers are behind.
+const TLS_PORT: u16 = 443;
 
 /// Where it goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Collector {
+    is_tls: bool,
+    /// A name, or an address without brackets.
     host: String,
     port: u16,
     path: String,
 }
 
 impl Collector {
-    /// Reads `http://HOST[:PORT][/PATH]`.
+    /// Reads `http://HOST[:PORT][/PATH]`, or the same with `https://`.
     pub(crate) fn read(url: &str) -> Result<Self, Diagnostic> {
         let wrong = |what: &str| {
             Diagnostic::new("otlp-url", format!("`{url}` is no collector: {what}"))
-                .mend("write for example `http://127.0.0.1:4318`; for one that is elsewhere, run a collector beside the node that speaks TLS with it")
+                .mend("write for example `http://127.0.0.1:4318`, or `https://otel.example`")
         };
         let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| wrong(&error.to_string()))?;
-        if uri.scheme_str() != Some("http") {
-            return Err(wrong("it is not `http://`"));
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong("it is neither `http://` nor `https://`")),
+        };
+        let host = uri.host().ok_or_else(|| wrong("it names no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if is_tls && ServerName::try_from(host.as_str()).is_err() {
+            return Err(wrong("no certificate can be for that host"));
         }
-        let host = uri.host().ok_or_else(|| wrong("it names no host"))?.to_owned();
         let path = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { host, port: uri.port_u16().unwrap_or(PORT), path })
+        let port = uri.port_u16().unwrap_or(if is_tls { TLS_PORT } else { PORT });
+        Ok(Self { is_tls, host, port, path })
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// What a request says it is for.
+    fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
     }
 }
 
@@ -81,12 +108,13 @@ impl Otlp {
         &self,
         spans: Receiver<Span>,
         collector: Collector,
+        tls: Option<TlsConnector>,
         node: Weak<Inner>,
     ) -> std::io::Result<()> {
         let dropped = Arc::clone(&self.dropped);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("tenon-otlp".into()).spawn(move || {
-            let sender = Sender { runtime, collector, dropped, failing: false };
+            let sender = Sender { runtime, collector, tls, dropped, failing: false };
             sender.run(&spans, &node);
         })?;
         Ok(())
@@ -109,6 +137,8 @@ impl Otlp {
 struct Sender {
     runtime: tokio::runtime::Runtime,
     collector: Collector,
+    /// Whom it trusts.
+    tls: Option<TlsConnector>,
     dropped: Arc<AtomicU64>,
     failing: bool,
 }
@@ -148,7 +178,7 @@ impl Sender {
 
     /// Sends; whether it was taken. Says once when it begins to fail, and once when it goes again.
     fn send(&mut self, path: &str, body: &Value) -> bool {
-        let post = post(&self.collector, path, body.to_string().into());
+        let post = post(&self.collector, self.tls.as_ref(), path, body.to_string().into());
         let sent = self.runtime.block_on(async {
             match tokio::time::timeout(SEND_MAX, post).await {
                 Ok(sent) => sent,
@@ -165,15 +195,37 @@ impl Sender {
     }
 }
 
-async fn post(collector: &Collector, path: &str, body: Bytes) -> Result<(), String> {
-    let Collector { host, port, path: prefix } = collector;
-    let said = |error: &dyn std::error::Error| error.to_string();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = tokio::net::TcpStream::connect((address, *port)).await.map_err(|error| said(&error))?;
+async fn post(
+    collector: &Collector,
+    tls: Option<&TlsConnector>,
+    path: &str,
+    body: Bytes,
+) -> Result<(), String> {
+    let Collector { is_tls, host, port, .. } = collector;
+    let stream =
+        tokio::net::TcpStream::connect((host.as_str(), *port)).await.map_err(|error| said(&error))?;
+    if !is_tls {
+        return exchange(stream, collector, path, body).await;
+    }
+    // Never in clear where TLS was asked for.
+    let tls = tls.ok_or_else(|| "there is nobody to trust".to_owned())?;
+    let name = ServerName::try_from(host.clone()).map_err(|error| said(&error))?;
+    let stream = tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?;
+    exchange(stream, collector, path, body).await
+}
+
+fn said(error: &dyn std::error::Error) -> String {
+    error.to_string()
+}
+
+async fn exchange<S>(stream: S, collector: &Collector, path: &str, body: Bytes) -> Result<(), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| said(&error))?;
-    let request = http::Request::post(format!("{prefix}{path}"))
-        .header(http::header::HOST, format!("{host}:{port}"))
+    let request = http::Request::post(format!("{}{path}", collector.path))
+        .header(http::header::HOST, collector.authority())
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(Full::new(body))
         .map_err(|error| said(&error))?;
@@ -285,8 +337,8 @@ fn metrics(node: &Inner) -> Value {
             "explicitBounds": bounds, "bucketCounts": counts,
         }));
     }
-    let (loaded, _) = live.loaded();
     drop(live);
+    let loaded = node.loaded();
     let gauge = |value: u64| json!({ "dataPoints": [{ "timeUnixNano": now, "asInt": value.to_string() }] });
     let sum = |points: Vec<Value>| json!({ "dataPoints": points, "aggregationTemporality": 2, "isMonotonic": true });
     json!({ "resourceMetrics": [{
@@ -308,10 +360,17 @@ mod tests {
 
     #[test]
     fn a_collector_is_named_by_its_url() {
-        let read = |url| Collector::read(url).map(|it| (it.host, it.port, it.path));
-        assert_eq!(read("http://127.0.0.1:4318").unwrap(), ("127.0.0.1".into(), 4318, String::new()));
-        assert_eq!(read("http://otel/x/").unwrap(), ("otel".into(), 4318, "/x".into()));
-        for wrong in ["https://a", "otel:4318", "", "http://"] {
+        let read = |url| Collector::read(url).map(|it| (it.is_tls, it.authority(), it.path));
+        for (url, is_tls, authority, path) in [
+            ("http://127.0.0.1:4318", false, "127.0.0.1:4318", ""),
+            ("http://otel/x/", false, "otel:4318", "/x"),
+            ("https://otel.example", true, "otel.example:443", ""),
+            ("https://otel.example:4318/v", true, "otel.example:4318", "/v"),
+            ("https://[::1]:9", true, "[::1]:9", ""),
+        ] {
+            assert_eq!(read(url).unwrap(), (is_tls, authority.to_owned(), path.to_owned()), "{url}");
+        }
+        for wrong in ["ftp://a", "otel:4318", "", "http://", "https://a..b"] {
             assert_eq!(read(wrong).unwrap_err().code, "otlp-url", "{wrong}");
         }
     }

@@ -42,7 +42,7 @@ impl Text {
 /// Everything that is counted. Names are labels of DNS, so nothing has to be escaped.
 pub(crate) fn render(node: &Inner, outlets: &Outlets) -> String {
     let mut text = Text(String::new());
-    let (rows, tenants, loaded) = {
+    let (rows, tenants, bytes) = {
         let live = node.live();
         let mut rows: Vec<(String, CounterSnapshot, u32)> = Vec::new();
         for (app, revision) in live.revisions() {
@@ -58,7 +58,7 @@ pub(crate) fn render(node: &Inner, outlets: &Outlets) -> String {
         rows.sort_by(|left, right| left.0.cmp(&right.0));
         let mut tenants: Vec<_> = live.tenants.values().map(|it| (it.id().to_string(), it.usage())).collect();
         tenants.sort_by(|left, right| left.0.cmp(&right.0));
-        (rows, tenants, live.loaded())
+        (rows, tenants, live.loaded_bytes())
     };
     text.about("tenon_requests_total", "counter", "Requests, by how they ended.");
     for (labels, seen, _) in &rows {
@@ -70,6 +70,18 @@ pub(crate) fn render(node: &Inner, outlets: &Outlets) -> String {
                     &format!("{labels},outcome=\"{}\"", outcome.name()),
                     count,
                 );
+            }
+        }
+    }
+    text.about(
+        "tenon_messages_total",
+        "counter",
+        "Messages that apps were given, each attempt by how it ended.",
+    );
+    for (labels, seen, _) in &rows {
+        for (outcome, count) in [("handled", seen.messages_handled), ("failed", seen.messages_failed)] {
+            if count > 0 {
+                text.value("tenon_messages_total", &format!("{labels},outcome=\"{outcome}\""), count);
             }
         }
     }
@@ -137,8 +149,8 @@ pub(crate) fn render(node: &Inner, outlets: &Outlets) -> String {
         "Requests that were for no app.",
         node.site.unrouted(),
     );
-    text.one("tenon_apps_loaded", "gauge", "Revisions in memory.", loaded.0);
-    text.one("tenon_apps_loaded_bytes", "gauge", "Compiled code in memory.", loaded.1);
+    text.one("tenon_apps_loaded", "gauge", "Apps in memory.", node.loaded() as u64);
+    text.one("tenon_apps_loaded_bytes", "gauge", "Compiled code in memory.", bytes);
     text.one("tenon_instances", "gauge", "Sandboxes of the pool.", node.shares.instances());
     text.one(
         "tenon_instances_reserved",

@@ -99,9 +99,31 @@ pub struct RolloutStatus {
     pub left_ms: Option<u64>,
     /// Why it was sent back.
     pub why: Option<String>,
-    /// What both did since the step began.
+    /// When it ended; `None` while it has not.
+    #[serde(default)]
+    pub ended: Option<u64>,
+    /// What the stable revision did since the step began, until the rollout ended.
     pub seen_stable: Seen,
-    /// What both did since the step began.
+    /// What the candidate did since then.
+    pub seen_candidate: Seen,
+}
+
+/// How a rollout ended: kept as long as its candidate is.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RolloutEnd {
+    /// `promoted` or `reverted`.
+    pub state: RolloutState,
+    /// The revision that it took over from, or was to: `r7`.
+    pub stable: String,
+    /// At which step it ended, from 0 on.
+    pub step: u32,
+    /// Why it was sent back.
+    pub why: Option<String>,
+    /// When it ended.
+    pub ended: u64,
+    /// What the stable revision did since that step began.
+    pub seen_stable: Seen,
+    /// What the candidate did since that step began.
     pub seen_candidate: Seen,
 }
 

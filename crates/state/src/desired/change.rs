@@ -6,10 +6,10 @@ use std::sync::{Arc, PoisonError};
 use redb::{ReadableTable as _, WriteTransaction};
 use tenon_model::{AppId, Digest, RevisionNumber, Route, TenantId};
 
-use super::open::{APPS, CLAIMS, META, REVISIONS, TENANTS, TOKENS, USES};
+use super::open::{APPS, CLAIMS, META, REVISIONS, ROLLOUTS, TENANTS, TOKENS, USES};
 use super::records::{
-    AppRecord, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord, app_row, revision,
-    revision_row, tenant_row, token_row,
+    AppRecord, Ended, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord, app_row, revision,
+    revision_row, rollout_row, tenant_row, token_row,
 };
 use super::{Desired, Known, REVISIONS_KEPT_MAX, audit, routes};
 
@@ -62,6 +62,9 @@ pub enum ChangeError {
     /// It cannot be done as things stand.
     #[error("{0}")]
     Refused(&'static str),
+    /// Another process has the state now: see [`Desired::hand_over`].
+    #[error("another process has taken the state over")]
+    HandedOver,
     /// The state could not be written or read: the disk is full, or fails.
     #[error("the state cannot be written: {0}")]
     Failed(String),
@@ -78,6 +81,8 @@ pub struct NewRevision<'a> {
     pub reverts_to: Option<RevisionNumber>,
     /// Why.
     pub note: &'a str,
+    /// How a rollout stands that has not ended: the revision takes its candidate's place.
+    pub ends: Option<Ended>,
 }
 
 /// How a revision takes over.
@@ -263,6 +268,12 @@ impl Desired {
                 app.routes = routes.to_vec();
             }
             app.last = number;
+            if let Some(rollout) = app.rollout.as_mut().filter(|rollout| rollout.is_open()) {
+                rollout.phase = Phase::Reverted;
+                rollout.why = Some(format!("{number} took its place"));
+                rollout.ended = Some(Ended { at: by.at, ..new.ends.unwrap_or_default() });
+                keep_rollout(transaction, id, rollout)?;
+            }
             match takeover {
                 Takeover::ByPlan(plan) if before.is_some() => {
                     app.rollout = Some(RolloutRecord {
@@ -272,15 +283,10 @@ impl Desired {
                         phase: Phase::Running,
                         step: 0,
                         why: None,
+                        ended: None,
                     });
                 }
-                _ => {
-                    if let Some(rollout) = app.rollout.as_mut().filter(|rollout| rollout.is_open()) {
-                        rollout.phase = Phase::Reverted;
-                        rollout.why = Some(format!("{number} took its place"));
-                    }
-                    app.stable = number;
-                }
+                _ => app.stable = number,
             }
             prune(transaction, &app)?;
             let what = if new.reverts_to.is_some() { "revert" } else { "deploy" };
@@ -315,6 +321,11 @@ impl Desired {
                 return Ok(Err(error));
             }
             (app.routes, app.last) = (before.routes.clone(), before.last);
+            if let Some(rollout) = app.rollout.as_ref().filter(|it| before.rollout.as_ref() != Some(*it))
+                && !rollout.is_open()
+            {
+                keep_rollout(transaction, id, rollout)?;
+            }
             let app = put_app(transaction, known, app, generation)?;
             Ok(Ok((app, Said::new(what, id, detail))))
         })
@@ -494,6 +505,17 @@ fn put_app(
     Ok(app)
 }
 
+/// Keeps how a rollout ended, for as long as its candidate is kept.
+fn keep_rollout(
+    transaction: &WriteTransaction,
+    id: &AppId,
+    rollout: &RolloutRecord,
+) -> Result<(), redb::Error> {
+    let key = (id.tenant.as_str(), id.app.as_str(), rollout.candidate.0);
+    transaction.open_table(ROLLOUTS)?.insert(key, rollout_row(rollout)?.as_str())?;
+    Ok(())
+}
+
 /// Removes the oldest revisions once there are more than are kept.
 fn prune(transaction: &WriteTransaction, app: &AppRecord) -> Result<(), redb::Error> {
     let oldest = app.last.0.saturating_sub(REVISIONS_KEPT_MAX as u64);
@@ -513,6 +535,7 @@ fn remove_revisions(
     let (tenant, app) = (id.tenant.as_str(), id.app.as_str());
     let mut table = transaction.open_table(REVISIONS)?;
     let mut uses = transaction.open_table(USES)?;
+    let mut rollouts = transaction.open_table(ROLLOUTS)?;
     let mut gone = Vec::new();
     for row in table.range((tenant, app, 0)..=(tenant, app, u64::MAX))? {
         let (key, row) = row?;
@@ -523,6 +546,7 @@ fn remove_revisions(
     }
     for (number, hex) in gone {
         table.remove((tenant, app, number))?;
+        rollouts.remove((tenant, app, number))?;
         uses.remove((hex.as_str(), tenant, app, number))?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
@@ -27,6 +28,8 @@ pub(super) const TOKENS: TableDefinition<&str, &str> = TableDefinition::new("tok
 pub(super) const APPS: TableDefinition<(&str, &str), &str> = TableDefinition::new("apps");
 /// Revisions by tenant, app and number.
 pub(super) const REVISIONS: TableDefinition<(&str, &str, u64), &str> = TableDefinition::new("revisions");
+/// How rollouts ended, by tenant, app and the candidate's number.
+pub(super) const ROLLOUTS: TableDefinition<(&str, &str, u64), &str> = TableDefinition::new("rollouts");
 /// Routes: host from the right, kind of host, path, tenant, app.
 pub(super) const ROUTES: TableDefinition<(&str, u8, &str, &str, &str), ()> = TableDefinition::new("routes");
 /// Who uploaded a component, and when: digest, tenant (empty: somebody of no tenant).
@@ -45,13 +48,7 @@ impl Desired {
         let unusable = |error: std::io::Error| files::unreadable(folder, &error.to_string());
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
         let database = database(folder)?;
-        let file = folder.join(FILE);
-        let read = catch_unwind(AssertUnwindSafe(|| known(&database)));
-        let read = read.unwrap_or_else(|panic| Err(redb::Error::Corrupted(files::text_of(panic.as_ref()))));
-        let (known, intact) = read.map_err(|error| match error {
-            redb::Error::Io(error) => files::unreadable(&file, &error.to_string()),
-            error => files::unsound(&file, &error.to_string()),
-        })?;
+        let (known, intact) = read(folder, &database)?;
         if !intact {
             tracing::error!(
                 "the audit log was changed by somebody else: its hashes do not follow on one another"
@@ -62,8 +59,25 @@ impl Desired {
             database: Mutex::new(Some(database)),
             known: RwLock::new(known),
             intact,
+            handed_over: AtomicBool::new(false),
         })
     }
+}
+
+/// Opens the file again, which was open before. It is neither made anew nor set aside.
+pub(super) fn again(folder: &Path) -> Result<Arc<Opened>, Diagnostic> {
+    files::reopened(&folder.join(FILE)).map(Arc::new)
+}
+
+/// Reads what is kept in memory, and whether the log is unbroken.
+pub(super) fn read(folder: &Path, database: &Opened) -> Result<(Known, bool), Diagnostic> {
+    let file = folder.join(FILE);
+    let read = catch_unwind(AssertUnwindSafe(|| known(database)));
+    let read = read.unwrap_or_else(|panic| Err(redb::Error::Corrupted(files::text_of(panic.as_ref()))));
+    read.map_err(|error| match error {
+        redb::Error::Io(error) => files::unreadable(&file, &error.to_string()),
+        error => files::unsound(&file, &error.to_string()),
+    })
 }
 
 /// Opens the file, and makes the tables where they are missing.
@@ -86,6 +100,7 @@ pub(super) fn database(folder: &Path) -> Result<Arc<Opened>, Diagnostic> {
         transaction.open_table(TOKENS)?;
         transaction.open_table(APPS)?;
         transaction.open_table(REVISIONS)?;
+        transaction.open_table(ROLLOUTS)?;
         transaction.open_table(ROUTES)?;
         transaction.open_table(CLAIMS)?;
         transaction.open_table(USES)?;

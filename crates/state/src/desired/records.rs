@@ -1,7 +1,7 @@
 //! The records, and how they lie in the database: JSON with short names, read back without trust.
 
 use serde::{Deserialize, Serialize};
-use tenon_model::{AppId, Digest, RevisionNumber, Route, TenantId};
+use tenon_model::{AppId, Digest, RevisionNumber, Route, Seen, TenantId};
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,19 @@ pub struct RolloutRecord {
     pub step: u32,
     /// Why it ended as it did.
     pub why: Option<String>,
+    /// How it stood when it ended.
+    pub ended: Option<Ended>,
+}
+
+/// How a rollout stood when it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// What the revision that was stable had done since the last step began.
+    pub stable: Seen,
+    /// What the candidate had done since then.
+    pub candidate: Seen,
 }
 
 /// How a rollout stands.
@@ -157,6 +170,24 @@ struct RolloutRow {
     phase: Phase,
     step: u32,
     why: Option<String>,
+    /// Not in rows that were written before it was kept.
+    #[serde(default)]
+    ended: Option<EndedRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EndedRow {
+    at: u64,
+    stable: SeenRow,
+    candidate: SeenRow,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SeenRow {
+    requests: u64,
+    errors: u64,
+    crashes: u64,
+    p99_us: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -220,14 +251,7 @@ pub(super) fn app(id: AppId, text: &str) -> Result<AppRecord, redb::Error> {
         generation,
         routes: routes.iter().map(|route| word(route)).collect::<Result<_, _>>()?,
         stable: RevisionNumber(stable),
-        rollout: rollout.map(|RolloutRow { candidate, from, plan, phase, step, why }| RolloutRecord {
-            candidate: RevisionNumber(candidate),
-            from: RevisionNumber(from),
-            plan,
-            phase,
-            step,
-            why,
-        }),
+        rollout: rollout.map(RolloutRow::record),
         paused,
         last: RevisionNumber(last),
     })
@@ -239,17 +263,43 @@ pub(super) fn app_row(record: &AppRecord) -> Result<String, redb::Error> {
         generation,
         routes: routes.iter().map(ToString::to_string).collect(),
         stable: stable.0,
-        rollout: rollout.map(|RolloutRecord { candidate, from, plan, phase, step, why }| RolloutRow {
-            candidate: candidate.0,
-            from: from.0,
-            plan,
-            phase,
-            step,
-            why,
-        }),
+        rollout: rollout.map(RolloutRow::of),
         paused,
         last: last.0,
     })
+}
+
+impl RolloutRow {
+    fn of(record: RolloutRecord) -> Self {
+        let RolloutRecord { candidate, from, plan, phase, step, why, ended } = record;
+        let row = |Seen { requests, errors, crashes, p99_us }| SeenRow { requests, errors, crashes, p99_us };
+        let ended = ended.map(|Ended { at, stable, candidate }| EndedRow {
+            at,
+            stable: row(stable),
+            candidate: row(candidate),
+        });
+        Self { candidate: candidate.0, from: from.0, plan, phase, step, why, ended }
+    }
+
+    fn record(self) -> RolloutRecord {
+        let Self { candidate, from, plan, phase, step, why, ended } = self;
+        let seen = |SeenRow { requests, errors, crashes, p99_us }| Seen { requests, errors, crashes, p99_us };
+        let ended = ended.map(|EndedRow { at, stable, candidate }| Ended {
+            at,
+            stable: seen(stable),
+            candidate: seen(candidate),
+        });
+        let (candidate, from) = (RevisionNumber(candidate), RevisionNumber(from));
+        RolloutRecord { candidate, from, plan, phase, step, why, ended }
+    }
+}
+
+pub(super) fn rollout(text: &str) -> Result<RolloutRecord, redb::Error> {
+    parse::<RolloutRow>(text).map(RolloutRow::record)
+}
+
+pub(super) fn rollout_row(record: &RolloutRecord) -> Result<String, redb::Error> {
+    print(&RolloutRow::of(record.clone()))
 }
 
 pub(super) fn revision(number: RevisionNumber, text: &str) -> Result<RevisionRecord, redb::Error> {

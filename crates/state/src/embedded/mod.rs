@@ -1,5 +1,6 @@
 //! The store in the node's own data directory: one redb file, and a folder of objects beside it.
 
+mod base;
 mod blobs;
 mod keyvalue;
 mod messages;
@@ -16,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 
 use redb::Database;
 
+use base::Base;
 use messages::Queues;
 use reader::Reader;
 pub use usage::Quota;
@@ -69,10 +71,10 @@ impl Drop for Opened {
 }
 
 impl Embedded {
-    fn new(database: Opened, objects: PathBuf, quota: Quota) -> std::io::Result<Self> {
-        let database = Arc::new(database);
-        let reader = Reader::new(Arc::clone(&database));
-        let writer = Writer::start(database)?;
+    fn new(base: Base, objects: PathBuf, quota: Quota) -> std::io::Result<Self> {
+        let base = Arc::new(base);
+        let reader = Reader::new(Arc::clone(&base));
+        let writer = Writer::start(base)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 reader,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError};
 use tenon_model::{Diagnostic, Location};
 
+use super::base::Base;
 use super::{Embedded, Opened, Quota, blobs, keyvalue, messages, usage};
 
 /// The database.
@@ -56,7 +57,7 @@ impl Embedded {
                 "a damaged store was set aside; what was in it is not in the store that is open now"
             );
         }
-        Self::new(database, objects, quota).map_err(system)
+        Self::new(Base::new(file, database), objects, quota).map_err(system)
     }
 }
 
@@ -69,10 +70,31 @@ pub(crate) fn opened(
     file: &Path,
     tables: impl FnOnce(&Database) -> Result<Option<String>, redb::Error>,
 ) -> Result<Opened, Diagnostic> {
-    // A panic inside the database is one more way of saying that the file is damaged.
-    let opened = catch_unwind(AssertUnwindSafe(|| database(file, tables)))
-        .unwrap_or_else(|panic| Err(Refusal::Damaged(text_of(panic.as_ref()))));
+    let opened = guarded(|| database(file, |builder, file| builder.create(file), tables));
     opened.map_err(|refusal| match refusal {
+        Refusal::Damaged(cause) => damaged(file, &cause),
+        other => said(file, other),
+    })
+}
+
+/// Opens the database `file` again, which was open before. It is neither made anew nor set aside: what was acknowledged is
+/// in it, and somebody has to look at it where it cannot be read.
+///
+/// # Errors
+/// A diagnostic.
+pub(crate) fn reopened(file: &Path) -> Result<Opened, Diagnostic> {
+    guarded(|| database(file, |builder, file| builder.open(file), |_| Ok(None)))
+        .map_err(|refusal| said(file, refusal))
+}
+
+fn guarded(open: impl FnOnce() -> Result<Opened, Refusal>) -> Result<Opened, Refusal> {
+    // A panic inside the database is one more way of saying that the file is damaged.
+    catch_unwind(AssertUnwindSafe(open))
+        .unwrap_or_else(|panic| Err(Refusal::Damaged(text_of(panic.as_ref()))))
+}
+
+fn said(file: &Path, refusal: Refusal) -> Diagnostic {
+    match refusal {
         Refusal::InUse => Diagnostic::new("store-in-use", "the store is open in another process")
             .at(Location::file(file.display().to_string()))
             .mend("stop the other process, or give each its own `--data`"),
@@ -83,8 +105,8 @@ pub(crate) fn opened(
                 .mend("start the version that wrote it, or choose another `--data`")
         }
         Refusal::System(cause) => unreadable(file, &cause),
-        Refusal::Damaged(cause) => damaged(file, &cause),
-    })
+        Refusal::Damaged(cause) => unsound(file, &cause),
+    }
 }
 
 /// The file can be read as a database, and what is in it cannot be read.
@@ -137,9 +159,12 @@ pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
 
 fn database(
     file: &Path,
+    open: impl FnOnce(&Builder, &Path) -> Result<Database, DatabaseError>,
     tables: impl FnOnce(&Database) -> Result<Option<String>, redb::Error>,
 ) -> Result<Opened, Refusal> {
-    let database = Builder::new().set_cache_size(CACHE_BYTES).create(file).map_err(|error| match error {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    let database = open(&builder, file).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
         DatabaseError::UpgradeRequired(_) => Refusal::Version(error.to_string()),
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {

@@ -8,14 +8,14 @@ use tenon_model::store::StoreError;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::Opened;
+use super::base::Base;
 
 /// Reads that may run at once; others wait for their turn.
 const READS_AT_ONCE_MAX: usize = 16;
 
 #[derive(Clone)]
 pub(super) struct Reader {
-    database: Arc<Opened>,
+    base: Arc<Base>,
     turns: Arc<Semaphore>,
 }
 
@@ -26,8 +26,8 @@ impl fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(super) fn new(database: Arc<Opened>) -> Self {
-        Self { database, turns: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)) }
+    pub(super) fn new(base: Arc<Base>) -> Self {
+        Self { base, turns: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)) }
     }
 
     /// Runs `read` on the state as of the last commit.
@@ -35,10 +35,14 @@ impl Reader {
         self,
         read: impl FnOnce(&ReadTransaction) -> Result<Result<T, StoreError>, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let database = self.database;
+        let base = self.base;
         aside(self.turns, move || {
+            let database = base.get()?;
             let transaction = database.begin_read().map_err(redb::Error::from);
-            transaction.and_then(|transaction| read(&transaction)).unwrap_or_else(|error| Err(failed(&error)))
+            transaction.and_then(|transaction| read(&transaction)).unwrap_or_else(|error| {
+                base.failed(&database, &error);
+                Err(failed(&error))
+            })
         })
         .await
     }

@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use redb::{Database, WriteTransaction};
+use redb::WriteTransaction;
 use tenon_model::store::{Pending, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::Opened;
+use super::base::Base;
 
 /// Changes that may wait for the thread; whoever brings one more waits.
 const CHANGES_WAITING_MAX: usize = 1_024;
@@ -43,11 +43,11 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    pub(super) fn start(database: Arc<Opened>) -> std::io::Result<Self> {
+    pub(super) fn start(base: Arc<Base>) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(CHANGES_WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("tenon-store".into())
-            .spawn(move || write_all(&database, receiver))?;
+            .spawn(move || write_all(&base, receiver))?;
         Ok(Self {
             changes: Some(sender),
             room: Arc::new(Semaphore::new(WAITING_UNITS_MAX)),
@@ -96,11 +96,11 @@ impl Drop for Writer {
     }
 }
 
-fn write_all(database: &Database, mut changes: mpsc::Receiver<Change>) {
+fn write_all(base: &Base, mut changes: mpsc::Receiver<Change>) {
     let mut waiting = Vec::with_capacity(COMMIT_CHANGES_MAX);
     while changes.blocking_recv_many(&mut waiting, COMMIT_CHANGES_MAX) > 0 {
         let taken = std::mem::take(&mut waiting);
-        if catch_unwind(AssertUnwindSafe(|| write(database, taken))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| write(base, taken))).is_err() {
             // The transaction was left in the middle: the lock on writing is not to be had any more. Whoever still
             // comes is told that the store is closed.
             tracing::error!(
@@ -113,7 +113,15 @@ fn write_all(database: &Database, mut changes: mpsc::Receiver<Change>) {
 }
 
 /// Makes all of these changes in one commit.
-fn write(database: &Database, changes: Vec<Change>) {
+fn write(base: &Base, changes: Vec<Change>) {
+    let database = match base.get() {
+        Ok(database) => database,
+        // Whoever waits is told that it was given up.
+        Err(error) => {
+            tracing::error!(%error, changes = changes.len(), "the store cannot be opened again");
+            return;
+        }
+    };
     let mut answers = Vec::with_capacity(changes.len());
     let mut rooms = Vec::with_capacity(changes.len());
     let committed = (|| {
@@ -128,6 +136,7 @@ fn write(database: &Database, changes: Vec<Change>) {
     })();
     let committed = committed.map_err(|error: redb::Error| {
         tracing::error!(%error, changes = answers.len(), "a commit failed");
+        base.failed(&database, &error);
         StoreError::Failed(error.to_string())
     });
     for answer in answers {

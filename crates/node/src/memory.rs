@@ -1,0 +1,176 @@
+//! Which services are in memory: never more than may be.
+//!
+//! Whatever comes into memory takes a place first, and has room made for it where there is none. A service counts until
+//! the last request that runs on it has ended, whoever still knows it.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tenon_engine::Service;
+use tenon_model::{AppId, Digest, TenantId};
+
+use crate::live::{Content, LiveRevision};
+use crate::node::Inner;
+use crate::refused::{Answer, Refused};
+
+/// How long a service waits for a place while requests run on all that are in memory. A service whose sandboxes several
+/// requests are in at once stays so long after the last of them.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
+/// How often it is looked whether one of them can go.
+const PLACE_LOOK: Duration = Duration::from_millis(5);
+/// Where fewer than one place in so many is free, some are made before anybody waits for them.
+const SPARE_PART: usize = 20;
+
+/// What a service is made of: its app, its component and its terms.
+pub(crate) type ServiceKey = (AppId, Digest, Digest);
+
+/// The services that are in memory.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// By what they are made of: a revision that is equal to another shares its service. Some may be gone.
+    services: HashMap<ServiceKey, Weak<Service>>,
+    /// In memory until the requests have ended that run on them; no other comes to them.
+    leaving: Vec<Weak<Service>>,
+    /// Places of services on their way into memory.
+    coming: usize,
+}
+
+impl Memory {
+    /// As many as there are at the most: what is gone may still be among them.
+    fn at_most(&self) -> usize {
+        self.services.len() + self.leaving.len() + self.coming
+    }
+
+    fn forget_gone(&mut self) {
+        self.services.retain(|_, service| service.strong_count() > 0);
+        self.leaving.retain(|service| service.strong_count() > 0);
+    }
+}
+
+/// A place for one service on its way into memory.
+pub(crate) struct Place<'a>(&'a Inner);
+
+impl Place<'_> {
+    /// The service has come; where an equal one came first, that one is it.
+    pub(crate) fn fill(self, key: ServiceKey, service: Arc<Service>) -> Arc<Service> {
+        let mut memory = self.0.memory();
+        if let Some(first) = memory.services.get(&key).and_then(Weak::upgrade) {
+            return first;
+        }
+        memory.services.insert(key, Arc::downgrade(&service));
+        service
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.memory().coming -= 1;
+    }
+}
+
+impl Inner {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The service of this content, if it is in memory.
+    pub(crate) fn in_memory(&self, id: &AppId, content: &Content) -> Option<Arc<Service>> {
+        self.memory().services.get(&key(id, content)).and_then(Weak::upgrade)
+    }
+
+    /// Services that are in memory.
+    pub(crate) fn loaded(&self) -> usize {
+        let mut memory = self.memory();
+        memory.forget_gone();
+        memory.services.len() + memory.leaving.len()
+    }
+
+    /// No further request comes to the services of this tenant's apps.
+    pub(crate) fn let_go(&self, tenant: &TenantId) {
+        let Memory { services, leaving, .. } = &mut *self.memory();
+        let (theirs, others) =
+            std::mem::take(services).into_iter().partition(|((app, ..), _)| app.tenant == *tenant);
+        *services = others;
+        let theirs: HashMap<ServiceKey, Weak<Service>> = theirs;
+        leaving.extend(theirs.into_values());
+    }
+
+    /// A place for one more, at once or when one has gone that no request runs on: that which was asked longest ago goes
+    /// first. Waits; not on a thread that serves requests.
+    pub(crate) fn place(&self) -> Answer<Place<'_>> {
+        let (began, most) = (Instant::now(), self.bounds.loaded_max.max(1));
+        loop {
+            {
+                let mut memory = self.memory();
+                if memory.at_most() >= most {
+                    memory.forget_gone();
+                }
+                if memory.at_most() < most {
+                    memory.coming += 1;
+                    return Ok(Place(self));
+                }
+            }
+            if self.unload_one() {
+                continue;
+            }
+            if began.elapsed() >= PLACE_WAIT {
+                return Err(Refused::new(
+                    "memory-full",
+                    format!("as many apps are in memory as may be, {most}, and requests run on all of them"),
+                    "raise `--loaded`; or try again when fewer requests run",
+                ));
+            }
+            std::thread::sleep(PLACE_LOOK);
+        }
+    }
+
+    /// Takes the revision out of memory that was asked longest ago, of those that no request runs on; whether there was one.
+    fn unload_one(&self) -> bool {
+        let oldest = {
+            let live = self.live();
+            let idle = live
+                .revisions()
+                .map(|(_, revision)| revision)
+                .filter(|revision| revision.slot.is_loaded() && revision.slot.running() == 0);
+            idle.min_by_key(|revision| revision.slot.last_used()).cloned()
+        };
+        // A request may have come to it meanwhile: then it is looked for another one.
+        oldest.is_some_and(|revision| revision.slot.unload() || revision.slot.running() > 0)
+    }
+
+    /// Takes apps out of memory that were not asked for long, before those that come have to wait for it.
+    pub(crate) fn make_room(&self) {
+        let (most, bytes_most) = (self.bounds.loaded_max.max(1), self.bounds.loaded_bytes_max);
+        let mut loaded: Vec<(Duration, Arc<LiveRevision>)> = {
+            let live = self.live();
+            live.revisions()
+                .filter(|(_, revision)| revision.slot.is_loaded())
+                .map(|(_, revision)| (revision.slot.last_used(), Arc::clone(revision)))
+                .collect()
+        };
+        let mut count = self.loaded();
+        let mut bytes: u64 = loaded.iter().map(|(_, revision)| revision.bytes.load(Relaxed)).sum();
+        if count <= most - most / SPARE_PART && bytes <= bytes_most {
+            return;
+        }
+        loaded.sort_by_key(|(used, _)| *used);
+        // Some more than have to go, so that it is not looked for one at each request.
+        let (count_max, bytes_max) = (most - most / 10, bytes_most / 10 * 9);
+        for (_, revision) in loaded {
+            if count <= count_max && bytes <= bytes_max {
+                return;
+            }
+            if revision.slot.unload() {
+                count -= 1;
+                bytes = bytes.saturating_sub(revision.bytes.load(Relaxed));
+            }
+        }
+    }
+}
+
+/// What a service of this content is known by.
+pub(crate) fn key(id: &AppId, content: &Content) -> ServiceKey {
+    (id.clone(), content.component, content.terms_digest)
+}
