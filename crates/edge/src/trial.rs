@@ -539,8 +539,8 @@ async fn tls_has_a_certificate_for_each_name_and_they_are_replaced_while_it_runs
     let local = (Ipv4Addr::LOCALHOST, 0).into();
     let server = Server {
         listen: vec![
-            Listen { address: local, tls: None },
-            Listen { address: local, tls: Some(Arc::clone(&certificates)) },
+            Listen { address: local, tls: None, http3: None },
+            Listen { address: local, tls: Some(Arc::clone(&certificates)), http3: None },
         ],
         ..Server::new(local, 1, DEADLINE)
     };

@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tenon_edge::{
-    Certificate, CertificateError, Certificates, Drained, Listen, Listening, Observer, Server, ServerError,
-    Site, Table,
+    Certificate, CertificateError, Certificates, Drained, Http3, Listen, Listening, Observer, Server,
+    ServerError, Site, Table,
 };
 use tenon_engine::{Artifacts, CrashPolicy, Crashes, Engine, Pool};
 use tenon_model::{Diagnostic, Limits, Location};
@@ -23,7 +23,8 @@ use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
 use crate::api::{AdminServer, bind};
 use crate::compile::Compiler;
-use crate::config::{Config, Telemetry, TlsFiles};
+use crate::config::{Config, Http3Listen, Telemetry, TlsFiles};
+use crate::http3;
 use crate::node::{Inner, Made};
 use crate::rollouts::LOOK;
 use crate::telemetry::{self, AccessLog, Collector, Otlp, Outlets, RECORDS_MAX};
@@ -105,9 +106,14 @@ impl Node {
             )
             .mend("choose another one with `--data DIR` or TENON_DATA")
         })?;
-        let mut listen = vec![Listen { address: config.listen, tls: None }];
+        let folder = data.join(FOLDER);
+        let mut listen = vec![Listen { address: config.listen, tls: None, http3: None }];
         if let (Some(tls), Some((certificates, _))) = (&config.tls, &certificates) {
-            listen.push(Listen { address: tls.address, tls: Some(Arc::clone(certificates)) });
+            let http3 = match tls.http3 {
+                Some(Http3Listen { port }) => Some(Http3 { port, key: http3::key(&folder)? }),
+                None => None,
+            };
+            listen.push(Listen { address: tls.address, tls: Some(Arc::clone(certificates)), http3 });
         }
         let server = Server {
             listen,
@@ -121,7 +127,6 @@ impl Node {
         if let Some(leave) = config.leave {
             leave()?;
         }
-        let folder = data.join(FOLDER);
         let desired = open_state(&folder, config.replaces)?;
         let blobs = BlobFolder::open(&folder.join(BLOBS))?;
         let limits = Limits { memory_bytes: bounds.pool_memory_bytes, ..Limits::default() };
@@ -169,7 +174,13 @@ impl Node {
         let drain = config.drain.unwrap_or_else(|| site.longest());
         let admin = bind_admin(config.admin, config.replaces)?;
         let admin_address = admin.local_addr()?;
-        let listening = server.drain(drain).start(site)?;
+        let mut server = server.drain(drain);
+        if server.has_http3()
+            && let Some(hand_over) = http3::hand_over(&folder, config.replaces.is_some())
+        {
+            server = server.hand_over(hand_over);
+        }
+        let listening = server.start(site)?;
         let addresses = listening.addresses().iter().map(ToString::to_string).collect();
         let _ = inner.addresses.set(addresses);
         let api = AdminServer { node: Arc::clone(&inner), outlets, tls: admin_tls };

@@ -1,0 +1,116 @@
+//! What HTTP/3 keeps in the data directory: the node's secret, and the sockets over which a process and the next one hand each
+//! other their clients' datagrams.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use tenon_edge::{HandOver, Http3Key};
+use tenon_model::{Diagnostic, Location};
+
+/// The secret that tells the node's own connections.
+const KEY: &str = "http3.key";
+/// Where this process is handed what is for it.
+const SOCKET: &str = "http3.sock";
+/// Where the one before is, while it lets its connections finish.
+const BEFORE: &str = "http3-before.sock";
+/// For their owner alone.
+const MODE: u32 = 0o600;
+
+/// The node's secret, made at its first start.
+pub(crate) fn key(folder: &Path) -> Result<Http3Key, Diagnostic> {
+    let file = folder.join(KEY);
+    read_key(folder, &file).map(Http3Key).map_err(|error| {
+        Diagnostic::new("data-directory", format!("the key of HTTP/3 cannot be kept: {error}"))
+            .at(Location::file(file.display().to_string()))
+            .mend("make the data directory writable, or choose another one with `--data DIR` or TENON_DATA")
+    })
+}
+
+fn read_key(folder: &Path, file: &Path) -> io::Result<[u8; 32]> {
+    match fs::read(file) {
+        Ok(bytes) => {
+            if let Ok(key) = bytes.try_into() {
+                return Ok(key);
+            }
+            // It was not written to its end: nobody has a connection by it.
+            fs::remove_file(file)?;
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(folder)?,
+        Err(error) => return Err(error),
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key)?;
+    OpenOptions::new().write(true).create_new(true).mode(MODE).open(file)?.write_all(&key)?;
+    Ok(key)
+}
+
+/// The sockets. Without them a process is replaced all the same, and its connections of HTTP/3 break off.
+pub(crate) fn hand_over(folder: &Path, replaces: bool) -> Option<HandOver> {
+    let opened = open(folder, replaces);
+    opened
+        .inspect_err(|error| {
+            tracing::warn!(%error, "when this node is replaced, connections of HTTP/3 will break off");
+        })
+        .ok()
+}
+
+fn open(folder: &Path, replaces: bool) -> io::Result<HandOver> {
+    let (next, before) = (folder.join(SOCKET), folder.join(BEFORE));
+    let gone = |moved: io::Result<()>| match moved {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        moved => moved.map(|()| true),
+    };
+    // The one before still listens to its socket, under whatever name.
+    let has_before = if replaces {
+        gone(fs::rename(&next, &before))?
+    } else {
+        gone(fs::remove_file(&next))?;
+        gone(fs::remove_file(&before))?;
+        false
+    };
+    let socket = UnixDatagram::bind(&next)?;
+    fs::set_permissions(&next, Permissions::from_mode(MODE))?;
+    Ok(HandOver { socket, before: Some(before).filter(|_| has_before), next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_is_its_owners_alone() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("node");
+        let first = key(&folder).unwrap();
+        assert_eq!(key(&folder).unwrap().0, first.0);
+        let file = folder.join(KEY);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, MODE);
+        fs::write(&file, b"half of i").unwrap();
+        let second = key(&folder).unwrap();
+        assert_ne!(second.0, first.0);
+        assert_eq!(key(&folder).unwrap().0, second.0);
+    }
+
+    #[test]
+    fn the_next_process_finds_the_one_before() {
+        let data = tempfile::tempdir().unwrap();
+        let first = open(data.path(), false).unwrap();
+        assert_eq!(first.before, None);
+        let second = open(data.path(), true).unwrap();
+        let before = second.before.unwrap();
+        second.socket.send_to(b"for the first", &before).unwrap();
+        first.socket.send_to(b"for the second", &first.next).unwrap();
+        let mut bytes = [0; 32];
+        let length = first.socket.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..length], b"for the first");
+        let length = second.socket.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..length], b"for the second");
+        // One that was killed leaves its sockets, which nobody listens to.
+        drop((first.socket, second.socket));
+        assert_eq!(open(data.path(), false).unwrap().before, None);
+        assert!(!before.exists());
+    }
+}
