@@ -52,8 +52,11 @@ pub(crate) async fn serve(
     let stalled = Arc::clone(&wire).stalled(idle, || office.is_scarce());
     let mut cut_off = office.cut_off.subscribe();
     tokio::select! {
-        ended = requests(&office, connection, worker, wire, stopped) => if let Err(error) = ended {
-            tracing::debug!(target: "tenon::connection", %error, "a connection ended early");
+        ended = requests(&office, connection, worker, wire, stopped) => match ended {
+            Err(error) if !error.is_h3_no_error() => {
+                tracing::debug!(target: "tenon::connection", %error, "a connection ended early");
+            }
+            _ => {}
         },
         () = stalled => tracing::debug!(target: "tenon::connection", "a stalled connection was closed"),
         _ = cut_off.wait_for(|cut_off| *cut_off) => {}
