@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tenon_engine::{Broken, Received};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::journey::{Worker, serve_request};
@@ -28,6 +28,9 @@ use crate::wire::{Reply, Wire};
 /// The header fields of a request as they are sent may be so much longer than as they are counted: text that does not
 /// compress is sent as it is, with its length.
 const HEADERS_SENT_MORE_BYTES: u64 = 16 << 10;
+/// Heads of one connection that are read at the same time. Each is kept until all of it has come, as large as it may be;
+/// others wait where the client has to wait as well.
+const HEADS_MAX: usize = 16;
 /// Header fields of any app: what counts them has room for 32,768, and each counts as 32 bytes and more.
 const FIELDS_BYTES_MAX: u64 = 1 << 20;
 /// What is about a connection of HTTP/1 and means nothing here (RFC 9114, section 4.2).
@@ -82,6 +85,7 @@ async fn requests(
         .build::<_, Bytes>(quic)
         .await?;
     let mut running = JoinSet::new();
+    let heads = Arc::new(Semaphore::new(HEADS_MAX));
     let mut stop = pin!(async {
         // Its sender lives as long as the server.
         let _ = stopped.wait_for(|stopped| *stopped).await;
@@ -107,13 +111,14 @@ async fn requests(
                 let over = stream.over();
                 let resolver = http.create_resolver(FrameStream::new(BufRecvStream::new(stream)));
                 let (office, worker, wire) = (Arc::clone(office), Arc::clone(&worker), Arc::clone(&wire));
+                let heads = Arc::clone(&heads);
                 running.spawn(async move {
                     let mut over = pin!(over);
                     let is_sent = tokio::select! {
                         biased;
                         // The client does not want it any more: what runs for it ends here.
                         _ = &mut over => false,
-                        is_sent = request(&office, &worker, &wire, resolver) => is_sent,
+                        is_sent = request(&office, &worker, &wire, &heads, resolver) => is_sent,
                     };
                     if is_sent {
                         // Until the client has it, the connection must not be closed.
@@ -141,9 +146,14 @@ async fn request(
     office: &Office,
     worker: &Worker,
     wire: &Arc<Wire>,
+    heads: &Semaphore,
     resolver: RequestResolver<Quic, Bytes>,
 ) -> bool {
-    let (request, stream) = match tokio::time::timeout(office.limits.head, resolver.resolve_request()).await {
+    let head = async {
+        let _reading = heads.acquire().await;
+        resolver.resolve_request().await
+    };
+    let (request, stream) = match tokio::time::timeout(office.limits.head, head).await {
         Ok(Ok(both)) => both,
         Ok(Err(error)) => {
             tracing::debug!(target: "tenon::connection", %error, "a request's head could not be read");
