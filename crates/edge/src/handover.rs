@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,12 +20,13 @@ use tokio::io::ReadBuf;
 
 use crate::quic::{Cids, Whose};
 
-/// What stands before a datagram that is handed over: the client's address and port, ours, and the congestion mark.
-const HEAD_BYTES: usize = ADDRESS_BYTES + 2 + ADDRESS_BYTES + 1;
+/// What stands before datagrams that are handed over: the client's address and port, ours, the congestion mark, and how
+/// long each of them is but the last.
+const HEAD_BYTES: usize = ADDRESS_BYTES + 2 + ADDRESS_BYTES + 1 + 2;
 /// An address: its family, then the address itself.
 const ADDRESS_BYTES: usize = 1 + 16;
-/// No datagram is larger.
-const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// The kernel joins no more of what comes together.
+const DATAGRAMS_BYTES_MAX: usize = 65_535;
 
 /// Where datagrams are handed over.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct HandOver {
 pub(crate) struct Sorted {
     datagrams: Arc<dyn AsyncUdpSocket>,
     handed: tokio::net::UnixDatagram,
+    /// The same, to hand over by: whether the other has room is told by trying, and by nothing else.
+    hands: UnixDatagram,
     before: Option<PathBuf>,
     /// Whether the process before is still there.
     has_before: AtomicBool,
@@ -60,60 +63,72 @@ impl Sorted {
     ) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         socket.set_nonblocking(true)?;
         let has_before = AtomicBool::new(before.is_some());
-        let buffer = Mutex::new(vec![0; HEAD_BYTES + DATAGRAM_BYTES_MAX]);
+        let buffer = Mutex::new(vec![0; HEAD_BYTES + DATAGRAMS_BYTES_MAX]);
+        let hands = socket.try_clone()?;
         let handed = tokio::net::UnixDatagram::from_std(socket)?;
-        Ok(Arc::new(Self { datagrams, handed, before, has_before, next, cids, is_leaving, buffer }))
+        Ok(Arc::new(Self { datagrams, handed, hands, before, has_before, next, cids, is_leaving, buffer }))
     }
 
-    /// Whether a datagram is for this process; else it is handed to the one that it is for.
-    fn keeps(&self, datagram: &[u8], meta: &RecvMeta) -> bool {
-        let is_leaving = self.is_leaving.load(Relaxed);
-        match (Whose::of(datagram, &self.cids), &self.before) {
-            (Whose::Ours, _) => true,
-            (Whose::New | Whose::Other, _) if is_leaving => {
-                // Where nobody has come yet it is lost, and sent again.
-                let _ = self.handed.try_send_to(&packed(datagram, meta), &self.next);
-                false
-            }
-            (Whose::Other, Some(before)) if self.has_before.load(Relaxed) => {
-                match self.handed.try_send_to(&packed(datagram, meta), before) {
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                        self.has_before.store(false, Relaxed);
-                        true
-                    }
-                    // One that has no room for it loses it, as it would from the network.
-                    _ => false,
-                }
-            }
-            (Whose::New | Whose::Other, _) => true,
+    /// Where a datagram goes; `None`: it stays.
+    fn goes(&self, datagram: &[u8]) -> Option<&Path> {
+        match Whose::of(datagram, &self.cids) {
+            Whose::Ours => None,
+            Whose::New | Whose::Other if self.is_leaving.load(Relaxed) => Some(&self.next),
+            Whose::Other if self.has_before.load(Relaxed) => self.before.as_deref(),
+            Whose::New | Whose::Other => None,
         }
     }
 
-    /// Leaves in a buffer what this process keeps of its datagrams.
+    /// Hands datagrams that came together to another process. What it has no room for is lost, as it would be in the network,
+    /// and sent again.
+    fn hand(&self, to: &Path, datagrams: &[u8], meta: &RecvMeta) {
+        let handed = self.hands.send_to(&packed(datagrams, meta), to);
+        let is_gone = handed.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+        if is_gone && Some(to) == self.before.as_deref() {
+            self.has_before.store(false, Relaxed);
+        }
+    }
+
+    /// Leaves in a buffer what this process keeps of its datagrams, and hands over the rest.
     fn sort(&self, bytes: &mut [u8], meta: &mut RecvMeta) {
         let (stride, length) = (meta.stride.max(1), meta.len.min(bytes.len()));
         let mut kept = 0;
+        // Datagrams one after the other that go the same way.
+        let mut run: Option<(&Path, usize)> = None;
         for start in (0..length).step_by(stride) {
             let end = (start + stride).min(length);
-            if self.keeps(&bytes[start..end], meta) {
-                bytes.copy_within(start..end, kept);
-                kept += end - start;
+            let goes = self.goes(&bytes[start..end]);
+            if let Some((to, from)) = run
+                && goes != Some(to)
+            {
+                self.hand(to, &bytes[from..start], meta);
+                run = None;
             }
+            match goes {
+                Some(to) => run = run.or(Some((to, start))),
+                None => {
+                    bytes.copy_within(start..end, kept);
+                    kept += end - start;
+                }
+            }
+        }
+        if let Some((to, from)) = run {
+            self.hand(to, &bytes[from..length], meta);
         }
         meta.len = kept;
     }
 
-    /// The next datagram that the other process has handed over.
+    /// The next datagrams that the other process has handed over.
     fn poll_handed(&self, context: &mut Context<'_>, bytes: &mut [u8], meta: &mut RecvMeta) -> Poll<()> {
         let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let mut read = ReadBuf::new(&mut buffer);
             match self.handed.poll_recv(context, &mut read) {
                 Poll::Ready(Ok(())) => {
-                    if let Some((datagram, about)) = unpacked(read.filled())
-                        && let Some(room) = bytes.get_mut(..datagram.len())
+                    if let Some((datagrams, about)) = unpacked(read.filled())
+                        && let Some(room) = bytes.get_mut(..datagrams.len())
                     {
-                        room.copy_from_slice(datagram);
+                        room.copy_from_slice(datagrams);
                         *meta = about;
                         return Poll::Ready(());
                     }
@@ -183,13 +198,15 @@ impl fmt::Debug for Sorted {
     }
 }
 
-fn packed(datagram: &[u8], meta: &RecvMeta) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(HEAD_BYTES + datagram.len());
+fn packed(datagrams: &[u8], meta: &RecvMeta) -> Vec<u8> {
+    let stride = u16::try_from(meta.stride.min(datagrams.len())).unwrap_or(u16::MAX);
+    let mut packed = Vec::with_capacity(HEAD_BYTES + datagrams.len());
     packed.extend_from_slice(&bits(Some(meta.addr.ip())));
     packed.extend_from_slice(&meta.addr.port().to_be_bytes());
     packed.extend_from_slice(&bits(meta.dst_ip));
     packed.push(meta.ecn.map_or(0, |ecn| ecn as u8));
-    packed.extend_from_slice(datagram);
+    packed.extend_from_slice(&stride.to_be_bytes());
+    packed.extend_from_slice(datagrams);
     packed
 }
 
@@ -197,15 +214,16 @@ fn unpacked(packed: &[u8]) -> Option<(&[u8], RecvMeta)> {
     let (client, rest) = packed.split_first_chunk::<ADDRESS_BYTES>()?;
     let (port, rest) = rest.split_first_chunk::<2>()?;
     let (ours, rest) = rest.split_first_chunk::<ADDRESS_BYTES>()?;
-    let (ecn, datagram) = rest.split_first()?;
+    let (ecn, rest) = rest.split_first()?;
+    let (stride, datagrams) = rest.split_first_chunk::<2>()?;
     let meta = RecvMeta {
         addr: SocketAddr::new(address(client)?, u16::from_be_bytes(*port)),
-        len: datagram.len(),
-        stride: datagram.len(),
+        len: datagrams.len(),
+        stride: u16::from_be_bytes(*stride).into(),
         ecn: EcnCodepoint::from_bits(*ecn),
         dst_ip: address(ours),
     };
-    (!datagram.is_empty()).then_some((datagram, meta))
+    (meta.stride > 0 && !datagrams.is_empty()).then_some((datagrams, meta))
 }
 
 /// An address of the family that the socket has it in: one of IPv4 within IPv6 stays so.
@@ -254,14 +272,14 @@ mod tests {
             let meta = RecvMeta {
                 addr: client.parse().unwrap(),
                 len: 5,
-                stride: 5,
+                stride: 3,
                 ecn: Some(EcnCodepoint::Ect0),
                 dst_ip: ours.map(|ours| ours.parse().unwrap()),
             };
             let packed = packed(b"bytes", &meta);
             let (datagram, about) = unpacked(&packed).unwrap();
             assert_eq!((datagram, about.addr, about.dst_ip), (&b"bytes"[..], meta.addr, meta.dst_ip));
-            assert_eq!((about.len, about.stride, about.ecn), (5, 5, meta.ecn));
+            assert_eq!((about.len, about.stride, about.ecn), (5, 3, meta.ecn));
             assert!(unpacked(&packed[..HEAD_BYTES]).is_none() && unpacked(&packed[..3]).is_none());
         }
     }
@@ -325,7 +343,61 @@ mod tests {
         assert_eq!(sort(at_old), [of_old.clone(), of_old.clone()]);
         assert_eq!(sort(at_new), sort(vec![of_new.clone(), of_new, first.clone(), first]));
         drop(old);
-        client.send_to(&of_old, new_address).unwrap();
-        assert_eq!(received(&*new).await, [of_old], "nobody else is there: this one answers that it is gone");
+        // The first one shows that nobody else is there; from then on this one answers that the connection is gone.
+        for expected in [vec![], vec![of_old.clone()]] {
+            client.send_to(&of_old, new_address).unwrap();
+            assert_eq!(received(&*new).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_together_is_handed_over_together_however_much_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (at, next) = (folder.path().join("this"), folder.path().join("next"));
+        let other = UnixDatagram::bind(&next).unwrap();
+        other.set_nonblocking(true).unwrap();
+        let udp = TokioRuntime.wrap_udp_socket(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let cids = cids();
+        let sorted = Sorted {
+            datagrams: udp,
+            handed: tokio::net::UnixDatagram::unbound().unwrap(),
+            hands: UnixDatagram::bind(&at).unwrap(),
+            before: None,
+            has_before: AtomicBool::new(false),
+            next,
+            cids: cids.clone(),
+            is_leaving: Arc::new(AtomicBool::new(true)),
+            buffer: Mutex::default(),
+        };
+        sorted.hands.set_nonblocking(true).unwrap();
+        let ours = datagram_of(&mut cids.clone(), b"ours");
+        let theirs = datagram_of(&mut cids.marked([9, 9]), b"them");
+        let meta = |len| RecvMeta {
+            addr: "192.0.2.1:1".parse().unwrap(),
+            len,
+            stride: ours.len(),
+            ecn: None,
+            dst_ip: None,
+        };
+        let mut bytes = [&theirs[..], &theirs, &ours, &theirs, &ours, &theirs[..9]].concat();
+        let mut kept = meta(bytes.len());
+        sorted.sort(&mut bytes, &mut kept);
+        assert_eq!(&bytes[..kept.len], [&ours[..], &ours].concat());
+        let mut buffer = [0; 1_024];
+        let mut handed = || {
+            let length = other.recv(&mut buffer).ok()?;
+            unpacked(&buffer[..length]).map(|(datagrams, meta)| (datagrams.to_vec(), meta.stride))
+        };
+        assert_eq!(handed(), Some(([&theirs[..], &theirs].concat(), ours.len())));
+        assert_eq!(handed(), Some((theirs.clone(), ours.len())));
+        assert_eq!(handed(), Some((theirs[..9].to_vec(), 9)));
+        assert_eq!(handed(), None);
+        // One that reads nothing for a while loses some; it gets what comes later.
+        for _ in 0..10_000 {
+            sorted.sort(&mut theirs.clone(), &mut meta(theirs.len()));
+        }
+        while handed().is_some() {}
+        sorted.sort(&mut theirs.clone(), &mut meta(theirs.len()));
+        assert_eq!(handed(), Some((theirs.clone(), ours.len())));
     }
 }
