@@ -1,9 +1,9 @@
 //! What HTTP/3 keeps in the data directory: the node's secret, and the sockets over which a process and the next one hand each
 //! other their clients' datagrams.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
@@ -18,6 +18,7 @@ const SOCKET: &str = "http3.sock";
 const BEFORE: &str = "http3-before.sock";
 /// For their owner alone.
 const MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 
 /// The node's secret, made at its first start.
 pub(crate) fn key(folder: &Path) -> Result<Http3Key, Diagnostic> {
@@ -38,7 +39,10 @@ fn read_key(folder: &Path, file: &Path) -> io::Result<[u8; 32]> {
             // It was not written to its end: nobody has a connection by it.
             fs::remove_file(file)?;
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(folder)?,
+        // The folder of the state, which may not be there yet: as that makes it.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+        }
         Err(error) => return Err(error),
     }
     let mut key = [0; 32];
@@ -86,6 +90,7 @@ mod tests {
         let folder = data.path().join("node");
         let first = key(&folder).unwrap();
         assert_eq!(key(&folder).unwrap().0, first.0);
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, FOLDER_MODE);
         let file = folder.join(KEY);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, MODE);
         fs::write(&file, b"half of i").unwrap();

@@ -74,7 +74,7 @@ fn line(observed: &Observed) -> String {
 }
 
 /// As it is commonly written.
-fn protocol(version: http::Version) -> &'static str {
+pub(super) fn protocol(version: http::Version) -> &'static str {
     match version {
         http::Version::HTTP_10 => "HTTP/1.0",
         http::Version::HTTP_11 => "HTTP/1.1",

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tenon_edge::{Observed, Outcome};
 use tenon_model::Diagnostic;
 
+use super::access::protocol;
 use super::prometheus::{ENDS_US, below};
 use crate::capacity::resident_bytes;
 use crate::logs::now_us;
@@ -213,6 +214,7 @@ fn span(observed: &Observed) -> Option<Span> {
     let began_ns = end_ns.saturating_sub(observed.arrived.elapsed().as_nanos());
     let mut attributes = vec![
         text("http.request.method", observed.method.as_str()),
+        text("network.protocol.version", protocol(observed.version).trim_start_matches("HTTP/")),
         text("tenon.outcome", observed.outcome.name()),
         text("tenon.request_id", &observed.id),
         number("tenon.cpu_us", u64::try_from(observed.cpu.as_micros()).unwrap_or(u64::MAX)),
