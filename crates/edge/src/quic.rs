@@ -17,11 +17,11 @@ use quinn::{
 use quinn_proto::InvalidCid;
 use ring::hmac;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::connections::ConnectionLimits;
 use crate::handover::{HandOver, Sorted};
-use crate::server::{STREAMS_MAX, ServerError};
+use crate::server::STREAMS_MAX;
 use crate::tls::Certificates;
 
 /// Streams in one direction that a client may have open: three that the protocol needs, and some that mean nothing.
@@ -100,79 +100,70 @@ impl Drop for UnderWay {
     }
 }
 
-/// Where connections of HTTP/3 come in.
+/// Where connections of HTTP/3 come in. Its thread reads datagrams from the start, so that those of the process that is being
+/// replaced are handed on; who asks for a connection waits until there are workers.
 pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
-    /// None while another process is being replaced that has the address: until this one can answer, it goes on.
-    socket: Option<UdpSocket>,
-    certificates: Arc<Certificates>,
-    http3: Http3,
+    begin: oneshot::Sender<Begin>,
+    open: Open,
 }
 
-/// A gate whose thread runs.
+/// Who takes connections, and until when.
+struct Begin {
+    workers: Vec<mpsc::Sender<Knock>>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// A gate whose connections are taken.
 pub(crate) struct Open {
     finish: watch::Sender<bool>,
     thread: JoinHandle<()>,
 }
 
 impl Gate {
-    /// Binds, unless another process is being replaced; then it is only tried.
+    /// Binds, and starts the thread.
     pub(crate) fn bind(
         address: SocketAddr,
-        certificates: &Arc<Certificates>,
-        http3: Http3,
+        certificates: &Certificates,
+        http3: &Http3,
+        limits: &ConnectionLimits,
         replaces: bool,
+        hand_over: &mut Option<HandOver>,
     ) -> io::Result<Self> {
         if !replaces {
             // One that does not share finds out whether anybody is there, as for TCP.
             drop(socket(address, false)?);
         }
-        let socket = Some(socket(address, true)?).filter(|_| !replaces);
-        Ok(Self { address, socket, certificates: Arc::clone(certificates), http3 })
-    }
-
-    /// Starts the thread. Connections go to the workers in turn.
-    pub(crate) fn start(
-        self,
-        hand_over: Option<HandOver>,
-        limits: &ConnectionLimits,
-        workers: Vec<mpsc::Sender<Knock>>,
-        stopped: watch::Receiver<bool>,
-    ) -> Result<Open, ServerError> {
-        let Self { address, socket: bound, certificates, http3 } = self;
-        let failed = |error| ServerError::Listen(address, error);
-        let bound = match bound {
-            Some(bound) => bound,
-            None => socket(address, true).map_err(failed)?,
-        };
+        let bound = socket(address, true)?;
         give_room(&bound);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(ServerError::Worker)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
-        let cids = Cids::new(&http3.key).map_err(|error| ServerError::Worker(error.into()))?;
+        let cids = Cids::new(&http3.key)?;
         let is_leaving = Arc::new(AtomicBool::new(false));
-        let datagrams = TokioRuntime.wrap_udp_socket(bound).map_err(failed)?;
-        let datagrams = match hand_over {
-            Some(hand_over) => {
-                Sorted::over(datagrams, hand_over, cids.clone(), Arc::clone(&is_leaving)).map_err(failed)?
-            }
+        let datagrams = TokioRuntime.wrap_udp_socket(bound)?;
+        let datagrams = match hand_over.take() {
+            Some(hand_over) => Sorted::over(datagrams, hand_over, cids.clone(), Arc::clone(&is_leaving))?,
             None => datagrams,
         };
-        let server = server(&certificates, limits).map_err(failed)?;
-        let endpoint = endpoint(&http3.key, cids);
-        let endpoint =
-            Endpoint::new_with_abstract_socket(endpoint, Some(server), datagrams, Arc::new(TokioRuntime))
-                .map_err(failed)?;
+        let (server, endpoint) = (server(certificates, limits)?, endpoint(&http3.key, cids));
+        let tokio = Arc::new(TokioRuntime);
+        let endpoint = Endpoint::new_with_abstract_socket(endpoint, Some(server), datagrams, tokio)?;
         drop(entered);
+        let (begin, begun) = oneshot::channel();
         let (finish, finished) = watch::channel(false);
-        let keeper = Keeper { under_way: Arc::default(), limits: *limits, workers, next: 0, is_leaving };
+        let keeper =
+            Keeper { under_way: Arc::default(), limits: *limits, workers: Vec::new(), next: 0, is_leaving };
         let thread = std::thread::Builder::new()
             .name("tenon-http3".into())
-            .spawn(move || runtime.block_on(keeper.run(endpoint, stopped, finished)))
-            .map_err(ServerError::Worker)?;
-        Ok(Open { finish, thread })
+            .spawn(move || runtime.block_on(keeper.run(endpoint, begun, finished)))?;
+        Ok(Self { address, begin, open: Open { finish, thread } })
+    }
+
+    /// From now on connections go to the workers in turn.
+    pub(crate) fn start(self, workers: Vec<mpsc::Sender<Knock>>, stopped: watch::Receiver<bool>) -> Open {
+        // Its thread waits for this, and for nothing else.
+        let _ = self.begin.send(Begin { workers, stopped });
+        self.open
     }
 }
 
@@ -203,9 +194,12 @@ impl Keeper {
     async fn run(
         mut self,
         endpoint: Endpoint,
-        mut stopped: watch::Receiver<bool>,
+        begun: oneshot::Receiver<Begin>,
         mut finished: watch::Receiver<bool>,
     ) {
+        // Without an answer, there will be no workers.
+        let Ok(Begin { workers, mut stopped }) = begun.await else { return };
+        self.workers = workers;
         loop {
             let is_leaving = self.is_leaving.load(Relaxed);
             tokio::select! {

@@ -107,7 +107,6 @@ pub struct Bound {
     addresses: Vec<SocketAddr>,
     doors: Vec<Vec<Door>>,
     gates: Vec<Gate>,
-    hand_over: Option<HandOver>,
 }
 
 /// A running server.
@@ -158,12 +157,21 @@ impl Server {
     /// # Errors
     /// When an address is taken or cannot be bound.
     pub fn bind(self) -> Result<Bound, ServerError> {
+        self.bind_handing_over(None)
+    }
+
+    /// The same, with a way to hand datagrams of HTTP/3 to the processes before and after this one. It is for the first
+    /// address that has HTTP/3.
+    ///
+    /// # Errors
+    /// When an address is taken or cannot be bound.
+    pub fn bind_handing_over(self, mut hand_over: Option<HandOver>) -> Result<Bound, ServerError> {
         let workers = self.workers.max(1);
         let mut addresses = Vec::new();
         let mut doors: Vec<Vec<Door>> = (0..workers).map(|_| Vec::new()).collect();
         let mut gates = Vec::new();
         for listen in &self.listen {
-            let (listeners, gate) = bind_both(listen, workers, self.replaces)?;
+            let (listeners, gate) = bind_both(listen, workers, &self, &mut hand_over)?;
             let bound =
                 listeners[0].local_addr().map_err(|error| ServerError::Listen(listen.address, error))?;
             let value = |text: String| {
@@ -179,7 +187,7 @@ impl Server {
             addresses.push(bound);
             gates.extend(gate);
         }
-        Ok(Bound { server: self, addresses, doors, gates, hand_over: None })
+        Ok(Bound { server: self, addresses, doors, gates })
     }
 }
 
@@ -191,25 +199,12 @@ impl Bound {
         self
     }
 
-    /// The same, with a way to hand datagrams of HTTP/3 to the processes before and after this one. It is for the first
-    /// address that has HTTP/3.
-    #[must_use]
-    pub fn hand_over(mut self, hand_over: HandOver) -> Self {
-        self.hand_over = Some(hand_over);
-        self
-    }
-
-    /// Whether it has HTTP/3 anywhere.
-    pub fn has_http3(&self) -> bool {
-        !self.gates.is_empty()
-    }
-
     /// Starts the workers. Connections are accepted when this returns.
     ///
     /// # Errors
-    /// When a thread cannot be started, or HTTP/3 cannot be set up.
+    /// When a thread cannot be started.
     pub fn start(self, site: Arc<Site>) -> Result<Listening, ServerError> {
-        let Self { server, addresses, doors, gates, mut hand_over } = self;
+        let Self { server, addresses, doors, gates } = self;
         let (stop, stopped) = watch::channel(false);
         let by_address = Addresses::new(server.connections.per_address_max);
         let mut entrances: Vec<Vec<Entrance>> = doors.iter().map(|_| Vec::new()).collect();
@@ -221,7 +216,7 @@ impl Bound {
             for (entrances, knocking) in entrances.iter_mut().zip(receivers) {
                 entrances.push(Entrance { knocking, authority: authority.clone() });
             }
-            open.push(gate.start(hand_over.take(), &server.connections, senders, stopped.clone())?);
+            open.push(gate.start(senders, stopped.clone()));
         }
         let workers = doors
             .into_iter()
@@ -281,15 +276,16 @@ impl Listening {
 fn bind_both(
     Listen { address, tls, http3 }: &Listen,
     workers: usize,
-    replaces: bool,
+    Server { connections, replaces, .. }: &Server,
+    hand_over: &mut Option<HandOver>,
 ) -> Result<(Vec<TcpListener>, Option<Gate>), ServerError> {
     let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
     loop {
-        let listeners = bind(*address, workers, replaces)?;
+        let listeners = bind(*address, workers, *replaces)?;
         let (Some(tls), Some(http3)) = (tls, http3) else { return Ok((listeners, None)) };
         let bound = listeners[0].local_addr().map_err(|error| ServerError::Listen(*address, error))?;
         tries -= 1;
-        match Gate::bind(bound, tls, http3.clone(), replaces) {
+        match Gate::bind(bound, tls, http3, connections, *replaces, hand_over) {
             Ok(gate) => return Ok((listeners, Some(gate))),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

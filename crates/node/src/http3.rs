@@ -63,21 +63,40 @@ pub(crate) fn hand_over(folder: &Path, replaces: bool) -> Option<HandOver> {
 
 fn open(folder: &Path, replaces: bool) -> io::Result<HandOver> {
     let (next, before) = (folder.join(SOCKET), folder.join(BEFORE));
-    let gone = |moved: io::Result<()>| match moved {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        moved => moved.map(|()| true),
-    };
-    // The one before still listens to its socket, under whatever name.
-    let has_before = if replaces {
-        gone(fs::rename(&next, &before))?
+    let has_next = is_listened_to(&next)?;
+    if has_next && !replaces {
+        return Err(io::Error::new(ErrorKind::AddrInUse, "another node runs on this data directory"));
+    }
+    if has_next {
+        // It still listens to its socket, under whatever name.
+        fs::rename(&next, &before)?;
     } else {
-        gone(fs::remove_file(&next))?;
-        gone(fs::remove_file(&before))?;
-        false
-    };
+        remove(&next)?;
+    }
+    // Also of one that another one did not come to replace in the end.
+    let has_before = replaces && is_listened_to(&before)?;
+    if !has_before {
+        remove(&before)?;
+    }
     let socket = UnixDatagram::bind(&next)?;
     fs::set_permissions(&next, Permissions::from_mode(MODE))?;
     Ok(HandOver { socket, before: Some(before).filter(|_| has_before), next })
+}
+
+/// Whether a process has this socket: one that was killed leaves its file.
+fn is_listened_to(file: &Path) -> io::Result<bool> {
+    match UnixDatagram::unbound()?.connect(file) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -113,8 +132,14 @@ mod tests {
         assert_eq!(&bytes[..length], b"for the first");
         let length = second.socket.recv(&mut bytes).unwrap();
         assert_eq!(&bytes[..length], b"for the second");
-        // One that was killed leaves its sockets, which nobody listens to.
-        drop((first.socket, second.socket));
+        assert!(open(data.path(), false).is_err(), "it is no place for a second node");
+        // The second one gives up: the first one is found all the same.
+        drop(second.socket);
+        let third = open(data.path(), true).unwrap();
+        third.socket.send_to(b"for the first", third.before.unwrap()).unwrap();
+        assert_eq!(first.socket.recv(&mut bytes).unwrap(), 13);
+        // Those that were killed leave their sockets, which nobody listens to.
+        drop((first.socket, third.socket));
         assert_eq!(open(data.path(), false).unwrap().before, None);
         assert!(!before.exists());
     }

@@ -123,7 +123,9 @@ impl Node {
             replaces: config.replaces.is_some(),
         };
         // Before the one that is replaced leaves: who connects from then on waits here.
-        let server = server.bind()?;
+        let has_http3 = config.tls.as_ref().is_some_and(|tls| tls.http3.is_some());
+        let hand_over = has_http3.then(|| http3::hand_over(&folder, config.replaces.is_some())).flatten();
+        let server = server.bind_handing_over(hand_over)?;
         if let Some(leave) = config.leave {
             leave()?;
         }
@@ -174,13 +176,7 @@ impl Node {
         let drain = config.drain.unwrap_or_else(|| site.longest());
         let admin = bind_admin(config.admin, config.replaces)?;
         let admin_address = admin.local_addr()?;
-        let mut server = server.drain(drain);
-        if server.has_http3()
-            && let Some(hand_over) = http3::hand_over(&folder, config.replaces.is_some())
-        {
-            server = server.hand_over(hand_over);
-        }
-        let listening = server.start(site)?;
+        let listening = server.drain(drain).start(site)?;
         let addresses = listening.addresses().iter().map(ToString::to_string).collect();
         let _ = inner.addresses.set(addresses);
         let api = AdminServer { node: Arc::clone(&inner), outlets, tls: admin_tls };

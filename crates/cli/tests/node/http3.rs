@@ -1,6 +1,7 @@
 //! HTTP/3: the same apps, limits and ends as over HTTP/2, from a real client.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -20,13 +21,13 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// A node with certificates for these names.
 struct Secured {
     site: Site,
-    ca: Ca,
+    ca: Arc<Ca>,
     files: tempfile::TempDir,
 }
 
 impl Secured {
     fn new(names: &[&str], more: &[&str]) -> Self {
-        let (ca, files) = (Ca::new("an authority of ours"), tempfile::tempdir().unwrap());
+        let (ca, files) = (Arc::new(Ca::new("an authority of ours")), tempfile::tempdir().unwrap());
         let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
         for name in names {
             certify(&ca, files.path(), name);
@@ -260,7 +261,7 @@ fn a_node_that_stops_lets_requests_finish_and_says_goodbye() {
 }
 
 #[test]
-fn while_a_node_is_replaced_old_connections_finish_and_new_ones_come_to_the_next() {
+fn while_a_node_is_replaced_old_connections_finish_and_new_ones_wait_for_the_next() {
     let mut secured = Secured::new(&[CHAOS, HOST], &["--http3"]);
     secured.deploy("chaos-http", "chaos", CHAOS);
     secured.deploy("keeper", "shop", HOST);
@@ -277,28 +278,37 @@ fn while_a_node_is_replaced_old_connections_finish_and_new_ones_come_to_the_next
             .into_iter()
             .map(|mut connection| {
                 tokio::spawn(async move {
-                    let reply = connection.exchange(get("/sleep?ms=12000")).await;
+                    let reply = connection.exchange(get("/sleep?ms=6000")).await;
                     (reply, connection.closed().await)
                 })
             })
             .collect();
         // On their way, so that the old one does not tell them that they come too late.
         old_has_begun(&secured.site.node, 8).await;
-        let next = tokio::task::spawn_blocking(move || next.start()).await.unwrap();
-        let mut old = std::mem::replace(&mut secured.site.node, next);
-        assert!(
-            running.iter().all(|one| !one.is_finished()),
-            "the old ones are still under way: {}",
-            old.log()
-        );
-        for _ in 0..8 {
-            let mut shop = secured.open(HOST).await;
-            assert_eq!(shop.exchange(get(VERSION)).await.unwrap().expect(200), "one");
+        let next = tokio::task::spawn_blocking(move || next.start());
+        let began = std::time::Instant::now();
+        while secured.site.json(["status"])["state"] != "draining" {
+            assert!(began.elapsed() < DEADLINE, "{}", secured.site.node.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        // Of these, too, the kernel gives some to either process.
+        let coming: Vec<_> = (0..8)
+            .map(|_| {
+                let ca = Arc::clone(&secured.ca);
+                tokio::spawn(async move { Http3::open(tls, &ca, HOST).await?.exchange(get(VERSION)).await })
+            })
+            .collect();
         for one in running {
             let (reply, closed) = one.await.unwrap();
-            assert_eq!(reply.unwrap_or_else(|error| panic!("{error}: {}", old.log())).expect(200), "slept\n");
+            let log = || secured.site.node.log();
+            assert_eq!(reply.unwrap_or_else(|error| panic!("{error}: {}", log())).expect(200), "slept\n");
             assert!(matches!(closed, ConnectionError::ApplicationClosed(_)), "{closed}");
+        }
+        let next = next.await.unwrap();
+        let mut old = std::mem::replace(&mut secured.site.node, next);
+        for one in coming {
+            let reply = one.await.unwrap().unwrap_or_else(|error| panic!("{error}: {}", old.log()));
+            assert_eq!(reply.expect(200), "one");
         }
         let ended = tokio::task::spawn_blocking(move || old.wait(DEADLINE).success()).await.unwrap();
         assert!(ended);
