@@ -20,6 +20,10 @@ const RUNTIMES: &[&str] = &[
     "smol",
     "hyper",
     "hyper-*",
+    "h3",
+    "h3-*",
+    "quinn",
+    "quinn-*",
     "reqwest",
     "ureq",
 ];

@@ -21,6 +21,10 @@ pub struct ConnectionLimits {
     pub head: Duration,
     /// A client has this long for the handshake of TLS.
     pub handshake: Duration,
+    /// Handshakes of HTTP/3 that may be under way; further connections are refused.
+    pub handshakes_max: usize,
+    /// Of them, those whose clients need not show that they are at the address they say; further ones have to.
+    pub handshakes_unproved_max: usize,
 }
 
 impl Default for ConnectionLimits {
@@ -30,6 +34,8 @@ impl Default for ConnectionLimits {
             per_address_max: 2_048,
             head: Duration::from_secs(30),
             handshake: Duration::from_secs(10),
+            handshakes_max: 1_024,
+            handshakes_unproved_max: 64,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use http::Method;
 use http::uri::PathAndQuery;
+use http::{Method, Version};
 use tenon_model::RevisionNumber;
 
 use crate::app::App;
@@ -22,6 +22,8 @@ pub struct Observed {
     pub revision: Option<RevisionNumber>,
     /// Its correlation id.
     pub id: Arc<str>,
+    /// The protocol that it came over.
+    pub version: Version,
     /// Its method.
     pub method: Method,
     /// Its path, and what follows it.
@@ -119,6 +121,7 @@ pub(crate) mod tests {
             app: None,
             revision: None,
             id: "id".into(),
+            version: Version::HTTP_11,
             method: Method::GET,
             path: None,
             status: Some(404),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::header::CONNECTION;
+use http::header::{ALT_SVC, CONNECTION};
 use http::{HeaderValue, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,11 +17,14 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::connections::{Addresses, ConnectionLimits, Held};
+use crate::handover::HandOver;
+use crate::http3;
 use crate::journey::{Worker, serve_request};
+use crate::quic::{Gate, Http3, Knock, Open};
 use crate::site::Site;
 use crate::tls::Certificates;
 use crate::wire::{Watched, Wire};
@@ -30,18 +33,23 @@ use crate::wire::{Watched, Wire};
 const BACKLOG: i32 = 4_096;
 /// Beyond the limit on header fields: the request line, and what separates the fields. A head larger than that ends
 /// its connection; one within it that is over the limit gets an answer.
-const HEAD_BYTES_BESIDE_FIELDS: u64 = 16 << 10;
+pub(crate) const HEAD_BYTES_BESIDE_FIELDS: u64 = 16 << 10;
 /// Header fields of a request.
 const HEADERS_MAX: usize = 128;
-/// Requests one HTTP/2 connection may have open.
-const HTTP2_STREAMS_MAX: u32 = 200;
+/// Requests one connection of HTTP/2 or HTTP/3 may have open.
+pub(crate) const STREAMS_MAX: u32 = 200;
 /// After a failed accept, commonly because no file descriptor is left: wait before trying again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Where fewer than one in so many of a worker's connections is left, those without a request are closed soon.
 const SCARCE_PART: usize = 8;
 /// When a drain begins, connections go on for so long, told with each response that it is the last: a client that has just
 /// sent a request, or is about to, must not find its connection closed.
-const LINGER: Duration = Duration::from_millis(500);
+pub(crate) const LINGER: Duration = Duration::from_millis(500);
+
+/// How long a worker waits at its end, so that clients of HTTP/3 are told that it is.
+const FAREWELL: Duration = Duration::from_millis(20);
+/// Free ports that are tried, until one is free for TCP and UDP.
+const PORT_TRIES: usize = 16;
 
 /// How often a drain looks whether guests still run.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -74,6 +82,8 @@ pub struct Listen {
     pub address: SocketAddr,
     /// What connections are encrypted with; `None` where they are not.
     pub tls: Option<Arc<Certificates>>,
+    /// HTTP/3 at the same port of UDP, where there is TLS.
+    pub http3: Option<Http3>,
 }
 
 /// How to listen.
@@ -96,6 +106,7 @@ pub struct Bound {
     server: Server,
     addresses: Vec<SocketAddr>,
     doors: Vec<Vec<Door>>,
+    gates: Vec<Gate>,
 }
 
 /// A running server.
@@ -103,6 +114,7 @@ pub struct Listening {
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<bool>>,
+    gates: Vec<Open>,
 }
 
 /// What a worker listens on.
@@ -110,13 +122,21 @@ struct Door {
     listener: TcpListener,
     tls: Option<Arc<Certificates>>,
     authority: HeaderValue,
+    /// What responses say about HTTP/3.
+    alt_svc: Option<HeaderValue>,
+}
+
+/// Where a worker gets connections of HTTP/3 from.
+struct Entrance {
+    knocking: mpsc::Receiver<Knock>,
+    authority: HeaderValue,
 }
 
 impl Server {
     /// A server of one address without TLS, all of whose connections may be of one client.
     pub fn new(address: SocketAddr, workers: usize, drain: Duration) -> Self {
         Self {
-            listen: vec![Listen { address, tls: None }],
+            listen: vec![Listen { address, tls: None, http3: None }],
             workers,
             drain,
             connections: ConnectionLimits { per_address_max: usize::MAX, ..ConnectionLimits::default() },
@@ -138,20 +158,37 @@ impl Server {
     /// # Errors
     /// When an address is taken or cannot be bound.
     pub fn bind(self) -> Result<Bound, ServerError> {
+        self.bind_handing_over(None)
+    }
+
+    /// The same, with a way to hand datagrams of HTTP/3 to the processes before and after this one. It is for the first
+    /// address that has HTTP/3.
+    ///
+    /// # Errors
+    /// When an address is taken or cannot be bound.
+    pub fn bind_handing_over(self, mut hand_over: Option<HandOver>) -> Result<Bound, ServerError> {
         let workers = self.workers.max(1);
         let mut addresses = Vec::new();
         let mut doors: Vec<Vec<Door>> = (0..workers).map(|_| Vec::new()).collect();
-        for Listen { address, tls } in &self.listen {
-            let listeners = bind(*address, workers, self.replaces)?;
-            let bound = listeners[0].local_addr().map_err(|error| ServerError::Listen(*address, error))?;
-            let authority = HeaderValue::from_str(&bound.to_string())
-                .map_err(|error| ServerError::Worker(io::Error::other(error)))?;
+        let mut gates = Vec::new();
+        for listen in &self.listen {
+            let (listeners, gate) = bind_both(listen, workers, &self, &mut hand_over)?;
+            let bound =
+                listeners[0].local_addr().map_err(|error| ServerError::Listen(listen.address, error))?;
+            let value = |text: String| {
+                HeaderValue::try_from(text).map_err(|error| ServerError::Worker(io::Error::other(error)))
+            };
+            let authority = value(bound.to_string())?;
+            let http3 = listen.http3.as_ref().filter(|_| gate.is_some());
+            let alt_svc = http3.map(|http3| value(http3.alt_svc(bound))).transpose()?;
             for (doors, listener) in doors.iter_mut().zip(listeners) {
-                doors.push(Door { listener, tls: tls.clone(), authority: authority.clone() });
+                let (tls, authority, alt_svc) = (listen.tls.clone(), authority.clone(), alt_svc.clone());
+                doors.push(Door { listener, tls, authority, alt_svc });
             }
             addresses.push(bound);
+            gates.extend(gate);
         }
-        Ok(Bound { server: self, addresses, doors })
+        Ok(Bound { server: self, addresses, doors, gates })
     }
 }
 
@@ -168,7 +205,7 @@ impl Bound {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(self, site: Arc<Site>) -> Result<Listening, ServerError> {
-        let Self { server, addresses, doors } = self;
+        let Self { server, addresses, doors, gates } = self;
         if server.replaces {
             // From now on connections come here too.
             for door in doors.iter().flatten() {
@@ -178,16 +215,29 @@ impl Bound {
         }
         let (stop, stopped) = watch::channel(false);
         let by_address = Addresses::new(server.connections.per_address_max);
+        let mut entrances: Vec<Vec<Entrance>> = doors.iter().map(|_| Vec::new()).collect();
+        let mut open = Vec::new();
+        for gate in gates {
+            let authority = HeaderValue::try_from(gate.address.to_string())
+                .map_err(|error| ServerError::Worker(io::Error::other(error)))?;
+            let (senders, receivers): (Vec<_>, Vec<_>) = doors.iter().map(|_| Open::channel()).unzip();
+            for (entrances, knocking) in entrances.iter_mut().zip(receivers) {
+                entrances.push(Entrance { knocking, authority: authority.clone() });
+            }
+            open.push(gate.start(senders, stopped.clone()));
+        }
         let workers = doors
             .into_iter()
+            .zip(entrances)
             .enumerate()
-            .map(|(index, doors)| {
+            .map(|(index, (doors, entrances))| {
                 let office = Arc::new(Office {
                     site: Arc::clone(&site),
                     limits: server.connections,
                     open: Arc::new(Semaphore::new(server.connections.per_worker_max)),
                     by_address: Arc::clone(&by_address),
                     draining: AtomicBool::new(false),
+                    cut_off: watch::Sender::new(false),
                 });
                 let (stopped, drain) = (stopped.clone(), server.drain);
                 let runtime = tokio::runtime::Builder::new_current_thread()
@@ -196,11 +246,11 @@ impl Bound {
                     .map_err(ServerError::Worker)?;
                 std::thread::Builder::new()
                     .name(format!("tenon-worker-{index}"))
-                    .spawn(move || runtime.block_on(office.work(doors, stopped, drain)))
+                    .spawn(move || runtime.block_on(office.work(doors, entrances, stopped, drain)))
                     .map_err(ServerError::Worker)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Listening { addresses, stop, workers })
+        Ok(Listening { addresses, stop, workers, gates: open })
     }
 }
 
@@ -224,7 +274,33 @@ impl Listening {
         // Every worker is waited for, also after one that was cut off.
         let drained: Vec<bool> =
             self.workers.into_iter().map(|worker| worker.join().unwrap_or(false)).collect();
+        // Until here they read for the connections of the workers.
+        self.gates.into_iter().for_each(Open::finish);
         Drained { complete: drained.into_iter().all(|complete| complete) }
+    }
+}
+
+/// What is listened on at an address: TCP, and UDP at the same port where there is HTTP/3.
+fn bind_both(
+    Listen { address, tls, http3 }: &Listen,
+    workers: usize,
+    Server { connections, replaces, .. }: &Server,
+    hand_over: &mut Option<HandOver>,
+) -> Result<(Vec<TcpListener>, Option<Gate>), ServerError> {
+    let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
+    loop {
+        let listeners = bind(*address, workers, *replaces)?;
+        let (Some(tls), Some(http3)) = (tls, http3) else { return Ok((listeners, None)) };
+        let bound = listeners[0].local_addr().map_err(|error| ServerError::Listen(*address, error))?;
+        tries -= 1;
+        match Gate::bind(bound, tls, http3, connections, *replaces, hand_over) {
+            Ok(gate) => return Ok((listeners, Some(gate))),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(ServerError::InUse(bound));
+            }
+            Err(error) => return Err(ServerError::Listen(bound, error)),
+        }
     }
 }
 
@@ -275,14 +351,16 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 }
 
 /// What the connections of one worker have in common.
-struct Office {
-    site: Arc<Site>,
-    limits: ConnectionLimits,
+pub(crate) struct Office {
+    pub(crate) site: Arc<Site>,
+    pub(crate) limits: ConnectionLimits,
     /// Places for connections.
     open: Arc<Semaphore>,
     by_address: Arc<Addresses>,
     /// Whether each response is its connection's last.
     draining: AtomicBool,
+    /// Whether the drain's time is over.
+    pub(crate) cut_off: watch::Sender<bool>,
 }
 
 /// A connection that was accepted, and counts until it is over.
@@ -293,19 +371,31 @@ struct Accepted {
     _held: Held,
 }
 
+/// What a door makes of a connection.
+#[derive(Clone)]
+struct Acceptor {
+    tls: TlsAcceptor,
+    alt_svc: Option<HeaderValue>,
+}
+
 impl Office {
     /// One worker: accepts until it is told to stop, then waits for its connections.
     async fn work(
         self: Arc<Self>,
         doors: Vec<Door>,
+        entrances: Vec<Entrance>,
         stopped: watch::Receiver<bool>,
         drain: Duration,
     ) -> bool {
+        let has_http3 = !entrances.is_empty();
         let graceful = Arc::new(GracefulShutdown::new());
         let mut accepting = Vec::new();
         for door in doors {
             let office = Arc::clone(&self);
             accepting.push(tokio::spawn(office.accept_all(door, Arc::clone(&graceful), stopped.clone())));
+        }
+        for entrance in entrances {
+            accepting.push(tokio::spawn(Arc::clone(&self).accept_http3(entrance, stopped.clone())));
         }
         let mut complete = true;
         for door in accepting {
@@ -318,19 +408,26 @@ impl Office {
             if let Some(graceful) = Arc::into_inner(graceful) {
                 graceful.shutdown().await;
             }
+            // Connections of HTTP/3 know by themselves when they are over.
+            let _ = self.open.acquire_many(all).await;
             // Guests may run on after their response was taken.
             while self.site.running() > 0 {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
         };
-        tokio::time::timeout(drain, drained).await.is_ok() && complete
+        complete &= tokio::time::timeout(drain, drained).await.is_ok();
+        self.cut_off.send_replace(true);
+        if has_http3 {
+            tokio::time::sleep(FAREWELL).await;
+        }
+        complete
     }
 
     /// Accepts from one listener until it is told to stop; then what waits in the kernel's queue, which would be lost with
     /// it.
     async fn accept_all(
         self: Arc<Self>,
-        Door { listener, tls, authority }: Door,
+        Door { listener, tls, authority, alt_svc }: Door,
         graceful: Arc<GracefulShutdown>,
         stopped: watch::Receiver<bool>,
     ) -> bool {
@@ -343,7 +440,7 @@ impl Office {
                 return false;
             }
         };
-        let acceptor = tls.map(|certificates| certificates.acceptor());
+        let acceptor = tls.map(|certificates| Acceptor { tls: certificates.acceptor(), alt_svc });
         let begin = |accepted| {
             let (office, worker, acceptor) = (Arc::clone(&self), Arc::clone(&worker), acceptor.clone());
             tokio::spawn(office.connection(accepted, worker, acceptor, graceful.watcher(), stopped.clone()));
@@ -397,24 +494,94 @@ impl Office {
         self: Arc<Self>,
         Accepted { stream, client, _place, _held }: Accepted,
         worker: Arc<Worker>,
-        tls: Option<TlsAcceptor>,
+        acceptor: Option<Acceptor>,
         graceful: Watcher,
         stopped: watch::Receiver<bool>,
     ) {
         if stream.set_nodelay(true).is_err() || !self.speaks(&stream, stopped).await {
             return;
         }
-        let wire = Wire::new(client.ip(), tls.is_some());
-        match tls {
-            None => self.serve(stream, worker, wire, graceful).await,
-            Some(tls) => match tokio::time::timeout(self.limits.handshake, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.serve(stream, worker, wire, graceful).await,
+        let wire = Wire::new(client.ip(), acceptor.is_some());
+        match acceptor {
+            None => self.serve(stream, worker, wire, None, graceful).await,
+            Some(Acceptor { tls, alt_svc }) => {
+                match tokio::time::timeout(self.limits.handshake, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => self.serve(stream, worker, wire, alt_svc, graceful).await,
+                    Ok(Err(error)) => {
+                        tracing::debug!(target: "tenon::connection", %error, "a handshake failed");
+                    }
+                    Err(_) => tracing::debug!(target: "tenon::connection", "a handshake took too long"),
+                }
+            }
+        }
+    }
+
+    /// Takes connections of HTTP/3 until it is told to stop.
+    async fn accept_http3(
+        self: Arc<Self>,
+        Entrance { mut knocking, authority }: Entrance,
+        stopped: watch::Receiver<bool>,
+    ) -> bool {
+        let worker = match Worker::new(authority) {
+            Ok(worker) => Arc::new(worker),
+            Err(error) => {
+                tracing::error!(%error, "a worker cannot serve HTTP/3");
+                return false;
+            }
+        };
+        let mut told = stopped.clone();
+        loop {
+            tokio::select! {
+                biased;
+                _ = told.wait_for(|stopped| *stopped) => break,
+                knock = knocking.recv() => match knock {
+                    Some(knock) => self.let_in(knock, &worker, &stopped),
+                    None => break,
+                },
+            }
+        }
+        knocking.close();
+        while let Ok(Knock { incoming, .. }) = knocking.try_recv() {
+            // Asks again, and comes to the next process.
+            incoming.ignore();
+        }
+        true
+    }
+
+    /// Begins a connection of HTTP/3, if there is room for it. One for which there is none is told so: it cannot wait in the
+    /// kernel's queue as others do, and its client commonly has another way.
+    fn let_in(
+        self: &Arc<Self>,
+        Knock { incoming, under_way }: Knock,
+        worker: &Arc<Worker>,
+        stopped: &watch::Receiver<bool>,
+    ) {
+        let client = incoming.remote_address().ip();
+        let place = Arc::clone(&self.open).try_acquire_owned();
+        let (Ok(place), Some(held)) = (place, self.by_address.hold(client)) else {
+            return incoming.refuse();
+        };
+        let connecting = match incoming.accept() {
+            Ok(connecting) => connecting,
+            Err(error) => {
+                tracing::debug!(target: "tenon::connection", %error, "a handshake failed");
+                return;
+            }
+        };
+        let (office, worker, stopped) = (Arc::clone(self), Arc::clone(worker), stopped.clone());
+        tokio::spawn(async move {
+            let _counts = (place, held);
+            match tokio::time::timeout(office.limits.handshake, connecting).await {
+                Ok(Ok(connection)) => {
+                    drop(under_way);
+                    http3::serve(office, connection, worker, Wire::new(client, true), stopped).await;
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(target: "tenon::connection", %error, "a handshake failed");
                 }
                 Err(_) => tracing::debug!(target: "tenon::connection", "a handshake took too long"),
-            },
-        }
+            }
+        });
     }
 
     /// Waits for a client's first bytes; `false` when none come while they may.
@@ -443,13 +610,19 @@ impl Office {
         }
     }
 
-    fn is_scarce(&self) -> bool {
+    pub(crate) fn is_scarce(&self) -> bool {
         self.open.available_permits() < self.limits.per_worker_max / SCARCE_PART
     }
 
     /// Serves a connection's requests.
-    async fn serve<S>(self: &Arc<Self>, stream: S, worker: Arc<Worker>, wire: Arc<Wire>, graceful: Watcher)
-    where
+    async fn serve<S>(
+        self: &Arc<Self>,
+        stream: S,
+        worker: Arc<Worker>,
+        wire: Arc<Wire>,
+        alt_svc: Option<HeaderValue>,
+        graceful: Watcher,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // What is served may have been replaced since the last connection.
@@ -461,9 +634,14 @@ impl Office {
         let office = Arc::clone(self);
         let serve = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (office, worker, wire) = (Arc::clone(&office), Arc::clone(&worker), Arc::clone(&wire));
+            let alt_svc = alt_svc.clone();
             async move {
                 let may_be_told = request.version() < Version::HTTP_2;
                 let mut response = serve_request(&office.site, &worker, &wire, request.map(Into::into)).await;
+                if let Some(alt_svc) = alt_svc {
+                    // Where a guest knows better, it has said so.
+                    response.headers_mut().entry(ALT_SVC).or_insert(alt_svc);
+                }
                 if may_be_told && office.draining.load(Relaxed) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -490,7 +668,7 @@ fn protocol(header_bytes: u64, head: Duration) -> auto::Builder<TokioExecutor> {
         .max_headers(HEADERS_MAX);
     http.http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(head);
     http

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Method, Request};
+use http::{Method, Request, Version};
 use tenon_engine::{Failure, Record, Tap};
 
 use crate::app::App;
@@ -23,6 +23,7 @@ use crate::trace::TraceContext;
 /// What is known of a request from the start, and told at its end.
 pub(crate) struct About {
     pub(crate) id: RequestId,
+    pub(crate) version: Version,
     pub(crate) method: Method,
     pub(crate) path: Option<PathAndQuery>,
     pub(crate) trace: Option<TraceContext>,
@@ -39,7 +40,7 @@ impl About {
         observer: Option<Arc<Observer>>,
     ) -> Self {
         let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
-        Self { id, method, path, trace, arrived, observer }
+        Self { id, version: request.version(), method, path, trace, arrived, observer }
     }
 
     fn path(&self) -> &str {
@@ -65,6 +66,7 @@ impl About {
                 app: app.cloned(),
                 revision: slot.map(|slot| slot.key().revision),
                 id: self.id.shared(),
+                version: self.version,
                 method: self.method.clone(),
                 path: self.path.clone(),
                 status: Some(status),
@@ -313,6 +315,7 @@ impl Drop for Ticket {
                 app: Some(Arc::clone(&self.app)),
                 revision: Some(self.slot.key().revision),
                 id: self.about.id.shared(),
+                version: self.about.version,
                 method: self.about.method.clone(),
                 path: self.about.path.clone(),
                 status,

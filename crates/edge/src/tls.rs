@@ -97,15 +97,17 @@ impl Certificates {
         let provider = Arc::new(ring::default_provider());
         let names = Names::of(certificates, &provider)?;
         let by_name = Arc::new(ByName(ArcSwap::from_pointee(names)));
-        let protocol = |error: rustls::Error| CertificateError::Protocol(error.to_string());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(protocol)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&by_name) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = ring::Ticketer::new().map_err(protocol)?;
+        let config = config(provider, rustls::DEFAULT_VERSIONS, &by_name, &["h2", "http/1.1"])?;
         Ok(Arc::new(Self { by_name, config: Arc::new(config) }))
+    }
+
+    /// What handshakes of HTTP/3 are made with: the same certificates, now and when they are replaced. What a client sends
+    /// before its handshake is over (0-RTT) is not taken: whoever records it could send it again.
+    pub(crate) fn over_quic(&self) -> Result<ServerConfig, CertificateError> {
+        let provider = Arc::clone(self.config.crypto_provider());
+        let config = config(provider, &[&rustls::version::TLS13], &self.by_name, &["h3"])?;
+        debug_assert_eq!(config.max_early_data_size, 0);
+        Ok(config)
     }
 
     /// Uses these from now on. Connections that have begun are not touched; nothing changes when one cannot be used.
@@ -130,6 +132,23 @@ impl Certificates {
     pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
         Arc::clone(&self.config).into()
     }
+}
+
+fn config(
+    provider: Arc<CryptoProvider>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    by_name: &Arc<ByName>,
+    protocols: &[&str],
+) -> Result<ServerConfig, CertificateError> {
+    let failed = |error: rustls::Error| CertificateError::Protocol(error.to_string());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .map_err(failed)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::clone(by_name) as Arc<dyn ResolvesServerCert>);
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.ticketer = ring::Ticketer::new().map_err(failed)?;
+    Ok(config)
 }
 
 impl Names {

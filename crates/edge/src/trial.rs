@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use tenon_engine::{Artifacts, Backends, Engine, Pool, Service, Source, Terms};
 use tenon_model::{Authorities, Chosen, ChosenBy, Limits, Quota, Sticky};
 use tenon_testkit::client::{Body, Connection, Http2, Reply, fetch, get, post};
+use tenon_testkit::http3::Http3 as Http3Client;
+use tenon_testkit::tls::Ca;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -574,8 +576,8 @@ async fn tls_has_a_certificate_for_each_name_and_they_are_replaced_while_it_runs
     let local = (Ipv4Addr::LOCALHOST, 0).into();
     let server = Server {
         listen: vec![
-            Listen { address: local, tls: None },
-            Listen { address: local, tls: Some(Arc::clone(&certificates)) },
+            Listen { address: local, tls: None, http3: None },
+            Listen { address: local, tls: Some(Arc::clone(&certificates)), http3: None },
         ],
         ..Server::new(local, 1, DEADLINE)
     };
@@ -677,6 +679,58 @@ async fn a_drain_loses_no_request_of_a_client_that_is_told() {
     for client in clients {
         client.await.unwrap();
     }
+}
+
+/// A server of `a.example` with HTTP/3, and who vouches for it.
+fn with_http3(connections: ConnectionLimits) -> (Listening, Ca) {
+    let ca = Ca::new("an authority of ours");
+    let (chain, key) = ca.issue("a.example");
+    let certificate = Certificate { name: "a".into(), chain: chain.into(), key: key.into() };
+    let app = app("one/a", generous());
+    let table = Table::new(vec![entry(&app, &slot("one/a", 1, 'A'))]);
+    let local = (Ipv4Addr::LOCALHOST, 0).into();
+    let server = Server {
+        listen: vec![Listen {
+            address: local,
+            tls: Some(Certificates::new(&[certificate]).unwrap()),
+            http3: Some(Http3 { port: None, key: Http3Key([1; 32]) }),
+        }],
+        connections,
+        ..Server::new(local, 1, DEADLINE)
+    };
+    (server.start(Arc::new(Site::of(table))).unwrap(), ca)
+}
+
+#[tokio::test]
+async fn connections_of_http3_count_among_all_and_are_refused_at_once() {
+    let connections = ConnectionLimits { per_address_max: 2, ..ConnectionLimits::default() };
+    let (listening, ca) = with_http3(connections);
+    let address = listening.address();
+    let open = || Http3Client::open(address, &ca, "a.example");
+    let (mut first, second) = (open().await.unwrap(), open().await.unwrap());
+    assert_eq!(first.exchange(get("/")).await.unwrap().expect(200), "A");
+    assert!(open().await.is_err(), "the address has as many as it may");
+    let over_tcp = connect_from(Ipv4Addr::LOCALHOST.into(), address).await;
+    assert!(is_closed(&over_tcp).await, "over TCP it has no more than that either");
+    drop(second);
+    let began = Instant::now();
+    while open().await.is_err() {
+        assert!(began.elapsed() < DEADLINE, "the place does not become free");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(first.exchange(get("/")).await.unwrap().expect(200), "A");
+    drop(first);
+    assert!(tokio::task::spawn_blocking(|| listening.drain().complete).await.unwrap());
+}
+
+#[tokio::test]
+async fn where_many_handshakes_are_under_way_an_address_has_to_be_proved() {
+    let proving = ConnectionLimits { handshakes_unproved_max: 0, ..ConnectionLimits::default() };
+    let (listening, ca) = with_http3(proving);
+    let mut client = Http3Client::open(listening.address(), &ca, "a.example").await.unwrap();
+    assert_eq!(client.exchange(get("/")).await.unwrap().expect(200), "A");
+    let (listening, ca) = with_http3(ConnectionLimits { handshakes_max: 0, ..proving });
+    assert!(Http3Client::open(listening.address(), &ca, "a.example").await.is_err());
 }
 
 #[test]

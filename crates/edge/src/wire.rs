@@ -57,6 +57,11 @@ impl Wire {
         })
     }
 
+    /// Bytes were read or written.
+    pub(crate) fn has_moved(&self) {
+        self.moved.store(true, Relaxed);
+    }
+
     fn untaken(&self) -> MutexGuard<'_, Untaken> {
         self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,7 +121,7 @@ impl<S> Watched<S> {
 
     fn moved(&self, polled: &Poll<io::Result<usize>>) {
         if matches!(polled, Poll::Ready(Ok(1..))) {
-            self.wire.moved.store(true, Relaxed);
+            self.wire.has_moved();
         }
     }
 }
@@ -130,7 +135,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.wire.moved.store(true, Relaxed);
+            self.wire.has_moved();
         }
         polled
     }

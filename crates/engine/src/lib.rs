@@ -63,7 +63,7 @@ pub use http::{Request, Response};
 pub use initialize::initialize;
 pub use link::Terms;
 pub use pool::{PageScan, Pool, PoolReport};
-pub use received::{Received, ReceivedError, Tap};
+pub use received::{Broken, Received, ReceivedError, Tap};
 pub use respond::{Bill, Body, BodyError, Record, Recorder};
 pub use service::{Incoming, Service, head_bytes};
 pub use shape::{PlainHandler, Shape};

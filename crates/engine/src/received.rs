@@ -21,6 +21,8 @@ pub struct Received {
 enum Source {
     Wire(Incoming),
     Whole(Bytes),
+    /// From a wire that hyper does not serve.
+    Other(Pin<Box<dyn Body<Data = Bytes, Error = Broken> + Send + Sync>>),
 }
 
 /// Told of every piece of a body that passes.
@@ -34,11 +36,34 @@ pub trait Tap: Send + Sync + 'static {
 /// A body could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct ReceivedError(hyper::Error);
+pub struct ReceivedError(Cause);
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Wire(#[from] hyper::Error),
+    #[error(transparent)]
+    Other(#[from] Broken),
+}
+
+/// What a body ends in when its client or the connection breaks it off.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// The client took it back, or the connection is gone.
+    #[error("the client ended it early: {0}")]
+    Ended(String),
+    /// It is not what the protocol says that it has to be.
+    #[error("it breaks the protocol: {0}")]
+    Malformed(&'static str),
+}
 
 impl From<ReceivedError> for Error {
     fn from(error: ReceivedError) -> Self {
-        error.0.into()
+        match error.0 {
+            Cause::Wire(error) => error.into(),
+            Cause::Other(Broken::Ended(_)) => Self::ConnectionTerminated,
+            Cause::Other(Broken::Malformed(_)) => Self::HttpProtocolError,
+        }
     }
 }
 
@@ -52,6 +77,11 @@ impl Received {
     /// A body that is all there.
     pub fn whole(bytes: Bytes) -> Self {
         Self { source: Source::Whole(bytes), tap: None }
+    }
+
+    /// A body that comes over a wire which hyper does not serve.
+    pub fn streamed(body: impl Body<Data = Bytes, Error = Broken> + Send + Sync + 'static) -> Self {
+        Self { source: Source::Other(Box::pin(body)), tap: None }
     }
 
     /// The same, telling `tap` what passes.
@@ -71,9 +101,16 @@ impl Body for Received {
     ) -> Poll<Option<Result<Frame<Bytes>, ReceivedError>>> {
         let Self { source, tap } = &mut *self;
         let polled = match source {
-            Source::Wire(body) => ready!(Pin::new(body).poll_frame(context)),
+            Source::Wire(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(context));
+                frame.map(|frame| frame.map_err(Cause::from))
+            }
             Source::Whole(bytes) if bytes.is_empty() => None,
             Source::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Source::Other(body) => {
+                let frame = ready!(body.as_mut().poll_frame(context));
+                frame.map(|frame| frame.map_err(Cause::from))
+            }
         };
         if let Some(tap) = tap {
             match &polled {
@@ -93,6 +130,7 @@ impl Body for Received {
         match &self.source {
             Source::Wire(body) => body.is_end_stream(),
             Source::Whole(bytes) => bytes.is_empty(),
+            Source::Other(body) => body.is_end_stream(),
         }
     }
 
@@ -100,6 +138,7 @@ impl Body for Received {
         match &self.source {
             Source::Wire(body) => body.size_hint(),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Other(body) => body.size_hint(),
         }
     }
 }

@@ -30,6 +30,15 @@ pub struct TlsListen {
     pub address: SocketAddr,
     /// With what.
     pub certificates: Vec<TlsFiles>,
+    /// Whether HTTP/3 is there too, at the same port of UDP.
+    pub http3: Option<Http3Listen>,
+}
+
+/// HTTP/3 beside TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Http3Listen {
+    /// The port that clients are told, where it is another one outside.
+    pub port: Option<u16>,
 }
 
 /// What the admin API is encrypted with.

@@ -10,6 +10,7 @@ mod capacity;
 mod compile;
 mod config;
 mod describe;
+mod http3;
 mod journey;
 mod live;
 mod loader;
@@ -27,7 +28,7 @@ mod tokens;
 pub mod wire;
 
 pub use compile::{CompileLimits, compile_worker, explain_refusal, parts_of};
-pub use config::{AdminTls, Bounds, Config, Predecessor, Telemetry, TlsFiles, TlsListen};
+pub use config::{AdminTls, Bounds, Config, Http3Listen, Predecessor, Telemetry, TlsFiles, TlsListen};
 pub use describe::{Known, describe};
 pub use logs::{LogLayer, Logs};
 pub use start::{Node, Running, StartError};

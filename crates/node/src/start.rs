@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tenon_edge::{
-    Certificate, CertificateError, Certificates, Drained, Listen, Listening, Observer, Server, ServerError,
-    Site, listen_alone,
+    Certificate, CertificateError, Certificates, Drained, Http3, Listen, Listening, Observer, Server,
+    ServerError, Site, listen_alone,
 };
 use tenon_engine::{Artifacts, CrashPolicy, Crashes, Engine, Pool};
 use tenon_model::{Diagnostic, Limits, Location};
@@ -23,7 +23,8 @@ use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
 use crate::api::AdminServer;
 use crate::compile::Compiler;
-use crate::config::{Config, Telemetry, TlsFiles};
+use crate::config::{Config, Http3Listen, Telemetry, TlsFiles};
+use crate::http3;
 use crate::node::{Inner, Made};
 use crate::rollouts::LOOK;
 use crate::telemetry::{self, AccessLog, Collector, Otlp, Outlets, RECORDS_MAX};
@@ -114,9 +115,14 @@ impl Node {
             )
             .mend("choose another one with `--data DIR` or TENON_DATA")
         })?;
-        let mut listen = vec![Listen { address: config.listen, tls: None }];
+        let folder = data.join(FOLDER);
+        let mut listen = vec![Listen { address: config.listen, tls: None, http3: None }];
         if let (Some(tls), Some((certificates, _))) = (&config.tls, &certificates) {
-            listen.push(Listen { address: tls.address, tls: Some(Arc::clone(certificates)) });
+            let http3 = match tls.http3 {
+                Some(Http3Listen { port }) => Some(Http3 { port, key: http3::key(&folder)? }),
+                None => None,
+            };
+            listen.push(Listen { address: tls.address, tls: Some(Arc::clone(certificates)), http3 });
         }
         let server = Server {
             listen,
@@ -126,12 +132,13 @@ impl Node {
             replaces: config.replaces.is_some(),
         };
         // What cannot be bound is found out before the one that is replaced is asked for anything.
-        let server = server.bind()?;
+        let has_http3 = config.tls.as_ref().is_some_and(|tls| tls.http3.is_some());
+        let hand_over = has_http3.then(|| http3::hand_over(&folder, config.replaces.is_some())).flatten();
+        let server = server.bind_handing_over(hand_over)?;
         let mut predecessor = config.predecessor;
         if let Some(predecessor) = &mut predecessor {
             predecessor.hand_over()?;
         }
-        let folder = data.join(FOLDER);
         let desired = open_state(&folder, config.replaces)?;
         let blobs = BlobFolder::open(&folder.join(BLOBS))?;
         let limits = Limits { memory_bytes: bounds.pool_memory_bytes, ..Limits::default() };

@@ -9,6 +9,7 @@
 pub mod client;
 pub mod fixtures;
 mod guests;
+pub mod http3;
 pub mod peer;
 mod process;
 mod redis;

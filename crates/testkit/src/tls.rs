@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -56,6 +56,19 @@ impl Ca {
     /// When the file cannot be written.
     pub fn write(&self, file: &Path) {
         std::fs::write(file, &self.pem).expect("the certificate is written");
+    }
+
+    /// What a client has that trusts it alone.
+    pub(crate) fn client(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("a certificate"))
+            .expect("an authority");
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the protocols are known")
+            .with_root_certificates(roots)
+            .with_no_client_auth()
     }
 
     /// A certificate for `name`, and its key, as PEM.
@@ -132,6 +145,8 @@ pub struct Fetched {
     pub protocol: Option<String>,
     /// Its certificate.
     pub certificate: Vec<u8>,
+    /// The headers of its answer.
+    pub headers: HeaderMap,
     /// The body of its answer.
     pub body: String,
 }
@@ -161,15 +176,7 @@ async fn exchange(
     path: &str,
     protocols: &[&str],
 ) -> std::io::Result<Fetched> {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(ca.pem.as_bytes()).expect("a certificate"))
-        .expect("an authority");
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the protocols are known")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = ca.client();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     let connector = TlsConnector::from(Arc::new(config));
     let stream = tokio::net::TcpStream::connect(address).await?;
@@ -196,13 +203,10 @@ async fn exchange(
         head.uri = path.parse().expect("a path");
         sender.send_request(Request::from_parts(head, body)).await
     };
-    let body = response
-        .map_err(std::io::Error::other)?
-        .into_body()
-        .collect()
-        .await
-        .map_err(std::io::Error::other)?;
-    Ok(Fetched { protocol, certificate, body: String::from_utf8_lossy(&body.to_bytes()).into_owned() })
+    let (head, body) = response.map_err(std::io::Error::other)?.into_parts();
+    let body = body.collect().await.map_err(std::io::Error::other)?;
+    let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    Ok(Fetched { protocol, certificate, headers: head.headers, body })
 }
 
 async fn accept(listener: std::net::TcpListener, acceptor: TlsAcceptor, asked: Asked) {

@@ -23,6 +23,12 @@ pub(crate) struct NodeArgs {
     /// given several times. They are read again when they change.
     #[arg(long, value_names = ["CERT", "KEY"], num_args = 2, action = clap::ArgAction::Append)]
     pub(crate) tls: Vec<PathBuf>,
+    /// Serve HTTP/3 too, at the port of `--tls-listen`, over UDP. Responses over TLS tell clients that it is to be had.
+    #[arg(long, requires = "tls_listen")]
+    pub(crate) http3: bool,
+    /// The port that clients are told for HTTP/3, where it is another one outside. Default: that of `--tls-listen`.
+    #[arg(long, value_name = "PORT", requires = "http3", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) http3_port: Option<u16>,
     /// The address of the admin API.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     pub(crate) admin: SocketAddr,

@@ -14,7 +14,9 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tenon_model::{Diagnostic, Location};
-use tenon_node::{Bounds, Config, Logs, Node, Running, StartError, Telemetry, TlsFiles, TlsListen};
+use tenon_node::{
+    Bounds, Config, Http3Listen, Logs, Node, Running, StartError, Telemetry, TlsFiles, TlsListen,
+};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -67,7 +69,7 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
     }
     let running = Node::start(config).map_err(not_started)?;
     let control = Control::listen(data, wake);
-    announce(&running, terminal);
+    announce(&running, args.http3, terminal);
     let why = serve(&running, &woken);
     match why {
         Wake::Replaced => control.leave(),
@@ -135,7 +137,7 @@ fn take_back(running: &Running) {
     }
 }
 
-fn announce(running: &Running, terminal: &Terminal) {
+fn announce(running: &Running, has_http3: bool, terminal: &Terminal) {
     if let Some(file) = running.first_token() {
         terminal
             .step("token", format_args!("the first one, which may do everything, is in {}", file.display()));
@@ -155,12 +157,16 @@ fn announce(running: &Running, terminal: &Terminal) {
     terminal.step("admin", format_args!("http://{admin}"));
     if let Some(tls) = addresses.get(1) {
         terminal.step("tls", format_args!("https://{tls}"));
+        if has_http3 {
+            terminal
+                .step("http3", format_args!("https://{tls}, over UDP; 0-RTT is off, for it can be replayed"));
+        }
     }
     let address = addresses.first().map(ToString::to_string).unwrap_or_default();
     terminal.result(format_args!("serving {apps} apps on http://{address}"), || {
         json!({
             "event": "serving", "name": "node", "address": address, "admin": admin.to_string(),
-            "tls": addresses.get(1).map(ToString::to_string), "apps": apps,
+            "tls": addresses.get(1).map(ToString::to_string), "http3": has_http3, "apps": apps,
         })
     });
 }
@@ -204,7 +210,8 @@ fn config(args: &NodeArgs, data: &Path, logs: Arc<Logs>) -> Result<Config, Comma
     let mut config = Config::new(data.to_path_buf(), args.listen, args.admin);
     config.logs = logs;
     config.admin_tls = pairs(&args.admin_tls).into_iter().next();
-    config.tls = args.tls_listen.map(|address| TlsListen { address, certificates: pairs(&args.tls) });
+    let http3 = args.http3.then_some(Http3Listen { port: args.http3_port });
+    config.tls = args.tls_listen.map(|address| TlsListen { address, certificates: pairs(&args.tls), http3 });
     if let Some(workers) = args.workers {
         config.workers = usize::from(workers);
     }

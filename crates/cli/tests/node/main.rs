@@ -7,6 +7,7 @@ mod day;
 mod deploy;
 mod durable;
 mod gateway;
+mod http3;
 mod isolation;
 mod load;
 mod memory;

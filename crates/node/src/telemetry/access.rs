@@ -55,6 +55,7 @@ fn line(observed: &Observed) -> String {
         "app": app.map(|app| app.app.as_str()),
         "revision": observed.revision.map(|revision| revision.to_string()),
         "id": &*observed.id,
+        "protocol": protocol(observed.version),
         "method": observed.method.as_str(),
         // What follows `?` may be a secret.
         "path": observed.path.as_ref().map(http::uri::PathAndQuery::path),
@@ -70,4 +71,15 @@ fn line(observed: &Observed) -> String {
         "trace_id": observed.trace.map(|trace| format!("{:032x}", trace.trace_id)),
     });
     format!("{line}\n")
+}
+
+/// As it is commonly written.
+pub(super) fn protocol(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_11 => "HTTP/1.1",
+        http::Version::HTTP_2 => "HTTP/2",
+        http::Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP",
+    }
 }

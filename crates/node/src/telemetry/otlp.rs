@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::access::protocol;
 use super::prometheus::{ENDS_US, below};
 use crate::capacity::resident_bytes;
 use crate::logs::now_us;
@@ -265,6 +266,7 @@ fn span(observed: &Observed) -> Option<Span> {
     let began_ns = end_ns.saturating_sub(observed.arrived.elapsed().as_nanos());
     let mut attributes = vec![
         text("http.request.method", observed.method.as_str()),
+        text("network.protocol.version", protocol(observed.version).trim_start_matches("HTTP/")),
         text("tenon.outcome", observed.outcome.name()),
         text("tenon.request_id", &observed.id),
         number("tenon.cpu_us", u64::try_from(observed.cpu.as_micros()).unwrap_or(u64::MAX)),
