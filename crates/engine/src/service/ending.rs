@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::Service;
 use crate::crash::{Boundary, CrashFrame, Wreck, is_reported, stack};
@@ -12,10 +12,6 @@ use crate::meter::{CutOff, Meter};
 use crate::respond::{Bill, Record, Recorder, Watch};
 use crate::reuse::Sandbox;
 use crate::stop::{self, Stop};
-
-/// From there, a sandbox is back later than its client can ask again, so the next request may find none at rest. That
-/// is worth it only for guests that run really long; until then it yields at every tick like any other.
-const LONG_IN_SANDBOX_USED_AGAIN: Duration = Duration::from_millis(10);
 
 /// Records a request's end exactly once, also when its future is dropped half-way.
 pub(super) struct Ending<R: Recorder> {
@@ -32,12 +28,6 @@ pub(super) struct Ending<R: Recorder> {
 }
 
 impl<R: Recorder> Ending<R> {
-    /// Whether the guest has run for so long that it is to go on elsewhere.
-    pub(super) fn is_long(&self) -> bool {
-        self.meter.is_long()
-            && (self.service.resting.is_none() || self.meter.spent() >= LONG_IN_SANDBOX_USED_AGAIN)
-    }
-
     /// Says that the guest failed before its sandbox is gone, and with it the body: another thread may be looking at that.
     pub(super) fn foretell<T>(&self, ended: &Result<Result<T, Stop>, CutOff>) {
         if !matches!(ended, Ok(Ok(_))) {

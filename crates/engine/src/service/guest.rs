@@ -4,15 +4,26 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use http::Response;
 
+use super::Service;
 use super::ending::Ending;
 use crate::failure::Failure;
-use crate::meter::{CutOff, Metered};
+use crate::meter::{CutOff, Meter, Metered};
 use crate::respond::{Body, Recorder, Watch};
 use crate::reuse::Sandbox;
 use crate::stop::Stop;
+
+/// From aside, a sandbox is back later than its client can ask again, so the next request may find none at rest. That
+/// is worth it only for guests that run really long; until then they yield at every tick like any other.
+const LONG_IN_SANDBOX_USED_AGAIN: Duration = Duration::from_millis(10);
+
+/// Whether a guest has run for so long that it is to go on elsewhere.
+fn is_long(meter: &Meter, service: &Service) -> bool {
+    meter.is_long() && (service.resting.is_none() || meter.spent() >= LONG_IN_SANDBOX_USED_AGAIN)
+}
 
 /// A guest under way. Its sandbox goes back to the pool before the request stops counting as running: fields are dropped
 /// in their order.
@@ -56,7 +67,9 @@ where
             Poll::Ready(ended) => Poll::Ready(Step::Ended(ended)),
             Poll::Pending if waits == Waits::ForAnswer && answer.is_given() => Poll::Ready(Step::Answered),
             Poll::Pending
-                if may_leave == MayLeave::Yes && ending.meter.is_long() && ending.service.aside.is_open() =>
+                if may_leave == MayLeave::Yes
+                    && is_long(&ending.meter, &ending.service)
+                    && ending.service.aside.is_open() =>
             {
                 Poll::Ready(Step::Long)
             }
