@@ -102,7 +102,7 @@ fn place(lines: &[&str], declared: &[Declared], class: &[&str]) -> Option<(usize
     let names = |it: &&Declared| {
         lines[it.first..it.after].iter().any(|line| !line.trim().starts_with('/') && has_word(line, name))
     };
-    here().find(names).or_else(|| here().last()).map(|it| (it.first, it.namespaces.clone()))
+    here().find(names).or_else(|| here().next_back()).map(|it| (it.first, it.namespaces.clone()))
 }
 
 fn has_word(line: &str, word: &str) -> bool {
