@@ -63,8 +63,10 @@ fn c_generator() -> Box<Generator> {
     wit_bindgen_c::Opts { no_object_file: true, ..Default::default() }.build()
 }
 
+/// It looks in a folder for classes that somebody has written already, where the author's are not: what it makes of a world
+/// would depend on where `tenon` was started. No file has such a name.
 fn cpp_generator() -> Box<Generator> {
-    wit_bindgen_cpp::Opts::default().build(None)
+    wit_bindgen_cpp::Opts::default().build(Some(&PathBuf::from("\0")))
 }
 
 /// The world's name as the generators' files begin with it.
