@@ -304,7 +304,7 @@ fn text(measured: &[Measured], machine: &Machine, options: &usage::AuthoringBenc
     let mut text = format!("{}\n\n", machine.text());
     let _infallible = writeln!(
         text,
-        "Seconds, the middle of {} rounds. `new` to `response` with the toolchains installed and nothing compiled by them before; \
+        "Seconds, the middle of {} round(s). `new` to `response` with the toolchains installed and nothing compiled by them before; \
          `next` is all of it again\nfor another project. `saved` is from saving a source file under `tenon dev` to a response that \
          shows it: the middle and the longest of {} saves.\n",
         options.rounds,
