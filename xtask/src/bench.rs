@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: Tenon and its peer on the same component, the same core, in turns.
 
+pub(crate) mod authoring;
 mod figures;
 mod guards;
 mod guests;

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&workspace, &options),
         Task::Bench(options) => bench::run(&workspace, &options),
         Task::NodeBench(options) => bench::node::run(&workspace, &options),
+        Task::AuthoringBench(options) => bench::authoring::run(&workspace, &options),
         Task::Reference => reference::write(&workspace).map(|()| ExitCode::SUCCESS),
     });
     outcome.unwrap_or_else(|failure: Failure| {

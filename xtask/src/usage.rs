@@ -25,6 +25,9 @@ usage: cargo xtask <task>
   bench node [--apps N] [--seconds N] [--connections N] [--built] [--publish]
         deploy thousands of apps to one node and measure what they cost, in memory and out of it, beside the peer where
         that is installed; --built takes target/release/tenon as it is
+  bench authoring [--rounds N] [--language LANG] [--built] [--publish]
+        measure for each language how long it takes from `tenon new` to the first response, and from saving a file to its
+        being served
   reference
         write docs/reference.md anew, from the program";
 
@@ -41,6 +44,8 @@ pub(crate) enum Task {
     Bench(Bench),
     /// Measure a node.
     NodeBench(NodeBench),
+    /// Measure writing components.
+    AuthoringBench(AuthoringBench),
     /// Write the reference page.
     Reference,
 }
@@ -83,6 +88,25 @@ pub(crate) struct NodeBench {
 impl Default for NodeBench {
     fn default() -> Self {
         Self { apps: 3_000, seconds: 10, connections: 16, built: false, publish: false }
+    }
+}
+
+/// Options of `bench authoring`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AuthoringBench {
+    /// How often each language is measured.
+    pub(crate) rounds: usize,
+    /// Only this language.
+    pub(crate) language: Option<String>,
+    /// Do not build first.
+    pub(crate) built: bool,
+    /// Write the published page as well.
+    pub(crate) publish: bool,
+}
+
+impl Default for AuthoringBench {
+    fn default() -> Self {
+        Self { rounds: 3, language: None, built: false, publish: false }
     }
 }
 
@@ -156,6 +180,10 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
                 parser.next()?;
                 return node_bench(parser);
             }
+            if parser.raw_args()?.peek().is_some_and(|name| name == "authoring") {
+                parser.next()?;
+                return authoring_bench(parser);
+            }
             while let Some(argument) = parser.next()? {
                 match argument {
                     Value(name) if name == "http" => bench.sandbox = false,
@@ -201,6 +229,22 @@ fn node_bench(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
     Ok(Task::NodeBench(bench))
 }
 
+fn authoring_bench(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
+    use lexopt::prelude::{Long, Short};
+    let mut bench = AuthoringBench::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("rounds") => bench.rounds = parser.value()?.parse::<usize>()?.clamp(1, ROUNDS_MAX),
+            Long("language") => bench.language = Some(parser.value()?.string()?),
+            Long("built") => bench.built = true,
+            Long("publish") => bench.publish = true,
+            Long("help") | Short('h') => return Ok(Task::Help),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Task::AuthoringBench(bench))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +273,12 @@ mod tests {
             panic!("bench node")
         };
         assert_eq!((node.apps, node.built, node.connections), (50, true, 16));
+        let Ok(Task::AuthoringBench(authoring)) =
+            parsed(&["bench", "authoring", "--language", "go", "--rounds=1"])
+        else {
+            panic!("bench authoring")
+        };
+        assert_eq!((authoring.language.as_deref(), authoring.rounds), (Some("go"), 1));
     }
 
     #[test]

@@ -261,6 +261,36 @@ mod tests {
     }
 
     #[test]
+    fn a_resource_in_cpp_begins_with_a_class_to_add_members_to() {
+        let root = tempfile::tempdir().unwrap();
+        let world = "package demo:stock@1.0.0;
+            interface kinds { record item { name: string, qty: u32 } }
+            interface stock {
+                use kinds.{item};
+                enum level { low, high }
+                resource shelf {
+                    constructor(first: item);
+                    put: func(item: item) -> level;
+                    join: static func(a: shelf, b: borrow<shelf>) -> shelf;
+                }
+                find: func(of: borrow<shelf>) -> option<item>;
+            }
+            world shop { export stock; }";
+        std::fs::write(root.path().join("stock.wit"), world).unwrap();
+        let files = skeleton(Language::Cpp, "my-shop", root.path(), None).unwrap().files;
+        let text = |name: &str| files.iter().find(|(file, _)| file == name).map(|(_, text)| text.as_str());
+        let class = text("exports-demo-stock-stock-Shelf.h").unwrap();
+        for part in ["yours to add members to", "class Shelf :", "Shelf(::demo::stock::kinds::Item first);"] {
+            assert_eq!(class.matches(part).count(), 1, "{part} in\n{class}");
+        }
+        let source = text("my-shop.cpp").unwrap();
+        for part in ["Shelf::Shelf(", " Shelf::Put(", "Shelf::Join(", " Find("] {
+            assert_eq!(source.matches(part).count(), 1, "{part} in\n{source}");
+        }
+        assert!(!source.contains("#include \"exports-"), "{source}");
+    }
+
+    #[test]
     fn names_are_cased() {
         assert_eq!((camel("a-big-one"), pascal("a-big-one")), ("aBigOne".to_owned(), "ABigOne".to_owned()));
     }

@@ -151,9 +151,10 @@ impl Toolbox {
         self.root.join("go/go/bin").join(format!("go{}", std::env::consts::EXE_SUFFIX))
     }
 
-    /// Go's own folder, with the source of its runtime.
+    /// Go's own folder, with the source of its runtime: by its real name, which Go knows it by.
     pub(crate) fn go_root(&self) -> PathBuf {
-        self.root.join("go/go")
+        let root = self.root.join("go/go");
+        root.canonicalize().unwrap_or(root)
     }
 
     /// What the Go compiler has compiled already: its standard library for the most part.

@@ -44,7 +44,7 @@ impl Toolchain for AssemblyScript {
     }
 
     fn recipe(&self) -> String {
-        format!("assemblyscript 1 {} {FLAGS:?} {}", Kit::AssemblyScript.pins(), glue::RUNTIME)
+        format!("assemblyscript 2 {} {FLAGS:?} {}", Kit::AssemblyScript.pins(), glue::RUNTIME)
     }
 
     fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
@@ -77,7 +77,7 @@ impl Toolchain for AssemblyScript {
             Diagnostic::new("not-componentized", "what was compiled is not a core module that can be read")
         })?;
         Ok(Product {
-            bytes: core::componentize(site.contract, renamed, StringEncoding::UTF16)?,
+            bytes: core::componentize(site.contract, renamed, StringEncoding::UTF8)?,
             also: Vec::new(),
             tools: vec![("assemblyscript", ASC_VERSION.to_owned()), core::adapter()],
         })

@@ -3,6 +3,7 @@
 //! What is generated lies in `bindings` of the author's folder. The author's files are those in the folder itself and
 //! in `src`; `compile_flags.txt`, which editors read too, may add flags.
 
+mod classes;
 mod skeleton;
 
 use std::path::{Path, PathBuf};
@@ -39,7 +40,8 @@ const FLAGS: [&str; 8] = [
     "-fdata-sections",
     "-Wl,--gc-sections",
 ];
-const CPP_FLAGS: [&str; 3] = ["-std=c++23", "-fno-exceptions", "-fno-rtti"];
+/// The headers of the author's classes are included from a generated one.
+const CPP_FLAGS: [&str; 7] = ["-std=c++23", "-fno-exceptions", "-fno-rtti", "-iquote", ".", "-iquote", "src"];
 
 /// What the linker's commonest complaint means.
 const UNDEFINED: &str = "an undefined symbol that begins with `exports` is a function of the world that nobody wrote: its declaration is in the header in `bindings`";
@@ -48,7 +50,7 @@ const UNDEFINED: &str = "an undefined symbol that begins with `exports` is a fun
 const BINDINGS: &str = "0.63.0";
 
 fn recipe(language: &str) -> String {
-    format!("{language} 2 {} wit-bindgen {BINDINGS} {FLAGS:?} {CPP_FLAGS:?}", Kit::Zig.pins())
+    format!("{language} 3 {} wit-bindgen {BINDINGS} {FLAGS:?} {CPP_FLAGS:?}", Kit::Zig.pins())
 }
 
 fn is_generated(path: &Path) -> bool {
@@ -61,8 +63,10 @@ fn c_generator() -> Box<Generator> {
     wit_bindgen_c::Opts { no_object_file: true, ..Default::default() }.build()
 }
 
+/// It looks in a folder for classes that somebody has written already, where the author's are not: what it makes of a world
+/// would depend on where `tenon` was started. No file has such a name.
 fn cpp_generator() -> Box<Generator> {
-    wit_bindgen_cpp::Opts::default().build(None)
+    wit_bindgen_cpp::Opts::default().build(Some(&PathBuf::from("\0")))
 }
 
 /// The world's name as the generators' files begin with it.
@@ -123,7 +127,8 @@ impl Toolchain for Cpp {
     fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
         CPP_LACKS.refuse(plan.language, plan.contract)?;
         let files = cpp_bindings(plan.wit, plan.contract)?;
-        Ok(vec![(format!("{}.cpp", plan.name), skeleton::cpp(&files, &cpp_header(plan.contract)))])
+        let source = (format!("{}.cpp", plan.name), skeleton::cpp(&files, &cpp_header(plan.contract)));
+        Ok(std::iter::once(source).chain(skeleton::classes(&files)).collect())
     }
 
     fn recipe(&self) -> String {
@@ -181,7 +186,16 @@ fn generate(
         "// Written by `tenon build`.\n#ifdef __cplusplus\nextern \"C\"\n#endif\nvoid {symbol}(void);\nvoid {symbol}(void) {{}}\n"
     );
     let name = format!("tenon_world.{extension}");
-    write_generated(site, GENERATED_FOLDER, written(&files).chain([(name.as_str(), anchor.as_bytes())]))
+    // A class that the author has a header of is there to compare with.
+    let templates: Vec<String> = written(&files).map(|(name, _)| template(site, name)).collect();
+    let named = written(&files).zip(&templates).map(|((_, text), name)| (name.as_str(), text));
+    write_generated(site, GENERATED_FOLDER, named.chain([(name.as_str(), anchor.as_bytes())]))
+}
+
+/// The name that a generated file is written under.
+fn template(site: &Site<'_>, name: &str) -> String {
+    let is_the_authors = || ["", "src"].iter().any(|folder| site.source.join(folder).join(name).is_file());
+    if classes::is_class(name) && is_the_authors() { format!("{name}.template") } else { name.to_owned() }
 }
 
 /// The generator leaves its library out of a world that needs only the empty type of it: the library is that of a world
@@ -227,8 +241,11 @@ fn c_bindings(wit: &Path, contract: &Contract) -> Result<Files, Diagnostic> {
 
 /// The bindings for C++.
 fn cpp_bindings(wit: &Path, contract: &Contract) -> Result<Files, Diagnostic> {
+    classes::refuse_circles(&contract.resolve, contract.world)
+        .map_err(|found| found.at(Location::file(wit.display().to_string())))?;
     let files = bindings(wit, contract, &mut *cpp_generator())?;
-    with_library(files, &cpp_header(contract))
+    let header = cpp_header(contract);
+    Ok(classes::placed(&with_library(files, &header)?, &header))
 }
 
 fn cpp_header(contract: &Contract) -> String {

@@ -152,7 +152,7 @@ impl Engine {
 const TSCONFIG: &str = r#"{
   "compilerOptions": {
     "target": "ES2023",
-    "lib": ["ES2023"],
+    "lib": ["ES2023", "ESNext.Disposable"],
     "module": "ESNext",
     "moduleResolution": "Bundler",
     "types": [],
@@ -183,7 +183,7 @@ impl Toolchain for JavaScript {
     }
 
     fn recipe(&self) -> String {
-        format!("javascript 6 {} {TSCONFIG}{TSCONFIG_CHECK}{BUNDLE_CONFIG}", Kit::JavaScript.pins())
+        format!("javascript 7 {} {TSCONFIG}{TSCONFIG_CHECK}{BUNDLE_CONFIG}", Kit::JavaScript.pins())
     }
 
     fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {

@@ -1,12 +1,13 @@
 //! `examples/edge-shop`, the reference architecture: four components in four languages, one service, state that is kept.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tenon_testkit::client::{Body, Reply, call, get, post, request};
-use tenon_testkit::{DEADLINE, Serving, Tenon, until};
+use tenon_testkit::{DEADLINE, Serving, Tenon, repository, until};
 
 use super::{Example, is_inert, names, sending};
 
@@ -247,4 +248,124 @@ fn each_part_of_the_edge_shop_keeps_its_contract() {
         example.tenon.run_with_input(&example.folder, args, &(lines.join("\n") + "\n")).expect_code(0);
     let answers: Vec<_> = ended.stdout.lines().rev().take(4).collect();
     assert_eq!(answers, ["64", "some([64])", "none", "some([0])"]);
+}
+
+/// What the shop imports beyond the inert interfaces of WASI, in JavaScript: a store in memory, and a configuration.
+const HOST_UNDER_NODE: &str = r#"
+const values = new Map();
+class Bucket {
+  get(key) { return values.get(key); }
+  set(key, value) { values.set(key, value); }
+  delete(key) { values.delete(key); }
+  exists(key) { return values.has(key); }
+  listKeys() { return { keys: [...values.keys()], cursor: undefined }; }
+}
+class Cas {
+  static new(bucket, key) { return Object.assign(new Cas(), { bucket, key, seen: bucket.get(key) }); }
+  current() { return this.seen; }
+}
+export const store = {
+  Bucket,
+  open(name) {
+    if (name !== "shop") throw { tag: "no-such-store" };
+    return new Bucket();
+  },
+};
+export const atomics = {
+  Cas,
+  increment(bucket, key, delta) {
+    const sum = BigInt(new TextDecoder().decode(bucket.get(key)) || "0") + delta;
+    bucket.set(key, new TextEncoder().encode(String(sum)));
+    return sum;
+  },
+  // One request at a time: nobody changes a value meanwhile.
+  swap(cas, value) { cas.bucket.set(cas.key, value); },
+};
+const settings = new Map([["signing-key", process.argv[2]]]);
+export const config = { get: (key) => settings.get(key), getAll: () => [...settings] };
+"#;
+
+/// Answers requests, given as JSON, through what jco made of the composed file.
+const RUN_UNDER_NODE: &str = r#"
+import { handler } from "./composed.js";
+const answers = JSON.parse(process.argv[3]).map(({ method, path, headers, body }) => {
+  const sent = body === null ? undefined : new TextEncoder().encode(JSON.stringify(body));
+  const response = handler.handle({ method, path, headers, body: sent });
+  const headersBack = Object.fromEntries(response.headers);
+  return { status: response.status, headers: headersBack, body: JSON.parse(new TextDecoder().decode(response.body)) };
+});
+console.log(JSON.stringify(answers));
+"#;
+
+/// The composed file as it is, in Node.js, through another implementation of components and of WASI. Four languages, and
+/// resources that come from the host.
+#[test]
+fn the_edge_shop_runs_under_another_runtime() {
+    const KEY: &str = "edge-shop-development-key-not-for-production";
+    let _alone = alone();
+    // Not where another test composes meanwhile.
+    let composed = shop().tenon.data().join("elsewhere.wasm");
+    let compose = ["compose", "--config", shop().manifest, "-o", composed.to_str().unwrap()];
+    shop().tenon.run(&shop().folder, compose).expect_code(0);
+    let folder = composed.with_extension("node");
+    let modules = repository().join(".tools/js/node_modules");
+    let node = |args: &[&std::ffi::OsStr]| {
+        let done = std::process::Command::new("node").args(args).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        done.stdout
+    };
+    let jco = modules.join("@bytecodealliance/jco/dist/jco.js");
+    let out = [jco.as_ref(), "transpile".as_ref(), composed.as_ref(), "-o".as_ref(), folder.as_ref()];
+    let options = ["--name", "composed", "--map", "wasi:keyvalue/*=./host.js#*"];
+    let more = ["--map", "wasi:config/store=./host.js#config"];
+    let options: Vec<&std::ffi::OsStr> =
+        options.iter().chain(&more).map(std::convert::AsRef::as_ref).collect();
+    node(&[&out[..], &options].concat());
+    for (file, text) in
+        [("package.json", r#"{"type":"module"}"#), ("host.js", HOST_UNDER_NODE), ("run.js", RUN_UNDER_NODE)]
+    {
+        fs::write(folder.join(file), text).unwrap();
+    }
+    std::os::unix::fs::symlink(modules, folder.join("node_modules")).unwrap();
+
+    // A token that the shop signed here is good there: the key is the same.
+    let server = shop().serve();
+    let token = ada(&server);
+    server.stop();
+    let bearer = json!([["content-type", "application/json"], ["authorization", format!("Bearer {token}")]]);
+    let asked = |method: &str, path: &str, headers: &Value, body: Value| json!({ "method": method, "path": path, "headers": headers, "body": body });
+    let order = |quantity: u32| json!({ "lines": [{ "product": "mortise", "quantity": quantity }] });
+    let (none, plain) = (json!([]), json!([["content-type", "application/json"]]));
+    let requests = json!([
+        asked("POST", "/sign-in", &plain, json!({ "user": "bob", "password": "builder" })),
+        asked("GET", "/products/mortise", &none, Value::Null),
+        asked("POST", "/orders", &bearer, order(5)),
+        asked("POST", "/orders", &bearer, order(8)),
+        asked("GET", "/orders", &bearer, Value::Null),
+        asked("GET", "/products/mortise", &none, Value::Null),
+        asked("GET", "/products/mortise", &none, Value::Null),
+        asked("GET", "/orders", &none, Value::Null),
+    ]);
+    let run = folder.join("run.js");
+    let answered = node(&[run.as_ref(), KEY.as_ref(), requests.to_string().as_ref()]);
+    let answers: Value = serde_json::from_slice(&answered).unwrap();
+    let statuses: Vec<_> =
+        answers.as_array().unwrap().iter().map(|it| it["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [200, 200, 201, 409, 200, 200, 200, 401], "{answers:#}");
+    assert!(answers[0]["body"]["token"].as_str().is_some_and(|token| token.split('.').count() == 3));
+    assert_eq!(
+        (&answers[1]["body"]["stock"], &answers[1]["headers"]["x-cache"]),
+        (&json!(12), &json!("miss"))
+    );
+    assert_eq!(
+        (&answers[2]["body"]["customer"], &answers[2]["body"]["cents"]),
+        (&json!("ada"), &json!(5 * 3450))
+    );
+    assert_eq!(
+        (&answers[3]["body"]["error"], &answers[3]["body"]["left"]),
+        (&json!("out-of-stock"), &json!(7))
+    );
+    assert_eq!(answers[4]["body"]["orders"][0], answers[2]["body"]);
+    assert_eq!(answers[5]["body"]["stock"], 7, "what was bought is gone");
+    assert_eq!(answers[6]["headers"]["x-cache"], "hit");
 }

@@ -35,11 +35,14 @@ impl<'a> Graph<'a> {
                 }
                 // A component that could not be read has been reported already.
                 let Some(exporter) = self.index_of(&wire.component.name) else { continue };
+                let wanted = import.name.clone();
                 match resolve_export(node, import, &self.nodes[exporter], wire) {
                     Ok((import, export)) => {
                         edges.push(Edge { wire: Cow::Borrowed(wire), importer, import, exporter, export });
                     }
-                    Err(finding) => findings.push(finding),
+                    Err(finding) => {
+                        findings.push(self.exported_elsewhere(finding, &wanted, [importer, exporter], wire));
+                    }
                 }
             }
         }
@@ -160,6 +163,29 @@ impl<'a> Graph<'a> {
             }
         }
         findings
+    }
+
+    /// Which component does export what a line looks for in another one: likelier meant than an export of that one whose
+    /// name is similar.
+    fn exported_elsewhere(
+        &self,
+        finding: Diagnostic,
+        wanted: &str,
+        ends: [usize; 2],
+        wire: &Wire,
+    ) -> Diagnostic {
+        if finding.code != "unknown-export" || wire.export.is_some() {
+            return finding;
+        }
+        let exports_it =
+            |node: &Node<'_>| node.contract.exports().any(|item| stands_for(item.name(), wanted));
+        let others =
+            self.nodes.iter().enumerate().filter(|(at, node)| !ends.contains(at) && exports_it(node));
+        let names: Vec<_> = others.map(|(_, node)| node.component.name.as_str()).collect();
+        let Some(other) = names.first() else { return finding };
+        let mend =
+            format!("Did you mean `{other}`? \"{}\" = {{ component = \"{other}\" }}", wire.import.name);
+        finding.note(format!("exported as `{wanted}` by"), names.join(", ")).mend(mend)
     }
 
     /// Whether a line was written for this very function; when it could not be resolved, that has been reported.

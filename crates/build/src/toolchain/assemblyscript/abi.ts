@@ -1,6 +1,7 @@
 // The types that WIT has and AssemblyScript has not, and the memory that values are handed over in.
 //
-// A string is UTF-16 on both sides: the component is embedded so, and the host transcodes.
+// A string is UTF-8 when it is handed over. Were it UTF-16, as it is within, the host would have to change it on its way to
+// almost every other language, and some of them do not take a string that grows meanwhile.
 
 /** A Unicode scalar value. */
 export type char = u32;
@@ -59,17 +60,18 @@ export function liftString(at: usize): string {
   const pointer = load<usize>(at);
   const length = load<usize>(at, 4);
   if (!length) return "";
-  const text = String.UTF16.decodeUnsafe(pointer, length << 1);
+  const text = String.UTF8.decodeUnsafe(pointer, length);
   heap.free(pointer);
   return text;
 }
 
+/** Half of a surrogate pair is no character: it becomes U+FFFD. */
 export function lowerString(text: string, at: usize): void {
-  const bytes = <usize>text.length << 1;
-  const pointer: usize = bytes ? heap.alloc(bytes) : 2;
-  memory.copy(pointer, changetype<usize>(text), bytes);
+  const length = <usize>String.UTF8.byteLength(text);
+  const pointer: usize = length ? heap.alloc(length) : 1;
+  String.UTF8.encodeUnsafe(changetype<usize>(text), text.length, pointer, false, String.UTF8.ErrorMode.REPLACE);
   store<usize>(at, pointer);
-  store<usize>(at, text.length, 4);
+  store<usize>(at, length, 4);
 }
 
 export function freeString(at: usize): void {

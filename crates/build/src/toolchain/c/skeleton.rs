@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use wit_bindgen_core::Files;
 
+use super::classes::is_class;
+
 /// The body of a function that nobody has written yet: it ends the sandbox, and compiles whatever it returns.
 const BODY: &str = " {\n    __builtin_trap(); // to be written\n}\n";
 
@@ -35,11 +37,22 @@ pub(super) fn c(files: &Files, header: &str) -> String {
 /// The same for C++: its functions are in namespaces below `exports`, its resources are classes in headers of their own.
 pub(super) fn cpp(files: &Files, header: &str) -> String {
     let mut text = format!("#include \"{header}\"\n");
-    let classes = files.iter().map(|(name, _)| name.to_owned()).filter(|name| name.starts_with("exports-"));
+    let classes = files.iter().map(|(name, _)| name.to_owned()).filter(|name| is_class(name));
     for file in classes.chain([header.to_owned()]) {
         namespaces(&text_of(files, &file), &mut text);
     }
     text
+}
+
+/// The headers of the classes of exported resources, which an author adds members to.
+pub(super) fn classes(files: &Files) -> impl Iterator<Item = (String, String)> {
+    files.iter().filter(|(name, _)| is_class(name)).map(|(name, _)| {
+        let text = text_of(files, name);
+        // The generator's own remark is about files that are not there.
+        let (before, after) = text.split_once("/*").and_then(|(before, rest)| Some((before, rest.split_once("*/\n")?.1))).unwrap_or(("", &text));
+        let remark = format!("// A class is yours to add members to. What the contract asks of it is in `bindings/{name}.template`.\n");
+        (name.to_owned(), format!("{before}{remark}{}\n", after.trim_end()))
+    })
 }
 
 /// What a brace was opened by.

@@ -1,5 +1,7 @@
 import wit_world.exports
-from wit_world.imports import echo
+from wit_world.imports import asked, echo
+
+import counters
 
 
 class Relay(wit_world.exports.Relay):
@@ -24,3 +26,22 @@ class Relay(wit_world.exports.Relay):
     def results(self, v): return echo.results(v)
     # An error is an exception, which passes through.
     def outcome(self, fails, number, reason): return echo.outcome(fails, number, reason)
+
+
+class Counters(wit_world.exports.Counters):
+    def make(self, start): return counters.Counter(start, echo.Colour.GREEN)
+    def read(self, counter): return counter.value
+    def close(self, counter): return counter.value
+    def live(self): return counters.live
+
+
+class Drive(wit_world.exports.Drive):
+    def run(self):
+        a = asked.Counter(40, echo.Colour.RED)
+        added = a.add(asked.Step(2, "two"))
+        with asked.make(7) as b:
+            read, two = asked.read(b), asked.live()
+            merged = asked.Counter.merge(a, b)
+            colour, still_two = merged.colour().value, asked.live()
+            closed, one = asked.close(merged), asked.live()
+        return [added, read, two, colour, still_two, closed, one, asked.live()]

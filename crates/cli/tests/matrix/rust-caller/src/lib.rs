@@ -2,12 +2,15 @@
 
 wit_bindgen::generate!({ path: "../wit", world: "caller", generate_all });
 
+mod counters;
+
+use exports::test::matrix::drive;
 use exports::test::matrix::relay::{Colour, Guest, Perms, Person, Scalars, Shape};
-use test::matrix::echo;
+use test::matrix::{asked, echo};
 
-struct Caller;
+struct Component;
 
-impl Guest for Caller {
+impl Guest for Component {
     fn scalars_of(v: Scalars) -> Scalars {
         echo::scalars_of(v)
     }
@@ -70,4 +73,20 @@ impl Guest for Caller {
     }
 }
 
-export!(Caller);
+impl drive::Guest for Component {
+    fn run() -> Vec<u32> {
+        let a = asked::Counter::new(40, asked::Colour::Red);
+        let added = a.add(&asked::Step { by: 2, label: "two".to_owned() });
+        let b = asked::make(7);
+        let (read, two) = (asked::read(&b), asked::live());
+        let merged = asked::Counter::merge(a, &b);
+        let colour = merged.colour() as u32;
+        let still_two = asked::live();
+        let closed = asked::close(merged);
+        let one = asked::live();
+        drop(b);
+        vec![added, read, two, colour, still_two, closed, one, asked::live()]
+    }
+}
+
+export!(Component);

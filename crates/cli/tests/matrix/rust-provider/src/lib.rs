@@ -2,11 +2,14 @@
 
 wit_bindgen::generate!({ path: "../wit", world: "provider" });
 
+#[path = "../../rust-caller/src/counters.rs"]
+mod counters;
+
 use exports::test::matrix::echo::{Colour, Guest, Perms, Person, Scalars, Shape};
 
-struct Provider;
+struct Component;
 
-impl Guest for Provider {
+impl Guest for Component {
     fn scalars_of(v: Scalars) -> Scalars {
         v
     }
@@ -69,4 +72,4 @@ impl Guest for Provider {
     }
 }
 
-export!(Provider);
+export!(Component);
