@@ -164,9 +164,9 @@ impl Streaming {
         })
     }
 
-    /// Takes the request back.
-    pub fn cancel(mut self) {
-        self.stream.stop_sending(h3::error::Code::H3_REQUEST_CANCELLED);
+    /// Takes the request back: what is dropped is stopped (STOP_SENDING). `h3-quinn` cannot be asked to in the middle of
+    /// a read.
+    pub fn cancel(self) {
         self.sending.abort();
     }
 }
