@@ -356,8 +356,10 @@ impl Tenant {
         Some(Token { tenant: Arc::clone(self), shared })
     }
 
-    /// A sandbox for a request that `service` is to answer; `None` where others are in one that it can join. While anybody
-    /// waits for a sandbox, it waits too: what is joined again and again is never given back.
+    /// A sandbox for a request that `service` is to answer; `None` where others are in one that it can join.
+    ///
+    /// A sandbox that is joined again and again is never given back. So while anybody waits for one that is shared, nobody joins
+    /// any; who waits does so in turn, and then all join that wait for the same.
     pub(crate) async fn sandbox_for(
         self: &Arc<Self>,
         service: &Service,
@@ -366,7 +368,21 @@ impl Tenant {
         if self.shares.shared.waiting() == 0 && service.has_room() {
             return Ok(None);
         }
-        self.sandbox(wait).await.map(Some)
+        if !service.lets_in_several() {
+            return self.sandbox(wait).await.map(Some);
+        }
+        if let Some(token) = self.try_sandbox() {
+            return Ok(Some(token));
+        }
+        // In a box: each request would have room for it.
+        let waiting = Box::pin(async {
+            tokio::select! {
+                biased;
+                token = self.sandbox(wait) => token.map(Some),
+                () = service.room() => Ok(None),
+            }
+        });
+        waiting.await
     }
 
     /// Who has the sandbox that a request was given: the request, or where others may come to it, the sandbox itself. One

@@ -16,6 +16,7 @@ use std::thread::{ThreadId, current};
 use std::time::Duration;
 
 use tenon_model::Reuse;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use wasmtime::Error;
 use wasmtime::component::Accessor;
@@ -371,11 +372,13 @@ impl Drop for Inside {
 pub(crate) struct Crowds {
     idle: Arc<Idle>,
     all: Mutex<Vec<Arc<Crowd>>>,
+    /// Told when somebody has entered one that nobody was in.
+    opened: Notify,
 }
 
 impl Crowds {
     pub(crate) fn new(idle: &Arc<Idle>) -> Arc<Self> {
-        let crowds = Arc::new(Self { idle: Arc::clone(idle), all: Mutex::default() });
+        let crowds = Arc::new(Self { idle: Arc::clone(idle), all: Mutex::default(), opened: Notify::new() });
         let service: Weak<Self> = Arc::downgrade(&crowds);
         idle.know(service);
         crowds
@@ -394,6 +397,16 @@ impl Crowds {
         })
     }
 
+    /// Waits until somebody enters one on this thread that nobody was in, and more may.
+    pub(crate) async fn open(&self, reuse: Reuse) {
+        loop {
+            self.opened.notified().await;
+            if self.have_room(reuse) {
+                return;
+            }
+        }
+    }
+
     /// Lets a request into a sandbox that has room: to others, else into an empty one, else into a new one, which is
     /// returned too: it has to be run. Where nobody else is in it, a place is claimed for it.
     pub(crate) fn enter(
@@ -406,23 +419,20 @@ impl Crowds {
     ) -> Result<(Inside, Option<Arc<Crowd>>), Failure> {
         let mut crowds = self.all();
         crowds.retain(|crowd| !crowd.state().closed);
-        let here = current().id();
         let mut place = None;
-        for crowd in crowds.iter().filter(|crowd| crowd.home == here) {
-            match crowd.enter(job, &mut place) {
-                Ok(inside) => return Ok((inside, None)),
-                Err(back) => job = *back,
-            }
+        match enter_one(&crowds, job, &mut place) {
+            Ok(inside) => return Ok((inside, None)),
+            Err(back) => job = *back,
         }
         place = Some(Place(match claim {
             Some(claim) => Some(claim().ok_or_else(|| full(pool))?),
             None => None,
         }));
-        for crowd in crowds.iter().filter(|crowd| crowd.home == here) {
-            match crowd.enter(job, &mut place) {
-                Ok(inside) => return Ok((inside, None)),
-                Err(back) => job = *back,
-            }
+        // They look when this is over: on this thread, or behind the lock.
+        self.opened.notify_waiters();
+        match enter_one(&crowds, job, &mut place) {
+            Ok(inside) => return Ok((inside, None)),
+            Err(back) => job = *back,
         }
         // All its requests are of one app, and so of one account.
         let crowd = Crowd::new(reuse, guard, job.seat.meter.account().cloned(), &self.idle);
@@ -454,11 +464,24 @@ impl Rests for Crowds {
     }
 }
 
+/// Lets a request into one of these that are of this thread, or gives it back.
+fn enter_one(crowds: &[Arc<Crowd>], mut job: Job, place: &mut Option<Place>) -> Result<Inside, Box<Job>> {
+    let here = current().id();
+    for crowd in crowds.iter().filter(|crowd| crowd.home == here) {
+        match crowd.enter(job, place) {
+            Ok(inside) => return Ok(inside),
+            Err(back) => job = *back,
+        }
+    }
+    Err(Box::new(job))
+}
+
 /// Who claims a place that there is none of: others came to it first.
 fn full(pool: u32) -> Failure {
     Failure::PoolExhausted {
         limit: Limit::Pool(pool),
-        cause: "all places of the tenant's share are taken, and the sandbox that had room has none any more".into(),
+        cause: "all places of the tenant's share are taken, and the sandbox that had room has none any more"
+            .into(),
     }
 }
 

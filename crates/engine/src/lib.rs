@@ -5,7 +5,8 @@
 //! that is ready to serve, and serving one request ends in a response or a [`Failure`].
 //!
 //! What is deliberately absent: no configuration files, no environment, no routing, no terminal. Nothing on the
-//! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own.
+//! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own, and when that
+//! is full, the list of those who may make room.
 
 mod account;
 mod artifact;

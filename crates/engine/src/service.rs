@@ -206,6 +206,15 @@ impl Service {
         self.crowds.as_ref().is_some_and(|crowds| crowds.have_room(self.reuse))
     }
 
+    /// Waits until a request has come to a sandbox on this thread that no other was in: those who wait may join it. Where
+    /// there is no such sandbox, for ever.
+    pub async fn room(&self) {
+        match &self.crowds {
+            Some(crowds) => crowds.open(self.reuse).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Throws away the sandboxes that no request is in. Those that several requests can be in are gone a moment later; until
     /// then they keep the service in memory.
     pub fn shed(&self) {
