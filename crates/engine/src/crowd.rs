@@ -136,12 +136,13 @@ impl Crowd {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a request in, or gives it back when it is full or closed. Whoever is the first in it brings a place.
-    fn enter(self: &Arc<Self>, job: Job, place: &mut Option<Place>) -> Result<Inside, Box<Job>> {
+    /// Lets a request in, unless it is full or closed. Whoever is the first in it brings a place.
+    fn enter(self: &Arc<Self>, job: &mut Option<Job>, place: &mut Option<Place>) -> Option<Inside> {
         let mut state = self.state();
         if !state.has_room(self.reuse) || (state.inside.is_empty() && place.is_none()) {
-            return Err(Box::new(job));
+            return None;
         }
+        let job = job.take()?;
         if state.inside.is_empty() {
             state.place = place.take();
             state.at_rest = None;
@@ -157,7 +158,7 @@ impl Crowd {
         state.entering.push(job);
         self.share(&mut state);
         state.wake();
-        Ok(Inside { crowd: Arc::clone(self), seat, well: false })
+        Some(Inside { crowd: Arc::clone(self), seat, well: false })
     }
 
     /// After one has left, or all: a sandbox without requests has no place, only what it takes until it is asked for. What
@@ -411,7 +412,7 @@ impl Crowds {
     /// returned too: it has to be run. Where nobody else is in it, a place is claimed for it.
     pub(crate) fn enter(
         &self,
-        mut job: Job,
+        job: Job,
         reuse: Reuse,
         guard: Guard,
         pool: u32,
@@ -419,10 +420,11 @@ impl Crowds {
     ) -> Result<(Inside, Option<Arc<Crowd>>), Failure> {
         let mut crowds = self.all();
         crowds.retain(|crowd| !crowd.state().closed);
-        let mut place = None;
-        match enter_one(&crowds, job, &mut place) {
-            Ok(inside) => return Ok((inside, None)),
-            Err(back) => job = *back,
+        // All its requests are of one app, and so of one account.
+        let account = job.seat.meter.account().cloned();
+        let (mut job, mut place) = (Some(job), None);
+        if let Some(inside) = enter_one(&crowds, &mut job, &mut place) {
+            return Ok((inside, None));
         }
         place = Some(Place(match claim {
             Some(claim) => Some(claim().ok_or_else(|| full(pool))?),
@@ -430,13 +432,11 @@ impl Crowds {
         }));
         // They look when this is over: on this thread, or behind the lock.
         self.opened.notify_waiters();
-        match enter_one(&crowds, job, &mut place) {
-            Ok(inside) => return Ok((inside, None)),
-            Err(back) => job = *back,
+        if let Some(inside) = enter_one(&crowds, &mut job, &mut place) {
+            return Ok((inside, None));
         }
-        // All its requests are of one app, and so of one account.
-        let crowd = Crowd::new(reuse, guard, job.seat.meter.account().cloned(), &self.idle);
-        let Ok(inside) = crowd.enter(job, &mut place) else {
+        let crowd = Crowd::new(reuse, guard, account, &self.idle);
+        let Some(inside) = crowd.enter(&mut job, &mut place) else {
             return Err(Failure::Internal { cause: "a new sandbox lets nobody in".into() });
         };
         crowds.push(Arc::clone(&crowd));
@@ -464,16 +464,10 @@ impl Rests for Crowds {
     }
 }
 
-/// Lets a request into one of these that are of this thread, or gives it back.
-fn enter_one(crowds: &[Arc<Crowd>], mut job: Job, place: &mut Option<Place>) -> Result<Inside, Box<Job>> {
+/// Lets a request into the first of these that lets it in, of those of this thread.
+fn enter_one(crowds: &[Arc<Crowd>], job: &mut Option<Job>, place: &mut Option<Place>) -> Option<Inside> {
     let here = current().id();
-    for crowd in crowds.iter().filter(|crowd| crowd.home == here) {
-        match crowd.enter(job, place) {
-            Ok(inside) => return Ok(inside),
-            Err(back) => job = *back,
-        }
-    }
-    Err(Box::new(job))
+    crowds.iter().filter(|crowd| crowd.home == here).find_map(|crowd| crowd.enter(job, place))
 }
 
 /// Who claims a place that there is none of: others came to it first.
