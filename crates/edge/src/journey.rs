@@ -150,7 +150,8 @@ fn route(view: &View, request: &mut Request<Received>, address: &HeaderValue) ->
 struct Admitted {
     pass: Pass,
     copy: Option<Copy>,
-    sandbox: Token,
+    /// `None` where it joins others in theirs.
+    sandbox: Option<Token>,
     service: Arc<Service>,
 }
 
@@ -179,7 +180,7 @@ async fn admit(
     slot.gate().enter().await?;
     let of_slot = InGate(slot);
     let service = slot.ready(site.loads(), about.arrived).await?;
-    let sandbox = tenant.sandbox(limits.queue_wait).await?;
+    let sandbox = tenant.sandbox_for(&service, limits.queue_wait).await?;
     // From here on the ticket gives both back.
     std::mem::forget((of_tenant, of_slot));
     let copy = shadow.map(|candidate| Copy::of(candidate, site.loads(), request, wire.secure));
@@ -236,7 +237,7 @@ impl Drop for Probe<'_> {
 /// Runs the guest. Only a request with a ticket gets here; it counts as running until it is recorded.
 async fn dispatch(
     ticket: &Arc<Ticket>,
-    sandbox: Token,
+    sandbox: Option<Token>,
     service: &Arc<Service>,
     mut request: Request<Received>,
     secure: bool,
@@ -247,12 +248,15 @@ async fn dispatch(
         let tap = Arc::clone(ticket);
         request = request.map(|body| body.tapped(tap));
     }
+    let tenant = ticket.app().tenant();
+    let (sandbox, claim) = tenant.hand(sandbox, service);
     let incoming = Incoming {
         request,
         id: id.shared(),
         secure,
-        account: Some(Arc::clone(ticket.app().tenant().account())),
+        account: Some(Arc::clone(tenant.account())),
         trace: trace.map(|trace| trace.header()),
+        claim,
     };
     let (held, ran) = (Arc::clone(ticket), Arc::clone(service));
     let record = move |record: Record| {

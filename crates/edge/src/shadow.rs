@@ -125,18 +125,15 @@ impl Copy {
         let mut request = Request::new(Received::whole(body));
         (*request.method_mut(), *request.uri_mut(), *request.version_mut()) = (method, uri, version);
         *request.headers_mut() = headers;
-        let incoming = Incoming {
-            request,
-            id: id.shared(),
-            secure,
-            account: Some(Arc::clone(app.tenant().account())),
-            trace: None,
-        };
+        let (tenant, id) = (Arc::clone(app.tenant()), id.shared());
         let answered = (status.into_inner(), response);
         runtime.spawn(async move {
             // Nobody else may ask for it before it has a share: the copies bring it into memory.
             let Ok(service) = candidate.ready(&loads, Now::read()).await else { return };
             let arrived = Now::read();
+            let (sandbox, claim) = tenant.hand(Some(sandbox), &service);
+            let account = Some(Arc::clone(tenant.account()));
+            let incoming = Incoming { request, id, secure, account, trace: None, claim };
             let counted = Arc::clone(&candidate);
             let record = move |record: Record| {
                 count(&counted, &record, arrived);

@@ -119,13 +119,15 @@ impl Slot {
         self.service.store(Some(service));
     }
 
-    /// Takes it out of memory, unless requests run. The next request loads it again.
+    /// Takes it out of memory, unless requests run, with the sandboxes that no request is in. The next request loads it again.
     pub fn unload(&self) -> bool {
         if self.running() > 0 {
             return false;
         }
         // A request that begins now keeps what it has found, or loads it again.
-        self.service.store(None);
+        if let Some(service) = self.service.swap(None) {
+            service.shed();
+        }
         true
     }
 

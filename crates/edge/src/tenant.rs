@@ -3,12 +3,15 @@
 //! Rates are looked at before anything is done for a request, so that who floods is refused at the price of a few
 //! numbers. Sandboxes are given out as many as there are: first of the tenant's own reserve, then of what all share. A
 //! tenant waits for a shared one with one request at a time, so that those who wait take turns by tenant.
+//!
+//! What counts is a sandbox with requests in it, however many they are. One that rests between two requests counts for
+//! nobody, and makes room as soon as its place is asked for.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tenon_engine::Account;
+use tenon_engine::{Account, Claim, Claimed, Service};
 use tenon_model::{Quota, TenantId};
 
 use crate::bucket::Bucket;
@@ -353,6 +356,54 @@ impl Tenant {
         Some(Token { tenant: Arc::clone(self), shared })
     }
 
+    /// A sandbox for a request that `service` is to answer; `None` where others are in one that it can join.
+    ///
+    /// A sandbox that is joined again and again is never given back. So while anybody waits for one that is shared, nobody joins
+    /// any; who waits does so in turn, and then all join that wait for the same.
+    pub(crate) async fn sandbox_for(
+        self: &Arc<Self>,
+        service: &Service,
+        wait: Duration,
+    ) -> Result<Option<Token>, OverQuota> {
+        if self.shares.shared.waiting() == 0 && service.has_room() {
+            return Ok(None);
+        }
+        if !service.lets_in_several() {
+            return self.sandbox(wait).await.map(Some);
+        }
+        if let Some(token) = self.try_sandbox() {
+            return Ok(Some(token));
+        }
+        // In a box: each request would have room for it.
+        let waiting = Box::pin(async {
+            tokio::select! {
+                biased;
+                token = self.sandbox(wait) => token.map(Some),
+                () = service.room() => Ok(None),
+            }
+        });
+        waiting.await
+    }
+
+    /// Who has the sandbox that a request was given: the request, or where others may come to it, the sandbox itself. One
+    /// that has none claims one, should it find nobody to join.
+    pub(crate) fn hand(
+        self: &Arc<Self>,
+        token: Option<Token>,
+        service: &Service,
+    ) -> (Option<Token>, Option<Claim>) {
+        if service.lets_in_several() { (None, Some(self.claim(token))) } else { (token, None) }
+    }
+
+    fn claim(self: &Arc<Self>, token: Option<Token>) -> Claim {
+        let tenant = Arc::clone(self);
+        Box::new(move || {
+            let token = token.or_else(|| tenant.try_sandbox())?;
+            let claimed: Claimed = Box::new(token);
+            Some(claimed)
+        })
+    }
+
     /// Bytes of a body have moved.
     pub(crate) fn moved(&self, bytes: u64, now_ns: u64) {
         self.bytes.charge(bytes, now_ns);
@@ -519,6 +570,30 @@ pub(crate) mod tests {
             each.await.unwrap();
         }
         assert_eq!(order.lock().unwrap()[..2], ["many", "one"]);
+    }
+
+    #[test]
+    fn a_claim_takes_the_sandbox_that_was_given_or_one_that_is_free_and_keeps_none() {
+        let shares = Shares::new(1);
+        let (tenant, other) = (tenant("a", generous(), &shares), tenant("b", generous(), &shares));
+        // The one that was given to it.
+        let claim = tenant.claim(tenant.try_sandbox());
+        assert_eq!(shares.shared_in_use(), 1);
+        let claimed = claim().unwrap();
+        assert!(other.try_sandbox().is_none(), "the sandbox has it, whatever becomes of the request");
+        drop(claimed);
+        // One that is not used.
+        drop(tenant.claim(tenant.try_sandbox()));
+        assert_eq!(shares.shared_in_use(), 0);
+        // One that was not given, and is or is not there.
+        let claim = tenant.claim(None);
+        let taken = other.try_sandbox().unwrap();
+        assert!(claim().is_none());
+        drop(taken);
+        let claimed = tenant.claim(None)();
+        assert_eq!((claimed.is_some(), shares.shared_in_use()), (true, 1));
+        drop(claimed);
+        assert_eq!(shares.shared_in_use(), 0);
     }
 
     #[test]

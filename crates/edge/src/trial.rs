@@ -9,7 +9,7 @@ use http::header::{HOST, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Request};
 use tempfile::TempDir;
 use tenon_engine::{Artifacts, Backends, Engine, Pool, Service, Source, Terms};
-use tenon_model::{Authorities, Chosen, ChosenBy, Limits, Quota, Sticky};
+use tenon_model::{Authorities, Chosen, ChosenBy, Limits, Quota, Reuse, Sticky};
 use tenon_testkit::client::{Body, Connection, Http2, Reply, fetch, get, post};
 use tenon_testkit::http3::Http3 as Http3Client;
 use tenon_testkit::tls::Ca;
@@ -90,13 +90,17 @@ fn limits() -> Limits {
 }
 
 fn service(letter: char, limits: Limits) -> Arc<Service> {
+    Arc::new(service_of(&ENGINE, letter, limits))
+}
+
+fn service_of(engine: &Engine, letter: char, limits: Limits) -> Service {
     let bytes = guest(letter);
     let source = Source { name: "guest", bytes: &bytes, parts: &Vec::new, contract: &|| None };
-    let stored = ARTIFACTS.get(&ENGINE, &source).unwrap();
+    let stored = ARTIFACTS.get(engine, &source).unwrap();
     let (authorities, backends) = (Authorities::default(), Backends::default());
     let terms =
         Terms { name: "guest", file: "guest", limits, authorities: &authorities, backends: &backends };
-    Arc::new(Service::new(&ENGINE, stored, &terms).unwrap())
+    Service::new(engine, stored, &terms).unwrap()
 }
 
 /// Loads the guest of a letter, and counts how often.
@@ -347,6 +351,41 @@ async fn quotas_bite_with_their_names_and_a_neighbour_is_not_concerned() {
     }
     assert_eq!(apps[4].tenant().usage().refused, [0; 6]);
     assert!(apps[1].tenant().usage().cpu_us >= 50_000, "{:?}", apps[1].tenant().usage());
+}
+
+#[tokio::test]
+async fn what_one_tenant_leaves_at_rest_makes_room_for_another() {
+    const PLACES: u32 = 4;
+    let pool = Pool { instances: PLACES, memory_bytes: 16 << 20, ..Pool::default() };
+    let (engine, shares) = (Engine::new(pool).unwrap(), Shares::new(PLACES));
+    let tenant_of = |name: &str, reserved_instances: u32| {
+        Tenant::new(name.parse().unwrap(), Quota { reserved_instances, ..generous() }, &shares)
+    };
+    let (noisy, steady) = (tenant_of("noisy", 0), tenant_of("steady", 3));
+    let entry_of = |tenant: &Arc<Tenant>, name: &str, requests: u32| {
+        let reuse = Reuse { requests, concurrent: 1 };
+        let service = service_of(&engine, 'A', limits()).reusing(reuse).unwrap();
+        let slot = Slot::new(key(name, 1), limits(), Arc::new(Letter('A', AtomicU32::new(0))));
+        slot.preload(Arc::new(service));
+        entry(&App::new(slot.key().app.clone(), Arc::clone(tenant)), &slot)
+    };
+    let names: Vec<_> = (0..2 * PLACES).map(|number| format!("app-{number}")).collect();
+    let mut entries: Vec<_> =
+        names.iter().map(|name| entry_of(&noisy, &format!("noisy/{name}"), 100)).collect();
+    entries.push(entry_of(&steady, "steady/fresh", 1));
+    let (_site, listening) = served(Site::of(Table::new(entries)));
+    for _ in 0..2 {
+        // Each leaves one at rest: twice as many as there are places.
+        for name in &names {
+            assert_eq!(ask(listening.address(), name, "/").await.expect(200), "A");
+        }
+        for _ in 0..PLACES {
+            assert_eq!(ask(listening.address(), "fresh", "/").await.expect(200), "A");
+        }
+    }
+    // They count for nobody.
+    until("the last to be over", || shares.shared_in_use() == 0).await;
+    assert!(listening.drain().complete);
 }
 
 #[tokio::test]

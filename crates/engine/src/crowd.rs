@@ -4,15 +4,19 @@
 //! cannot be told apart inside of one sandbox is shared: processor time is billed in equal parts to the requests that
 //! are in it, log lines carry the ids of the first of them, and a failure of the guest ends all of them. A request that runs
 //! out of time, or whose client goes away, closes the sandbox: nobody enters any more, the others may finish.
+//!
+//! It is the sandbox that has a place of the pool, from the first request in it to the last. An empty one waits for a while, and
+//! makes [room](crate::room) when a place is asked for.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread::{ThreadId, current};
 use std::time::Duration;
 
 use tenon_model::Reuse;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use wasmtime::Error;
 use wasmtime::component::Accessor;
@@ -21,11 +25,12 @@ use wasmtime_wasi_http::p3;
 use crate::account::Account;
 use crate::crash::{CrashFrame, CrashLine};
 use crate::engine::Guard;
-use crate::failure::Failure;
+use crate::failure::{Failure, Limit};
 use crate::host::Host;
 use crate::meter::Meter;
 use crate::received::{Counted, Lent};
 use crate::reuse::REST;
+use crate::room::{AtRest, Claim, Claimed, Idle, Rests};
 use crate::service::Answer;
 
 /// Requests whose ids a log line carries; of further ones it says how many.
@@ -78,8 +83,12 @@ pub(crate) struct Crowd {
     home: ThreadId,
     /// Counts for all of them: processor time goes to each in equal parts.
     pub(crate) meter: Arc<Meter>,
+    idle: Arc<Idle>,
     state: Mutex<State>,
 }
+
+/// What a sandbox with requests in it holds: a place of the pool, where those are counted.
+struct Place(#[expect(dead_code, reason = "held until it is dropped")] Option<Claimed>);
 
 struct State {
     inside: Vec<Arc<Seat>>,
@@ -92,12 +101,18 @@ struct State {
     changed: bool,
     /// Since when it has been empty.
     empty_since: Instant,
+    /// While requests are in it.
+    place: Option<Place>,
+    /// While none is, until its store is gone.
+    at_rest: Option<AtRest>,
+    /// Whether its store is gone.
+    gone: bool,
     /// The task that owns the store, and the future inside of the engine's loop.
     wakers: [Option<Waker>; 2],
 }
 
 impl Crowd {
-    pub(crate) fn new(reuse: Reuse, guard: Guard, account: Option<Arc<Account>>) -> Arc<Self> {
+    fn new(reuse: Reuse, guard: Guard, account: Option<Arc<Account>>, idle: &Arc<Idle>) -> Arc<Self> {
         let state = State {
             inside: Vec::new(),
             entering: Vec::new(),
@@ -106,22 +121,31 @@ impl Crowd {
             quiet: true,
             changed: false,
             empty_since: Instant::now(),
+            place: None,
+            at_rest: None,
+            gone: false,
             wakers: [None, None],
         };
         // Its budget is those of the requests in it.
         let meter = Meter::shared(guard, account);
-        Arc::new(Self { reuse, home: current().id(), meter, state: Mutex::new(state) })
+        let idle = Arc::clone(idle);
+        Arc::new(Self { reuse, home: current().id(), meter, idle, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a request in, or gives it back when it is full or closed.
-    fn enter(self: &Arc<Self>, job: Job) -> Result<Inside, Box<Job>> {
+    /// Lets a request in, unless it is full or closed. Whoever is the first in it brings a place.
+    fn enter(self: &Arc<Self>, job: &mut Option<Job>, place: &mut Option<Place>) -> Option<Inside> {
         let mut state = self.state();
-        if state.closed || state.inside.len() >= self.reuse.concurrent as usize {
-            return Err(Box::new(job));
+        if !state.has_room(self.reuse) || (state.inside.is_empty() && place.is_none()) {
+            return None;
+        }
+        let job = job.take()?;
+        if state.inside.is_empty() {
+            state.place = place.take();
+            state.at_rest = None;
         }
         state.entered += 1;
         state.closed = state.entered >= self.reuse.requests;
@@ -134,7 +158,40 @@ impl Crowd {
         state.entering.push(job);
         self.share(&mut state);
         state.wake();
-        Ok(Inside { crowd: Arc::clone(self), seat, well: false })
+        Some(Inside { crowd: Arc::clone(self), seat, well: false })
+    }
+
+    /// After one has left, or all: a sandbox without requests has no place, only what it takes until it is asked for. What
+    /// comes back is given back without the lock.
+    #[must_use]
+    fn left(&self, state: &mut State) -> Option<Place> {
+        if !state.inside.is_empty() {
+            return None;
+        }
+        if !state.gone && state.at_rest.is_none() {
+            state.at_rest = Some(self.idle.one());
+        }
+        state.place.take()
+    }
+
+    /// Its store is gone.
+    pub(crate) fn gone(&self) {
+        let mut state = self.state();
+        state.gone = true;
+        let told = (state.at_rest.take(), state.place.take());
+        drop(state);
+        drop(told);
+    }
+
+    /// Closes it if nobody is in it, so that it is taken down at once; whether it did.
+    fn close(&self) -> bool {
+        let mut state = self.state();
+        let closes = state.rests();
+        if closes {
+            state.closed = true;
+            state.wake();
+        }
+        closes
     }
 
     /// Tells the meter between whom time is divided from now on.
@@ -171,7 +228,9 @@ impl Crowd {
         state.entering.clear();
         let inside = std::mem::take(&mut state.inside);
         self.share(&mut state);
+        let place = self.left(&mut state);
         drop(state);
+        drop(place);
         for seat in inside {
             let end = end.clone().unwrap_or_else(|| End {
                 failure: Failure::Internal { cause: "the sandbox ended early".into() },
@@ -256,6 +315,15 @@ impl Crowd {
 }
 
 impl State {
+    fn has_room(&self, reuse: Reuse) -> bool {
+        !self.closed && self.inside.len() < reuse.concurrent as usize
+    }
+
+    /// Whether it is there for a request that may come.
+    fn rests(&self) -> bool {
+        !self.closed && self.inside.is_empty()
+    }
+
     fn wake(&mut self) {
         for waker in self.wakers.iter().flatten() {
             waker.wake_by_ref();
@@ -294,38 +362,120 @@ impl Drop for Inside {
         state.changed = true;
         state.empty_since = Instant::now();
         self.crowd.share(&mut state);
+        let place = self.crowd.left(&mut state);
         state.wake();
+        drop(state);
+        drop(place);
     }
 }
 
 /// The sandboxes of one service that requests can enter.
-#[derive(Default)]
-pub(crate) struct Crowds(Mutex<Vec<Arc<Crowd>>>);
+pub(crate) struct Crowds {
+    idle: Arc<Idle>,
+    all: Mutex<Vec<Arc<Crowd>>>,
+    /// Told when somebody has entered one that nobody was in.
+    opened: Notify,
+}
 
 impl Crowds {
-    /// Lets a request into a sandbox that has room, or into a new one, which is returned too: it has to be run.
-    pub(crate) fn enter(
-        &self,
-        mut job: Job,
-        reuse: Reuse,
-        guard: Guard,
-    ) -> Result<(Inside, Option<Arc<Crowd>>), Failure> {
-        let mut crowds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        crowds.retain(|crowd| !crowd.state().closed);
+    pub(crate) fn new(idle: &Arc<Idle>) -> Arc<Self> {
+        let crowds = Arc::new(Self { idle: Arc::clone(idle), all: Mutex::default(), opened: Notify::new() });
+        let service: Weak<Self> = Arc::downgrade(&crowds);
+        idle.know(service);
+        crowds
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Crowd>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a request on this thread would come to others, into a sandbox that has a place already.
+    pub(crate) fn have_room(&self, reuse: Reuse) -> bool {
         let here = current().id();
-        for crowd in crowds.iter().filter(|crowd| crowd.home == here) {
-            match crowd.enter(job) {
-                Ok(inside) => return Ok((inside, None)),
-                Err(back) => job = *back,
+        self.all().iter().filter(|crowd| crowd.home == here).any(|crowd| {
+            let state = crowd.state();
+            state.has_room(reuse) && !state.inside.is_empty()
+        })
+    }
+
+    /// Waits until somebody enters one on this thread that nobody was in, and more may.
+    pub(crate) async fn open(&self, reuse: Reuse) {
+        loop {
+            self.opened.notified().await;
+            if self.have_room(reuse) {
+                return;
             }
         }
+    }
+
+    /// Lets a request into a sandbox that has room: to others, else into an empty one, else into a new one, which is
+    /// returned too: it has to be run. Where nobody else is in it, a place is claimed for it.
+    pub(crate) fn enter(
+        &self,
+        job: Job,
+        reuse: Reuse,
+        guard: Guard,
+        pool: u32,
+        claim: Option<Claim>,
+    ) -> Result<(Inside, Option<Arc<Crowd>>), Failure> {
+        let mut crowds = self.all();
+        crowds.retain(|crowd| !crowd.state().closed);
         // All its requests are of one app, and so of one account.
-        let crowd = Crowd::new(reuse, guard, job.seat.meter.account().cloned());
-        let Ok(inside) = crowd.enter(job) else {
+        let account = job.seat.meter.account().cloned();
+        let (mut job, mut place) = (Some(job), None);
+        if let Some(inside) = enter_one(&crowds, &mut job, &mut place) {
+            return Ok((inside, None));
+        }
+        place = Some(Place(match claim {
+            Some(claim) => Some(claim().ok_or_else(|| full(pool))?),
+            None => None,
+        }));
+        // They look when this is over: on this thread, or behind the lock.
+        self.opened.notify_waiters();
+        if let Some(inside) = enter_one(&crowds, &mut job, &mut place) {
+            return Ok((inside, None));
+        }
+        let crowd = Crowd::new(reuse, guard, account, &self.idle);
+        let Some(inside) = crowd.enter(&mut job, &mut place) else {
             return Err(Failure::Internal { cause: "a new sandbox lets nobody in".into() });
         };
         crowds.push(Arc::clone(&crowd));
         Ok((inside, Some(crowd)))
+    }
+}
+
+impl Rests for Crowds {
+    fn resting(&self) -> usize {
+        self.all().iter().filter(|crowd| crowd.state().rests()).count()
+    }
+
+    fn give_up(&self, most: usize) -> usize {
+        let mut empty: Vec<_> = {
+            let crowds = self.all();
+            let resting = crowds.iter().filter_map(|crowd| {
+                let state = crowd.state();
+                state.rests().then(|| (state.empty_since, Arc::clone(crowd)))
+            });
+            resting.collect()
+        };
+        empty.sort_by_key(|(since, _)| *since);
+        // One that somebody has entered meanwhile stays.
+        empty.iter().filter(|(_, crowd)| crowd.close()).take(most).count()
+    }
+}
+
+/// Lets a request into the first of these that lets it in, of those of this thread.
+fn enter_one(crowds: &[Arc<Crowd>], job: &mut Option<Job>, place: &mut Option<Place>) -> Option<Inside> {
+    let here = current().id();
+    crowds.iter().filter(|crowd| crowd.home == here).find_map(|crowd| crowd.enter(job, place))
+}
+
+/// Who claims a place that there is none of: others came to it first.
+fn full(pool: u32) -> Failure {
+    Failure::PoolExhausted {
+        limit: Limit::Pool(pool),
+        cause: "all places of the tenant's share are taken, and the sandbox that had room has none any more"
+            .into(),
     }
 }
 

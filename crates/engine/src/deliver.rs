@@ -19,6 +19,7 @@ use crate::capability::{Backends, Principals};
 use crate::crash::core_dump;
 use crate::failure::Failure;
 use crate::host::{self, Host};
+use crate::room::Tries;
 use crate::stop::Stop;
 
 /// A handler of messages, linked.
@@ -146,9 +147,27 @@ impl Subscriber {
         Post { store: Arc::clone(&self.store), subscription, component: self.component.clone() }
     }
 
-    /// Gives the guest one message, and waits until it has handled it.
-    pub(crate) async fn run(&self, mut store: Store<Host>, message: Message, name: &str) -> Result<(), Stop> {
-        let handler = self.handler.instantiate_async(&mut store).await.map_err(Stop::Start)?;
+    /// Gives the guest one message, and waits until it has handled it. `fresh` makes a store for it, more than one where
+    /// the pool has room only once others have made some.
+    pub(crate) async fn run(
+        &self,
+        fresh: impl Fn() -> Store<Host>,
+        mut tries: Tries<'_>,
+        message: Message,
+        name: &str,
+    ) -> Result<(), Stop> {
+        let (mut store, handler) = loop {
+            let mut store = fresh();
+            match self.handler.instantiate_async(&mut store).await {
+                Ok(handler) => break (store, handler),
+                Err(error) => {
+                    drop(store);
+                    if !tries.again(&error).await {
+                        return Err(Stop::Start(error));
+                    }
+                }
+            }
+        };
         let letter = host::called(self.principal)(store.data_mut()).letter(message, true)?;
         let called = handler.wasi_messaging_incoming_handler().call_handle(&mut store, letter).await;
         match called.inspect_err(|error| core_dump(error, &mut store, name))? {

@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::link::add_inert;
 use crate::meter::TICK;
 use crate::pool::{Pool, PoolReport};
+use crate::room::Idle;
 
 /// The exact engine. An artifact of any other is not loaded, though the engine itself checks only the major version.
 const ENGINE_VERSION: &str = "wasmtime 48.0.8+tenon.1";
@@ -83,6 +84,8 @@ impl Lane {
 pub(crate) struct LaneEngine {
     pub(crate) engine: wasmtime::Engine,
     pub(crate) linker: Linker<Host>,
+    /// The sandboxes of its pool that no request is in.
+    pub(crate) idle: Arc<Idle>,
     /// Identifies the exact engine, its settings and the processor's features.
     fingerprint: blake3::Hash,
 }
@@ -240,7 +243,8 @@ impl LaneEngine {
         let mut fingerprint = Fingerprint(blake3::Hasher::new());
         engine.precompile_compatibility_hash().hash(&mut fingerprint);
         (ENGINE_VERSION, ARTIFACT_FORMAT, lane == Lane::Concurrent).hash(&mut fingerprint);
-        Ok(Self { engine, linker, fingerprint: fingerprint.0.finalize() })
+        let idle = Arc::default();
+        Ok(Self { engine, linker, idle, fingerprint: fingerprint.0.finalize() })
     }
 
     /// The name of the artifact of a component on this engine.

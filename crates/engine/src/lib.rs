@@ -5,7 +5,8 @@
 //! that is ready to serve, and serving one request ends in a response or a [`Failure`].
 //!
 //! What is deliberately absent: no configuration files, no environment, no routing, no terminal. Nothing on the
-//! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own.
+//! request path compiles, reads a file or takes a lock that two requests share, apart from the pool's own, and when that
+//! is full, the list of those who may make room.
 
 mod account;
 mod artifact;
@@ -32,6 +33,7 @@ mod pool;
 mod received;
 mod respond;
 mod reuse;
+mod room;
 mod service;
 mod shape;
 mod stop;
@@ -65,5 +67,6 @@ pub use link::Terms;
 pub use pool::{PageScan, Pool, PoolReport};
 pub use received::{Broken, Received, ReceivedError, Tap};
 pub use respond::{Bill, Body, BodyError, Record, Recorder};
+pub use room::{Claim, Claimed};
 pub use service::{Incoming, Service, head_bytes};
 pub use shape::{PlainHandler, Shape};

@@ -15,10 +15,11 @@ use wasmtime::component::Instance;
 use wasmtime_wasi_http::{p2, p3};
 
 use crate::host::Host;
+use crate::room::{AtRest, Idle, Rests};
 
 /// Sandboxes of one service that wait for a request; one more is thrown away.
 pub(crate) const RESTING_MAX: usize = 64;
-/// A sandbox that no request came for is thrown away after this time: it holds a place of the pool.
+/// A sandbox that no request came for is thrown away after this time; before, if its [place](crate::room) is asked for.
 pub(crate) const REST: Duration = Duration::from_secs(10);
 
 /// An instance of a component in a store of its own.
@@ -59,21 +60,33 @@ pub(crate) struct Resting {
     concurrent: bool,
     /// As many as may wait: never more than half of the pool.
     most: usize,
+    idle: Arc<Idle>,
     place: Mutex<Place>,
 }
 
 #[derive(Default)]
 struct Place {
     /// The one that came last is used first; the first is the oldest.
-    waiting: Vec<(Sandbox, Instant)>,
+    waiting: Vec<Rested>,
     /// Whether there is a task that throws away what has waited for too long.
     watched: bool,
 }
 
+/// A sandbox that waits. Fields are dropped in their order: it is gone when that is told.
+struct Rested {
+    sandbox: Sandbox,
+    since: Instant,
+    at_rest: AtRest,
+}
+
 impl Resting {
-    pub(crate) fn new(reuse: Reuse, pool: u32, concurrent: bool) -> Arc<Self> {
+    pub(crate) fn new(reuse: Reuse, pool: u32, concurrent: bool, idle: &Arc<Idle>) -> Arc<Self> {
         let most = RESTING_MAX.min(pool as usize / 2).max(1);
-        Arc::new(Self { reuse, concurrent, most, place: Mutex::default() })
+        let idle = Arc::clone(idle);
+        let resting = Arc::new(Self { reuse, concurrent, most, idle, place: Mutex::default() });
+        let service: Weak<Self> = Arc::downgrade(&resting);
+        resting.idle.know(service);
+        resting
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -82,7 +95,9 @@ impl Resting {
 
     /// One that has been used before.
     pub(crate) fn take(&self) -> Option<Sandbox> {
-        self.place().waiting.pop().map(|(sandbox, _)| sandbox)
+        let Rested { sandbox, at_rest, .. } = self.place().waiting.pop()?;
+        drop(at_rest);
+        Some(sandbox)
     }
 
     /// Takes back a sandbox whose request went well. Must be called inside a tokio runtime.
@@ -97,7 +112,7 @@ impl Resting {
             drop(place);
             return drop(sandbox);
         }
-        place.waiting.push((sandbox, Instant::now()));
+        place.waiting.push(Rested { sandbox, since: Instant::now(), at_rest: self.idle.one() });
         if !std::mem::replace(&mut place.watched, true) {
             drop(place);
             tokio::spawn(watch(Arc::downgrade(self)));
@@ -108,13 +123,28 @@ impl Resting {
     fn sweep(&self) -> Option<Instant> {
         let mut place = self.place();
         let now = Instant::now();
-        let expired = place.waiting.iter().take_while(|(_, since)| *since + REST <= now).count();
+        let expired = place.waiting.iter().take_while(|rested| rested.since + REST <= now).count();
         let expired: Vec<_> = place.waiting.drain(..expired).collect();
-        let next = place.waiting.first().map(|(_, since)| *since + REST);
+        let next = place.waiting.first().map(|rested| rested.since + REST);
         place.watched = next.is_some();
         drop(place);
         drop(expired);
         next
+    }
+}
+
+impl Rests for Resting {
+    fn resting(&self) -> usize {
+        self.place().waiting.len()
+    }
+
+    fn give_up(&self, most: usize) -> usize {
+        let mut place = self.place();
+        let most = most.min(place.waiting.len());
+        let given: Vec<_> = place.waiting.drain(..most).collect();
+        drop(place);
+        drop(given);
+        most
     }
 }
 

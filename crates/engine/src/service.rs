@@ -41,6 +41,7 @@ use crate::plain;
 use crate::received::{Counted, Lent, Received};
 use crate::respond::{Body, Record, Recorder};
 use crate::reuse::{Made, Resting, Sandbox};
+use crate::room::{Claim, Idle, Rests as _};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
 use crate::stop::{Stop, is_lift_error};
 use crate::store;
@@ -67,11 +68,13 @@ pub struct Service {
     concurrent: bool,
     guard: Guard,
     aside: Arc<Aside>,
+    /// The sandboxes of the pool that no request is in, of all services.
+    idle: Arc<Idle>,
     crashes: Option<Arc<Crashes>>,
     /// Sandboxes between two requests; `None` where each request has its own.
     resting: Option<Arc<Resting>>,
     /// Sandboxes that several requests are in at once, where they may be.
-    crowds: Option<Crowds>,
+    crowds: Option<Arc<Crowds>>,
     reuse: Reuse,
 }
 
@@ -101,6 +104,9 @@ pub struct Incoming {
     pub account: Option<Arc<Account>>,
     /// What requests that the guest sends say of the trace they are part of: a `traceparent`.
     pub trace: Option<HeaderValue>,
+    /// Where [several requests](Service::lets_in_several) are in one sandbox: how to get a place of the pool for another
+    /// one, should this request need it. Without it, places are not counted.
+    pub claim: Option<Claim>,
 }
 
 impl Service {
@@ -153,6 +159,7 @@ impl Service {
             concurrent,
             guard: engine.guard(),
             aside: engine.aside(),
+            idle: Arc::clone(&lane.idle),
             crashes: None,
             resting: None,
             crowds: None,
@@ -176,9 +183,9 @@ impl Service {
         }
         self.reuse = reuse;
         if crowded {
-            self.crowds = Some(Crowds::default());
+            self.crowds = Some(Crowds::new(&self.idle));
         } else if reuse.is_on() {
-            self.resting = Some(Resting::new(reuse, self.pool, self.concurrent));
+            self.resting = Some(Resting::new(reuse, self.pool, self.concurrent, &self.idle));
         }
         Ok(self)
     }
@@ -186,6 +193,37 @@ impl Service {
     /// How often a sandbox is used.
     pub fn reuse(&self) -> Reuse {
         self.reuse
+    }
+
+    /// Whether several requests are in one of its sandboxes at the same time. Such a sandbox is not that of the request
+    /// that it was made for, and may outlive it: see [`Incoming::claim`].
+    pub fn lets_in_several(&self) -> bool {
+        self.crowds.is_some()
+    }
+
+    /// Whether a request that is served now, on this thread, is let into a sandbox that others are in.
+    pub fn has_room(&self) -> bool {
+        self.crowds.as_ref().is_some_and(|crowds| crowds.have_room(self.reuse))
+    }
+
+    /// Waits until a request has come to a sandbox on this thread that no other was in: those who wait may join it. Where
+    /// there is no such sandbox, for ever.
+    pub async fn room(&self) {
+        match &self.crowds {
+            Some(crowds) => crowds.open(self.reuse).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Throws away the sandboxes that no request is in. Those that several requests can be in are gone a moment later; until
+    /// then they keep the service in memory.
+    pub fn shed(&self) {
+        if let Some(resting) = &self.resting {
+            resting.give_up(usize::MAX);
+        }
+        if let Some(crowds) = &self.crowds {
+            crowds.give_up(usize::MAX);
+        }
     }
 
     /// Reports failed requests to `crashes`.
@@ -289,8 +327,8 @@ impl Service {
                 let cause = "the component handles no messages".into();
                 return Err(Stop::Refused(Failure::Internal { cause }));
             };
-            let store = service.store(subscriber.engine(), store_meter, id);
-            subscriber.run(store, message, &service.name).await
+            let fresh = || service.store(subscriber.engine(), Arc::clone(&store_meter), Arc::clone(&id));
+            subscriber.run(fresh, service.idle.tries(), message, &service.name).await
         };
         // The sandbox goes back to the pool before the delivery stops counting as running.
         let ended = self.to_the_end(run, meter).await;
@@ -447,6 +485,20 @@ impl Service {
             store::renew(&mut sandbox.store, meter, &id);
             return Ok(sandbox);
         }
+        let mut tries = self.idle.tries();
+        loop {
+            let error = match self.fresh(Arc::clone(&meter), Arc::clone(&id)).await {
+                Err(Stop::Start(error)) => error,
+                made => return made,
+            };
+            if !tries.again(&error).await {
+                return Err(Stop::Start(error));
+            }
+        }
+    }
+
+    /// A fresh sandbox, if the pool has room for it.
+    async fn fresh(&self, meter: Arc<Meter>, id: Arc<str>) -> Result<Sandbox, Stop> {
         let store = |engine: &wasmtime::Engine| self.store(engine, meter, id);
         let (made, store) = match &self.entry {
             Entry::Http02(entry) => {

@@ -324,7 +324,7 @@ fn probe(node: &Inner, service: &Arc<Service>, probe: Option<&Probe>) -> Answer<
         .header(http::header::HOST, "probe.invalid")
         .body(Received::whole(Bytes::new()))
         .map_err(|error| failed(error.to_string()))?;
-    let incoming = Incoming { request, id, secure: false, account: None, trace: None };
+    let incoming = Incoming { request, id, secure: false, account: None, trace: None, claim: None };
     let wall = service.limits().wall;
     let status = node.runtime.block_on(async {
         let answer = service.serve(incoming, |_: Record| {}).await;

@@ -3,7 +3,7 @@
 //! Whatever comes into memory takes a place first, and has room made for it where there is none. A service counts until
 //! the last request that runs on it has ended, whoever still knows it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -15,8 +15,7 @@ use crate::live::{Content, LiveRevision};
 use crate::node::Inner;
 use crate::refused::{Answer, Refused};
 
-/// How long a service waits for a place while requests run on all that are in memory. A service whose sandboxes several
-/// requests are in at once stays so long after the last of them.
+/// How long a service waits for a place while requests run on all that are in memory.
 const PLACE_WAIT: Duration = Duration::from_secs(10);
 /// How often it is looked whether one of them can go.
 const PLACE_LOOK: Duration = Duration::from_millis(5);
@@ -122,7 +121,26 @@ impl Inner {
                     "raise `--loaded`; or try again when fewer requests run",
                 ));
             }
+            self.shed_left();
             std::thread::sleep(PLACE_LOOK);
+        }
+    }
+
+    /// Services that no revision has any more do not stay in memory for the sake of sandboxes that no request is in.
+    fn shed_left(&self) {
+        let kept: HashSet<*const Service> = {
+            let live = self.live();
+            let loaded = live.revisions().filter_map(|(_, revision)| revision.slot.service());
+            loaded.map(|service| Arc::as_ptr(&service)).collect()
+        };
+        let left: Vec<_> = {
+            let memory = self.memory();
+            let all = memory.services.values().chain(&memory.leaving).filter_map(Weak::upgrade);
+            all.filter(|service| !kept.contains(&Arc::as_ptr(service))).collect()
+        };
+        // Without the locks: to take one down takes time, and the last who holds a service ends it.
+        for service in left {
+            service.shed();
         }
     }
 

@@ -14,6 +14,7 @@ mod memory;
 mod messages;
 mod quotas;
 mod replace;
+mod rest;
 mod rollout;
 mod support;
 mod swap;

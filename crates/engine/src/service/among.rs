@@ -31,13 +31,14 @@ impl Service {
         answer: Answer,
         mut ending: Ending<R>,
     ) -> Result<Response<Body>, Failure> {
-        let Incoming { mut request, id, secure, .. } = incoming;
+        let Incoming { mut request, id, secure, claim, .. } = incoming;
         let until = ending.meter.until(self.limits.wall);
         let entered = async {
             complete_uri(&mut request, secure).map_err(bad_request)?;
             let request = self.counted(request, &answer).await?;
             let seat = Seat::new(id, Arc::clone(&ending.meter), answer.clone());
-            crowds.enter(Job { request, seat }, self.reuse, self.guard).map_err(Stop::Refused)
+            let job = Job { request, seat };
+            crowds.enter(job, self.reuse, self.guard, self.pool, claim).map_err(Stop::Refused)
         };
         let entered = within(until, entered).await.ok_or(CutOff::WallSpent);
         let (inside, new) = match ending.judge(entered) {
@@ -92,20 +93,34 @@ impl Service {
 
     /// Owns a sandbox that several requests are in, for as long as it is of use.
     async fn run_crowd(self: Arc<Self>, crowd: Arc<Crowd>) {
-        /// Nobody is left waiting when the task ends early, with its runtime.
+        /// Nobody is left waiting when the task ends early, with its runtime. Dropped after the store.
         struct Ended(Arc<Crowd>);
 
         impl Drop for Ended {
             fn drop(&mut self) {
                 self.0.end(None);
+                self.0.gone();
             }
         }
 
         let ended = Ended(Arc::clone(&crowd));
         let Entry::Http03(entry) = &self.entry else { return };
-        let mut store = self.store(entry.engine(), Arc::clone(&crowd.meter), crowd.first_id());
+        let fresh = || self.store(entry.engine(), Arc::clone(&crowd.meter), crowd.first_id());
+        let mut store = fresh();
         let running = async {
-            let handler = entry.instantiate_async(&mut store).await.map_err(Stop::Start)?;
+            let mut tries = self.idle.tries();
+            let handler = loop {
+                match entry.instantiate_async(&mut store).await {
+                    Ok(handler) => break handler,
+                    Err(error) => {
+                        // What it holds already, it does not keep while it waits.
+                        store = fresh();
+                        if !tries.again(&error).await {
+                            return Err(Stop::Start(error));
+                        }
+                    }
+                }
+            };
             let called = store
                 .run_concurrent(async |accessor| {
                     crowd.run(accessor, |job| self.answer_among(accessor, &handler, job)).await
