@@ -51,9 +51,15 @@ fn what_toml_says_wac_says_too() {
     }
 }
 
-/// What was found, without the places: those are in another file.
+/// What was found, without the places, which are in another file, and without versions: TOML takes the import's where none
+/// is written, and WAC always names an export.
 fn said(found: &Diagnostics) -> BTreeSet<(&'static str, String)> {
-    found.iter().map(|it| (it.code, it.message.clone())).collect()
+    let unversioned = |message: &str| {
+        let mut pieces = message.split('@');
+        let first = pieces.next().unwrap_or_default().to_owned();
+        pieces.fold(first, |text, piece| text + &piece[piece.find('`').unwrap_or(piece.len())..])
+    };
+    found.iter().map(|it| (it.code, unversioned(&it.message))).collect()
 }
 
 /// The same in WAC; `None` where WAC has no word for it: grants and limits, all of a package left open, components that
