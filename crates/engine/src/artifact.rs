@@ -377,8 +377,10 @@ impl Artifacts {
             return Err("its notes are longer than it is".into());
         }
         file.seek(SeekFrom::Start(bytes - TRAILER_BYTES - notes_length)).map_err(io)?;
-        let notes =
-            serde_json::from_reader((&mut file).take(notes_length)).map_err(|error| error.to_string())?;
+        // In one piece: the reader of JSON asks a file for one byte at a time.
+        let mut text = Vec::new();
+        (&mut file).take(notes_length).read_to_end(&mut text).map_err(io)?;
+        let notes = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
         Ok(Verified { file, notes, bytes })
     }
 

@@ -63,7 +63,8 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::NodeBench) -> Result<E
     })?;
     let built = built.ok_or_else(|| Failure::new("the guests were not built"))?;
     signals::listen()?;
-    allow_open_files(2 * HELD as u64 + 2_000)?;
+    // The node has its end of each, the harness the other: two processes, each with a limit of its own.
+    allow_open_files(HELD as u64 + 4_000)?;
     let folder = workspace.root.join("benches/results");
     fs::create_dir_all(folder.join("logs")).map_err(|error| Failure::file("create", &folder, &error))?;
     let bench = Bench {
