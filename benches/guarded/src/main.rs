@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [file, artifacts, on @ ..] = arguments.as_slice() else { return Err(USAGE.into()) };
     let (file, artifacts) = (PathBuf::from(file), Path::new(artifacts));
     let is_on = |what: &str| on.iter().any(|word| word == what);
-    let guard = Guard { limits: is_on("limits"), billing: is_on("billing") };
+    let guard = Guard { limits: is_on("limits"), billing: is_on("billing"), grants: is_on("grants") };
     let authorities = if is_on("grants") { everything(&file) } else { Authorities::default() };
 
     let limits = Limits::default();

@@ -5,20 +5,15 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::meter::Meter;
+use crate::schedule;
 
 /// How much lower: such a thread gets about a quarter of a busy processor, and all of an idle one.
 const NICE: i32 = 5;
-/// What such a thread asks to run for in one piece, the most that Linux grants. Whoever wakes and asks for less takes
-/// the processor from it at once (since Linux 6.12), instead of after the three milliseconds that are the rule. It is not
-/// given more for that, nor less.
-const SLICE: Duration = Duration::from_millis(100);
-
 /// The threads, started when the first guest has run long.
 #[derive(Debug, Default)]
 pub(crate) struct Aside {
@@ -73,7 +68,7 @@ impl Aside {
             Builder::new_multi_thread()
                 .worker_threads(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
                 .thread_name("tenon-aside")
-                .on_thread_start(step_back)
+                .on_thread_start(|| schedule::set(NICE, schedule::SLICE_MAX))
                 .enable_all()
                 .build()
                 .inspect_err(|error| tracing::warn!(%error, "long requests stay among the short ones"))
@@ -90,41 +85,6 @@ impl Drop for Aside {
             runtime.shutdown_background();
         }
     }
-}
-
-/// Lowers the priority of the thread that calls it. Where the system refuses, the thread shares as all others do.
-fn step_back() {
-    #[expect(clippy::cast_possible_truncation, reason = "a structure of 48 bytes")]
-    let attributes = SchedAttr {
-        size: size_of::<SchedAttr>() as u32,
-        policy: libc::SCHED_OTHER as u32,
-        nice: NICE,
-        runtime: SLICE.as_nanos() as u64,
-        ..SchedAttr::default()
-    };
-    #[expect(unsafe_code, reason = "a system call that no library wraps")]
-    // SAFETY: sched_setattr(2) reads `size` bytes of the structure, which lives until after the call, and keeps no
-    // pointer to it. Thread 0 is the one that calls.
-    let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } != 0;
-    if refused {
-        // A kernel that does not let a thread choose its slice. Of this thread alone, on Linux.
-        let _ = rustix::process::nice(NICE);
-    }
-}
-
-/// How Linux schedules a thread: `struct sched_attr` of sched_setattr(2), as of its first version.
-#[repr(C)]
-#[derive(Default)]
-struct SchedAttr {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    /// Nanoseconds.
-    runtime: u64,
-    deadline: u64,
-    period: u64,
 }
 
 /// What runs there; stopped when this is dropped.

@@ -17,6 +17,7 @@ use crate::link::add_inert;
 use crate::meter::TICK;
 use crate::pool::{Pool, PoolReport};
 use crate::room::Idle;
+use crate::schedule;
 
 /// The exact engine. An artifact of any other is not loaded, though the engine itself checks only the major version.
 const ENGINE_VERSION: &str = "wasmtime 48.0.8+tenon.1";
@@ -99,19 +100,22 @@ pub struct Tuning {
     pub guard: Guard,
 }
 
-/// Whether guests are held to limits and billed: both, unless somebody measures what that costs. With either off, a
-/// guest that is not trusted can take the machine for itself.
+/// Whether guests are held to limits, billed and given what they were granted: all, unless somebody measures what that costs.
+/// With one of the first two off, a guest that is not trusted can take the machine for itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Guard {
     /// Memory, tables, handles, what a host call copies, and processor time are bounded.
     pub limits: bool,
     /// Processor time is counted, without which it cannot be bounded.
     pub billing: bool,
+    /// What needs a grant is refused without one and works with one. Off, it is neither: nothing is refused, and who
+    /// calls it traps.
+    pub grants: bool,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { limits: true, billing: true }
+        Self { limits: true, billing: true, grants: true }
     }
 }
 
@@ -313,6 +317,8 @@ impl Hasher for Fingerprint {
 fn start_ticker(lanes: Weak<Lanes>) -> std::io::Result<SyncSender<()>> {
     let (alive, ended) = sync_channel::<()>(1);
     std::thread::Builder::new().name("tenon-ticker".into()).spawn(move || {
+        // It has to look at a guest that keeps the very processor busy which it wakes on.
+        schedule::set(0, schedule::SLICE_MIN);
         while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             let Some(lanes) = lanes.upgrade() else { return };
             for lane in Lane::ALL.iter().filter_map(|lane| lanes.place(*lane).get()) {

@@ -15,6 +15,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::capability::{self, Backends, Import, PRINCIPALS_MAX, Principals};
+use crate::engine::Guard;
 use crate::host::Host;
 
 /// The inert interfaces of WASI 0.2, in the newest version: the engine gives it to imports of older ones too.
@@ -101,6 +102,7 @@ pub(crate) fn link(
     inert: &Linker<Host>,
     component: &Component,
     terms: &Terms<'_>,
+    guard: Guard,
 ) -> Result<(InstancePre<Host>, Arc<Principals>), Diagnostics> {
     let Terms { name, file, authorities, limits, backends } = *terms;
     let engine = inert.engine();
@@ -131,6 +133,7 @@ pub(crate) fn link(
             {
                 refused.extend(add(&mut linker, name, &import).err());
             }
+            (Standing::Grantable(_), _) if !guard.grants => {}
             (Standing::Grantable(capability), Some(import)) => {
                 let of_one = ungranted.entry((import.principal, capability)).or_default();
                 of_one.push(import.interface.to_string());
@@ -163,6 +166,12 @@ pub(crate) fn link(
         refused.push(not_granted(name, principals.part(principal), capability, &interfaces));
     }
     Diagnostics::check(refused.into_iter().map(|it| it.at(Location::file(file))).collect())?;
+    if !guard.grants {
+        linker.define_unknown_imports_as_traps(component).map_err(|error| {
+            Diagnostic::new("import-mismatch", format!("`{name}` does not fit the host's interfaces"))
+                .note("the engine says", format!("{error:#}"))
+        })?;
+    }
     let instance = linker.instantiate_pre(component).map_err(|error| {
         Diagnostic::new("import-mismatch", format!("`{name}` does not fit the host's interfaces"))
             .at(Location::file(file))

@@ -118,7 +118,7 @@ impl Service {
         let Terms { name, file, limits, .. } = *terms;
         let lane = engine.lane(stored.lane).map_err(Diagnostic::from)?;
         let component = &stored.component;
-        let (instance, principals) = link(&lane.linker, component, terms)?;
+        let (instance, principals) = link(&lane.linker, component, terms, engine.guard())?;
         let candidate =
             Candidate { engine: &lane.engine, file, component, instance: &instance, principals: &principals };
         let subscriber = Subscriber::find(&candidate, terms.authorities, terms.backends)?;

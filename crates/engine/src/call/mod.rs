@@ -51,7 +51,7 @@ impl Callable {
     /// All imports that are not granted or not satisfied.
     pub fn new(engine: &Engine, stored: Stored, terms: &Terms<'_>) -> Result<Self, Diagnostics> {
         let lane = engine.lane(stored.lane).map_err(Diagnostic::from)?;
-        let (instance, principals) = link(&lane.linker, &stored.component, terms)?;
+        let (instance, principals) = link(&lane.linker, &stored.component, terms, engine.guard())?;
         let (functions, names) = exports(&lane.engine, &stored.component);
         let Stored { digest, parts, lane, .. } = stored;
         let pool = engine.pool().pool.instances;

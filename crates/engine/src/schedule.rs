@@ -1,0 +1,51 @@
+//! How Linux schedules the threads that have to give way, and those that must not wait.
+//!
+//! A thread asks for slices of time. Whoever wakes and asks for shorter ones than the thread that runs takes the processor from
+//! it at once, instead of after the three milliseconds that are the rule (since Linux 6.12). It gets no more of the
+//! processor for that, and no less.
+
+use std::time::Duration;
+
+/// The longest slice that Linux grants.
+pub(crate) const SLICE_MAX: Duration = Duration::from_millis(100);
+/// The shortest.
+pub(crate) const SLICE_MIN: Duration = Duration::from_micros(100);
+
+/// Has the thread that calls it run with this priority, in slices of this length. Where the system refuses, the thread shares
+/// as all others do.
+pub(crate) fn set(nice: i32, slice: Duration) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a structure of 48 bytes, and nanoseconds of a slice"
+    )]
+    let attributes = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        policy: libc::SCHED_OTHER as u32,
+        nice,
+        runtime: slice.as_nanos() as u64,
+        ..SchedAttr::default()
+    };
+    #[expect(unsafe_code, reason = "a system call that no library wraps")]
+    // SAFETY: sched_setattr(2) reads `size` bytes of the structure, which lives until after the call, and keeps no
+    // pointer to it. Thread 0 is the one that calls.
+    let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } != 0;
+    if refused {
+        // A kernel that does not let a thread choose its slice. Of this thread alone, on Linux.
+        let _ = rustix::process::nice(nice);
+    }
+}
+
+/// How Linux schedules a thread: `struct sched_attr` of sched_setattr(2), as of its first version.
+#[repr(C)]
+#[derive(Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    /// Nanoseconds.
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
