@@ -118,6 +118,15 @@ impl Cmd {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
+        // What cargo tells this program about its package would be taken for the packages' own: build scripts that look at
+        // it would run again, and what depends on them be compiled again, whenever somebody calls cargo by hand.
+        let names = std::env::vars_os().map(|(name, _)| name);
+        for name in names.filter(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        }) {
+            command.env_remove(name);
+        }
         command
             .args(&self.args)
             .envs(self.env.iter().map(|(name, value)| (name, value)))

@@ -108,8 +108,8 @@ pub struct Guard {
     pub limits: bool,
     /// Processor time is counted, without which it cannot be bounded.
     pub billing: bool,
-    /// What needs a grant is refused without one and works with one. Off, it is neither: nothing is refused, and who
-    /// calls it traps.
+    /// Who imports what needs a grant and has none is refused. Off, it is linked all the same, and each call of it is
+    /// denied.
     pub grants: bool,
 }
 

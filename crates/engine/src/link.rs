@@ -133,7 +133,9 @@ pub(crate) fn link(
             {
                 refused.extend(add(&mut linker, name, &import).err());
             }
-            (Standing::Grantable(_), _) if !guard.grants => {}
+            (Standing::Grantable(_), Some(import)) if !guard.grants => {
+                refused.extend(add(&mut linker, name, &import).err());
+            }
             (Standing::Grantable(capability), Some(import)) => {
                 let of_one = ungranted.entry((import.principal, capability)).or_default();
                 of_one.push(import.interface.to_string());
@@ -166,12 +168,6 @@ pub(crate) fn link(
         refused.push(not_granted(name, principals.part(principal), capability, &interfaces));
     }
     Diagnostics::check(refused.into_iter().map(|it| it.at(Location::file(file))).collect())?;
-    if !guard.grants {
-        linker.define_unknown_imports_as_traps(component).map_err(|error| {
-            Diagnostic::new("import-mismatch", format!("`{name}` does not fit the host's interfaces"))
-                .note("the engine says", format!("{error:#}"))
-        })?;
-    }
     let instance = linker.instantiate_pre(component).map_err(|error| {
         Diagnostic::new("import-mismatch", format!("`{name}` does not fit the host's interfaces"))
             .at(Location::file(file))
