@@ -626,7 +626,9 @@ fn instantiation_us(components: &[PathBuf]) -> Vec<Vec<f64>> {
     let data = tempfile::tempdir().unwrap();
     let (limits, authorities) = (tenon_model::Limits::default(), tenon_model::Authorities::default());
     let backends = Backends::default();
-    let engine = Engine::new(Pool::of(4, &limits)).unwrap();
+    // Each session keeps the last one of its own until it has the next.
+    let instances = u32::try_from(components.len()).unwrap() + 1;
+    let engine = Engine::new(Pool::of(instances, &limits)).unwrap();
     let artifacts = Artifacts::open(data.path()).unwrap();
     let mut sessions: Vec<_> = components
         .iter()

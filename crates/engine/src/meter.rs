@@ -19,7 +19,7 @@ use crate::crash::{Trail, enter};
 use crate::engine::Guard;
 
 /// How often a running guest is looked at. A guest past its budget is stopped within one tick.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
+pub(crate) const TICK: Duration = Duration::from_micros(500);
 
 /// Raised inside a guest that has used up its processor time.
 #[derive(Debug, thiserror::Error)]
