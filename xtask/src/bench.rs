@@ -152,7 +152,8 @@ fn run_sandbox(workspace: &Workspace, options: &usage::Bench) -> Result<ExitCode
     let (text, json) = (report::sandbox_text(&results), report::sandbox_json(&results));
     println!("\n{text}");
     let files = [("sandbox.txt", text.as_str()), ("sandbox.json", json.as_str())];
-    write(workspace, &folder, options, &files, &json)?;
+    let also = options.json.as_deref().map(|file| (file, json.as_str()));
+    write(workspace, &folder, options.publish, &files, also)?;
     steps.print_table("Steps:");
     Ok(ExitCode::SUCCESS)
 }
@@ -230,29 +231,28 @@ fn run_http(workspace: &Workspace, options: &usage::Bench) -> Result<ExitCode> {
     let (text, json, picture) = (report::text(&results), report::json(&results), picture::svg(&results));
     println!("\n{text}");
     let files = [("http.txt", text.as_str()), ("http.json", json.as_str()), ("http.svg", picture.as_str())];
-    write(workspace, &folder, options, &files, &json)?;
+    let also = options.json.as_deref().map(|file| (file, json.as_str()));
+    write(workspace, &folder, options.publish, &files, also)?;
     steps.print_table("Steps:");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes each file wherever it is wanted.
+/// Writes each file among the results and, where that is asked for, among what is published; and one more, where somebody
+/// wants it.
 fn write(
     workspace: &Workspace,
-    folder: &Path,
-    options: &usage::Bench,
+    results: &Path,
+    publish: bool,
     named: &[(&str, &str)],
-    json: &str,
+    also: Option<(&Path, &str)>,
 ) -> Result<()> {
+    let published = workspace.root.join("docs/benchmarks");
     let mut files: Vec<(PathBuf, &str)> = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    if options.publish {
-        folders.push(workspace.root.join("docs/benchmarks"));
-    }
-    for folder in &folders {
+    for folder in [results].into_iter().chain(publish.then_some(published.as_path())) {
         fs::create_dir_all(folder).map_err(|error| Failure::file("create", folder, &error))?;
         files.extend(named.iter().map(|(name, content)| (folder.join(name), *content)));
     }
-    files.extend(options.json.iter().map(|file| (file.clone(), json)));
+    files.extend(also.map(|(file, content)| (file.to_path_buf(), content)));
     for (file, content) in files {
         fs::write(&file, content).map_err(|error| Failure::file("write", &file, &error))?;
         println!("wrote {}", file.display());

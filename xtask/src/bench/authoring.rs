@@ -140,17 +140,8 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::AuthoringBench) -> Res
     steps.run("report", || {
         let (text, json) = (text(&measured, &machine, options), json(&measured, &machine, options));
         println!("\n{text}");
-        let mut folders = vec![folder.clone()];
-        if options.publish {
-            folders.push(workspace.root.join("docs/benchmarks"));
-        }
-        for folder in folders {
-            for (name, content) in [("authoring.txt", &text), ("authoring.json", &json)] {
-                let file = folder.join(name);
-                fs::write(&file, content).map_err(|error| Failure::file("write", &file, &error))?;
-                println!("wrote {}", file.display());
-            }
-        }
+        let files = [("authoring.txt", text.as_str()), ("authoring.json", json.as_str())];
+        super::write(workspace, &folder, options.publish, &files, None)?;
         Ok(Outcome::Done)
     })?;
     steps.print_table("Steps:");

@@ -65,8 +65,7 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::NodeBench) -> Result<E
     signals::listen()?;
     // The node has its end of each, the harness the other: two processes, each with a limit of its own.
     allow_open_files(HELD as u64 + 4_000)?;
-    let folder = workspace.root.join("benches/results");
-    fs::create_dir_all(folder.join("logs")).map_err(|error| Failure::file("create", &folder, &error))?;
+    let folder = super::results_folder(workspace)?;
     let bench = Bench {
         workspace,
         cores: Cores::choose()?,
@@ -92,18 +91,13 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::NodeBench) -> Result<E
     steps.run("report", || {
         let (text, json) = report::write(&figures, &machine, options);
         println!("\n{text}");
-        let mut folders = vec![folder.clone()];
-        if options.publish {
-            folders.push(workspace.root.join("docs/benchmarks"));
-        }
-        for (folder, (name, content)) in folders
-            .iter()
-            .flat_map(|folder| [("node.txt", &text), ("node.json", &json)].map(|file| (folder, file)))
-        {
-            let file = folder.join(name);
-            fs::write(&file, content).map_err(|error| Failure::file("write", &file, &error))?;
-            println!("wrote {}", file.display());
-        }
+        super::write(
+            workspace,
+            &folder,
+            options.publish,
+            &[("node.txt", &text), ("node.json", &json)],
+            None,
+        )?;
         Ok(Outcome::Done)
     })?;
     steps.print_table("Steps:");
