@@ -14,6 +14,7 @@ use crate::schedule;
 
 /// How much lower: such a thread gets about a quarter of a busy processor, and all of an idle one.
 const NICE: i32 = 5;
+
 /// The threads, started when the first guest has run long.
 #[derive(Debug, Default)]
 pub(crate) struct Aside {

@@ -40,8 +40,8 @@ struct Start {
 }
 
 /// Runs `_initialize` of a core module, and `_settle` if it has that, and returns its state: the memory it exports as
-/// `memory`, and the exported `globals`. Random numbers that the runtime takes for itself, the first time it asks for any, follow from `seed`; so the
-/// same module with the same seed is always the same.
+/// `memory`, and the exported `globals`. Random numbers that the runtime takes for itself, the first time it asks for
+/// any, follow from `seed`; so the same module with the same seed is always the same.
 ///
 /// # Errors
 /// Why the module cannot be started ahead of time, for people.
@@ -73,9 +73,8 @@ fn start(module: &[u8], globals: &[String], seed: &Digest) -> Result<Initialized
     let instance = linker(&engine, &module)?.instantiate(&mut store, &module)?;
     let run = instance.get_typed_func::<(), ()>(&mut store, "_initialize")?;
     run.call(&mut store, ())?;
-    if instance.get_func(&mut store, "_settle").is_some() {
-        let settle = instance.get_typed_func::<(), ()>(&mut store, "_settle")?;
-        settle.call(&mut store, ())?;
+    if let Some(settle) = instance.get_func(&mut store, "_settle") {
+        settle.typed::<(), ()>(&store)?.call(&mut store, ())?;
     }
 
     let memory = instance

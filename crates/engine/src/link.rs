@@ -129,11 +129,8 @@ pub(crate) fn link(
             (Standing::Inert, Some(Import { principal: 0, .. })) => {}
             (Standing::Inert, Some(import)) => refused.extend(add(&mut linker, name, &import).err()),
             (Standing::Grantable(capability), Some(import))
-                if principals.grants(import.principal).has(capability) =>
+                if !guard.grants || principals.grants(import.principal).has(capability) =>
             {
-                refused.extend(add(&mut linker, name, &import).err());
-            }
-            (Standing::Grantable(_), Some(import)) if !guard.grants => {
                 refused.extend(add(&mut linker, name, &import).err());
             }
             (Standing::Grantable(capability), Some(import)) => {

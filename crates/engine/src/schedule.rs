@@ -11,9 +11,13 @@ pub(crate) const SLICE_MAX: Duration = Duration::from_millis(100);
 /// The shortest.
 pub(crate) const SLICE_MIN: Duration = Duration::from_micros(100);
 
-/// Has the thread that calls it run with this priority, in slices of this length. Where the system refuses, the thread shares
-/// as all others do.
-pub(crate) fn set(nice: i32, slice: Duration) {
+/// The lowest priority.
+const NICE_MAX: i32 = 19;
+
+/// Has the thread that calls it run with a priority that is so much lower than it had, in slices of this length.
+/// Where the system refuses, the thread shares as all others do.
+pub(crate) fn set(lower: i32, slice: Duration) {
+    let nice = rustix::process::getpriority_process(None).unwrap_or(0).saturating_add(lower).min(NICE_MAX);
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a structure of 48 bytes, and nanoseconds of a slice"
@@ -31,7 +35,7 @@ pub(crate) fn set(nice: i32, slice: Duration) {
     let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } != 0;
     if refused {
         // A kernel that does not let a thread choose its slice. Of this thread alone, on Linux.
-        let _ = rustix::process::nice(nice);
+        let _ = rustix::process::nice(lower);
     }
 }
 
