@@ -1,4 +1,4 @@
-//! How many tests passed, failed and were skipped, read from what the test programs print.
+//! How many tests passed, failed and were skipped, and why, read from what the test programs print.
 
 use std::fmt;
 use std::ops::{Add, AddAssign};
@@ -70,9 +70,54 @@ impl fmt::Display for Counts {
     }
 }
 
+/// What the tests that failed said, to be told again where the reader looks: at the end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    lines: Vec<String>,
+    telling: bool,
+}
+
+/// Lines that are told again at most.
+const TOLD_LINES_MAX: usize = 400;
+
+impl Told {
+    /// Takes one line of what Rust's test programs print: what stands between `failures:` and the closing line.
+    pub(crate) fn take(&mut self, line: &str) {
+        match line {
+            "failures:" => self.telling = true,
+            _ if Counts::of_rust(line).is_some() => self.telling = false,
+            _ if self.telling && self.lines.len() < TOLD_LINES_MAX => self.lines.push(line.to_owned()),
+            _ => {}
+        }
+    }
+
+    /// Adds what another run told.
+    pub(crate) fn add(&mut self, other: Self) {
+        let room = TOLD_LINES_MAX - self.lines.len();
+        self.lines.extend(other.lines.into_iter().take(room));
+    }
+
+    /// The lines, if there are any.
+    pub(crate) fn text(&self) -> Option<String> {
+        (!self.lines.is_empty()).then(|| self.lines.join("\n"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_tests_said_is_told_again() {
+        let mut told = Told::default();
+        for line in ["test a ... FAILED", "", "failures:", "---- a stdout ----", "no luck", "failures:", "    a"] {
+            told.take(line);
+        }
+        told.take("test result: FAILED. 0 passed; 1 failed; 0 ignored");
+        told.take("noise");
+        assert_eq!(told.text().as_deref(), Some("---- a stdout ----\nno luck\n    a"));
+        assert_eq!(Told::default().text(), None);
+    }
 
     #[test]
     fn results_of_test_programs_are_read() {

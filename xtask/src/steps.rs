@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::counts::Counts;
+use crate::counts::{Counts, Told};
 use crate::failure::{Failure, Result};
 
 /// What came of a step that did not fail outright.
@@ -14,8 +14,8 @@ pub(crate) enum Outcome {
     Said(String),
     /// Not run, and why.
     Skipped(String),
-    /// Tests were run.
-    Counted(Counts),
+    /// Tests were run, and what those said that failed.
+    Counted(Counts, Told),
 }
 
 struct Row {
@@ -33,12 +33,13 @@ pub(crate) struct Steps {
     only: Option<String>,
     started: Instant,
     rows: Vec<Row>,
+    told: Told,
 }
 
 impl Steps {
     /// A task of `total` steps.
     pub(crate) fn new(total: usize) -> Self {
-        Self { total, number: 0, only: None, started: Instant::now(), rows: Vec::new() }
+        Self { total, number: 0, only: None, started: Instant::now(), rows: Vec::new(), told: Told::default() }
     }
 
     /// Runs only the steps with `name` in their names, and passes over the others in silence.
@@ -69,7 +70,7 @@ impl Steps {
             Ok(Outcome::Done) => ("ok", String::new(), None),
             Ok(Outcome::Said(note)) => ("ok", note.clone(), None),
             Ok(Outcome::Skipped(why)) => ("skipped", why.clone(), None),
-            Ok(Outcome::Counted(counts)) => {
+            Ok(Outcome::Counted(counts, _)) => {
                 (if counts.failed == 0 { "ok" } else { "FAILED" }, counts.to_string(), Some(*counts))
             }
             Err(_) => ("FAILED", "see above".to_owned(), None),
@@ -79,7 +80,10 @@ impl Steps {
         }
         println!("[{number}/{}] {name}: {result} in {}{}", self.total, seconds(took), after_dash(&note));
         self.rows.push(Row { name, result, note, counts, took });
-        outcome.map(|_| ())
+        if let Outcome::Counted(_, told) = outcome? {
+            self.told.add(told);
+        }
+        Ok(())
     }
 
     /// The sum of all counts; a step that is not itself a test run counts as one check, passed or failed.
@@ -107,8 +111,11 @@ impl Steps {
         table
     }
 
-    /// Prints the table, with a line above that says what it is.
+    /// Prints what failed tests said, and the table, with a line above that says what it is.
     pub(crate) fn print_table(&self, title: &str) {
+        if let Some(told) = self.told.text() {
+            println!("\nWhat failed, once more:\n{told}");
+        }
         println!("\n{title}\n{}", self.table().trim_end());
     }
 
@@ -143,7 +150,7 @@ mod tests {
         steps.run("format", || Ok(Outcome::Done)).unwrap();
         steps.run("advisories", || Ok(Outcome::Skipped("no database".into()))).unwrap();
         let counted = Counts { passed: 5, failed: 1, skipped: 2 };
-        steps.run("tests", || Ok(Outcome::Counted(counted))).unwrap();
+        steps.run("tests", || Ok(Outcome::Counted(counted, Told::default()))).unwrap();
         assert!(steps.run("lint", || Err(Failure::new("a warning"))).is_err());
 
         assert_eq!(steps.counts(), Counts { passed: 6, failed: 2, skipped: 3 });

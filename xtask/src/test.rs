@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::command::Cmd;
-use crate::counts::Counts;
+use crate::counts::{Counts, Told};
 use crate::demo;
 use crate::failure::{Failure, Result};
 use crate::reference;
@@ -184,9 +184,10 @@ fn files(folder: &Path, depth: usize, each: &mut dyn FnMut(&Path)) -> Result<()>
 
 /// Runs test programs and adds up what they count. A run that failed without a failed test (it did not compile, it
 /// was killed) counts as one failure.
-fn counted(command: &Cmd, read: impl Fn(&str) -> Option<Counts>) -> Result<Counts> {
+fn counted(command: &Cmd, told: &mut Told, read: impl Fn(&str) -> Option<Counts>) -> Result<Counts> {
     let mut counts = Counts::default();
     let status = command.stream(|line| {
+        told.take(line);
         if let Some(more) = read(line) {
             counts += more;
         }
@@ -203,12 +204,14 @@ fn cargo_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Outcome> {
         .cargo(["test", "--release", "--workspace", "--no-fail-fast"])
         .args(filter)
         .env("TENON_TOOLS", workspace.tools());
-    counted(&tests, Counts::of_rust).map(Outcome::Counted)
+    let mut told = Told::default();
+    let counts = counted(&tests, &mut told, Counts::of_rust)?;
+    Ok(Outcome::Counted(counts, told))
 }
 
 /// The host tests of guests written in Rust, where they have any.
 fn rust_guest_tests(workspace: &Workspace) -> Result<Outcome> {
-    let mut sum = Counts::default();
+    let (mut sum, mut told) = (Counts::default(), Told::default());
     let mut ran = 0;
     for manifest in manifests_outside(workspace)? {
         let Some(folder) = manifest.parent() else { continue };
@@ -224,11 +227,11 @@ fn rust_guest_tests(workspace: &Workspace) -> Result<Outcome> {
                 .arg(&manifest)
                 .arg("--target-dir")
                 .arg(target);
-            sum += counted(&tests, Counts::of_rust)?;
+            sum += counted(&tests, &mut told, Counts::of_rust)?;
             ran += 1;
         }
     }
-    Ok(if ran == 0 { Outcome::Skipped("no guest has any".into()) } else { Outcome::Counted(sum) })
+    Ok(if ran == 0 { Outcome::Skipped("no guest has any".into()) } else { Outcome::Counted(sum, told) })
 }
 
 /// The tests of guests written in Go: of the packages that have any, which need none of the generated bindings.
@@ -250,7 +253,7 @@ fn go_guest_tests(workspace: &Workspace) -> Result<Outcome> {
         return Err(Failure::new("there is no Go in the folder of the toolchains")
             .mend("run `cargo xtask test --step toolchains`, which sets it up"));
     }
-    let mut sum = Counts::default();
+    let (mut sum, mut told) = (Counts::default(), Told::default());
     for folder in folders {
         let tests = Cmd::new(&go)
             .shown_as("go")
@@ -259,9 +262,9 @@ fn go_guest_tests(workspace: &Workspace) -> Result<Outcome> {
             .env("GOTOOLCHAIN", "local")
             .env("GOPROXY", "off")
             .env("GOCACHE", workspace.tools().join("go-cache"));
-        sum += counted(&tests, Counts::of_go)?;
+        sum += counted(&tests, &mut told, Counts::of_go)?;
     }
-    Ok(Outcome::Counted(sum))
+    Ok(Outcome::Counted(sum, told))
 }
 
 fn deny(workspace: &Workspace) -> Result<Outcome> {
@@ -329,16 +332,16 @@ mod tests {
         let script = "echo 'test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out'
                       echo noise
                       echo 'test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out'";
-        let counts = counted(&sh(script), Counts::of_rust).unwrap();
+        let counts = counted(&sh(script), &mut Told::default(), Counts::of_rust).unwrap();
         assert_eq!(counts, Counts { passed: 7, failed: 0, skipped: 1 });
     }
 
     #[test]
     fn a_run_that_breaks_down_is_a_failure_even_if_no_test_failed() {
-        let counts = counted(&sh("exit 101"), Counts::of_rust).unwrap();
+        let counts = counted(&sh("exit 101"), &mut Told::default(), Counts::of_rust).unwrap();
         assert_eq!(counts.failed, 1);
-        let counts =
-            counted(&sh("echo '--- FAIL: A (0s)'; echo '--- FAIL: B (0s)'; exit 1"), Counts::of_go).unwrap();
+        let failing = sh("echo '--- FAIL: A (0s)'; echo '--- FAIL: B (0s)'; exit 1");
+        let counts = counted(&failing, &mut Told::default(), Counts::of_go).unwrap();
         assert_eq!(counts.failed, 2);
     }
 }
