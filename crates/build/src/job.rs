@@ -119,6 +119,8 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
         return Ok(made(&bytes, record.output, true));
     }
 
+    // Toolchains write bindings into the source: of two components from the same one, one is built at a time.
+    let _source = lock(&job.source)?;
     let mut checks = missing_for_build(setting.toolbox, setting.host, language);
     if job.optimize.is_some() {
         let needed = doctor_optimizer(setting.toolbox, setting.host, language);
@@ -170,6 +172,13 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
     Ok(made(&bytes, digest, false))
 }
 
+/// Waits until nobody else has this file or folder locked; it is locked for as long as what comes back is there.
+fn lock(path: &Path) -> Result<File, BuildError> {
+    let file = File::open(path).map_err(BuildError::io("open", path))?;
+    file.lock().map_err(BuildError::io("lock", path))?;
+    Ok(file)
+}
+
 impl Job {
     fn at_absolute_paths(&self) -> Result<Self, BuildError> {
         let name = Path::new(&self.name);
@@ -203,9 +212,8 @@ impl Job {
 
     fn lock(&self) -> Result<File, BuildError> {
         let path = self.work.join(format!("{}.lock", self.name));
-        let file = File::create(&path).map_err(BuildError::io("write", &path))?;
-        file.lock().map_err(BuildError::io("lock", &path))?;
-        Ok(file)
+        File::create(&path).map_err(BuildError::io("write", &path))?;
+        lock(&path)
     }
 
     fn inputs(

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::{repository, until};
 
 /// How long a test waits for something that should take milliseconds, on a machine that is busy with others.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// One `tenon` binary and a data directory for it.
 #[derive(Clone, Debug)]
