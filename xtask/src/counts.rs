@@ -110,7 +110,9 @@ mod tests {
     #[test]
     fn what_failed_tests_said_is_told_again() {
         let mut told = Told::default();
-        for line in ["test a ... FAILED", "", "failures:", "---- a stdout ----", "no luck", "failures:", "    a"] {
+        for line in
+            ["test a ... FAILED", "", "failures:", "---- a stdout ----", "no luck", "failures:", "    a"]
+        {
             told.take(line);
         }
         told.take("test result: FAILED. 0 passed; 1 failed; 0 ignored");

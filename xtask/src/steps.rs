@@ -39,7 +39,14 @@ pub(crate) struct Steps {
 impl Steps {
     /// A task of `total` steps.
     pub(crate) fn new(total: usize) -> Self {
-        Self { total, number: 0, only: None, started: Instant::now(), rows: Vec::new(), told: Told::default() }
+        Self {
+            total,
+            number: 0,
+            only: None,
+            started: Instant::now(),
+            rows: Vec::new(),
+            told: Told::default(),
+        }
     }
 
     /// Runs only the steps with `name` in their names, and passes over the others in silence.
