@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::host::{self, Host};
 use crate::room::Tries;
 use crate::stop::Stop;
+use crate::store;
 
 /// A handler of messages, linked.
 pub(crate) struct Subscriber {
@@ -170,6 +171,7 @@ impl Subscriber {
         };
         let letter = host::called(self.principal)(store.data_mut()).letter(message, true)?;
         let called = handler.wasi_messaging_incoming_handler().call_handle(&mut store, letter).await;
+        store::ended(&store);
         match called.inspect_err(|error| core_dump(error, &mut store, name))? {
             Ok(()) => Ok(()),
             Err(error) => Err(Stop::Refused(Failure::NoResponse { cause: answered_with(&error) })),

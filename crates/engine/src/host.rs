@@ -24,6 +24,7 @@ use crate::account::Account;
 use crate::capability::{self, Caller, OpenFiles, PRINCIPALS_MAX, Principals, Sent};
 use crate::crash;
 use crate::meter::Meter;
+use crate::shares::Shares;
 
 /// Core instances, memories and tables one request may create: more than any pooled component can have.
 const CORE_ITEMS_MAX: usize = 1_000;
@@ -43,6 +44,8 @@ pub(crate) struct Host {
     whole: Seat,
     /// The parts', each made when the part first asks for something.
     parts: Vec<Option<Box<Seat>>>,
+    /// Where it is counted what each component uses, in a composition that is served.
+    shares: Option<Arc<Shares>>,
 }
 
 impl Host {
@@ -51,6 +54,7 @@ impl Host {
         meter: Arc<Meter>,
         request: Arc<str>,
         principals: Arc<Principals>,
+        shares: Option<Arc<Shares>>,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles as usize);
@@ -70,7 +74,13 @@ impl Host {
             open_files: OpenFiles::default(),
             whole: Seat::new(principals, 0, request),
             parts: Vec::new(),
+            shares,
         }
+    }
+
+    /// Where it is counted what each component uses.
+    pub(crate) fn shares(&self) -> Option<&Arc<Shares>> {
+        self.shares.as_ref()
     }
 
     /// Goes on for another request. What the guest keeps open stays open and counts; all else is as in a fresh

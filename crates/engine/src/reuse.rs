@@ -16,6 +16,7 @@ use wasmtime_wasi_http::{p2, p3};
 
 use crate::host::Host;
 use crate::room::{AtRest, Idle, Rests};
+use crate::store;
 
 /// Sandboxes of one service that wait for a request; one more is thrown away.
 pub(crate) const RESTING_MAX: usize = 64;
@@ -28,6 +29,8 @@ pub(crate) struct Sandbox {
     pub(crate) made: Made,
     /// Requests that it answered.
     answered: u32,
+    /// Whether a request is in it, whose use is to be counted.
+    busy: bool,
 }
 
 /// What is called in a sandbox.
@@ -40,7 +43,14 @@ pub(crate) enum Made {
 
 impl Sandbox {
     pub(crate) fn new(store: Store<Host>, made: Made) -> Self {
-        Self { store, made, answered: 0 }
+        Self { store, made, answered: 0, busy: true }
+    }
+
+    /// The request that was in it is over.
+    fn rest(&mut self) {
+        if std::mem::replace(&mut self.busy, false) {
+            store::ended(&self.store);
+        }
     }
 
     /// Whether it can answer another request after one that went well.
@@ -50,6 +60,12 @@ impl Sandbox {
             && !host.holds_unfinished_message()
             // What becomes of a socket of 0.3 cannot be told from outside, so it could not be counted on.
             && !(concurrent && host.opened_sockets())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.rest();
     }
 }
 
@@ -95,14 +111,16 @@ impl Resting {
 
     /// One that has been used before.
     pub(crate) fn take(&self) -> Option<Sandbox> {
-        let Rested { sandbox, at_rest, .. } = self.place().waiting.pop()?;
+        let Rested { mut sandbox, at_rest, .. } = self.place().waiting.pop()?;
         drop(at_rest);
+        sandbox.busy = true;
         Some(sandbox)
     }
 
     /// Takes back a sandbox whose request went well. Must be called inside a tokio runtime.
     pub(crate) fn put(self: &Arc<Self>, mut sandbox: Sandbox) {
         sandbox.answered += 1;
+        sandbox.rest();
         if !sandbox.is_fit(self.reuse, self.concurrent) {
             return;
         }

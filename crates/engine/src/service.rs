@@ -43,6 +43,7 @@ use crate::respond::{Body, Record, Recorder};
 use crate::reuse::{Made, Resting, Sandbox};
 use crate::room::{Claim, Idle, Rests as _};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
+use crate::shares::Shares;
 use crate::stop::{Stop, is_lift_error};
 use crate::store;
 
@@ -61,6 +62,7 @@ pub struct Service {
     entry: Entry,
     subscriber: Option<Subscriber>,
     parts: Vec<Part>,
+    shares: Option<Arc<Shares>>,
     limits: Limits,
     principals: Arc<Principals>,
     pool: u32,
@@ -152,6 +154,7 @@ impl Service {
             shape,
             entry,
             subscriber,
+            shares: Shares::of(&parts),
             parts,
             limits,
             principals,
@@ -224,6 +227,11 @@ impl Service {
         if let Some(crowds) = &self.crowds {
             crowds.give_up(usize::MAX);
         }
+    }
+
+    /// What each component of it uses; `None` where it is not composed.
+    pub fn shares(&self) -> Option<&Arc<Shares>> {
+        self.shares.as_ref()
     }
 
     /// Reports failed requests to `crashes`.
@@ -585,7 +593,13 @@ impl Service {
 
     /// A fresh store with the request's allowance and clocks.
     fn store(&self, engine: &wasmtime::Engine, meter: Arc<Meter>, id: Arc<str>) -> Store<Host> {
-        let host = Host::new(&self.limits, Arc::clone(&meter), id, Arc::clone(&self.principals));
+        let host = Host::new(
+            &self.limits,
+            Arc::clone(&meter),
+            id,
+            Arc::clone(&self.principals),
+            self.shares.clone(),
+        );
         store::fresh(engine, host, &self.limits, meter)
     }
 

@@ -34,10 +34,23 @@ pub(crate) fn renew(store: &mut Store<Host>, meter: Arc<Meter>, request: &Arc<st
     tick(store, meter);
 }
 
+/// Counts what each component of a composition has in a sandbox whose request is over.
+pub(crate) fn ended(store: &Store<Host>) {
+    let host = store.data();
+    if let Some(shares) = host.shares() {
+        shares.hold(store, host.allowance.meter.wall());
+    }
+}
+
 fn tick(store: &mut Store<Host>, meter: Arc<Meter>) {
     store.set_epoch_deadline(1);
+    let mut ticks = 0_u32;
     // Past the budget: stop. Within it: let other requests of this thread run, then go on.
-    store.epoch_deadline_callback(move |_| {
+    store.epoch_deadline_callback(move |guest| {
+        if let Some(shares) = guest.data().shares() {
+            shares.look(ticks, &guest);
+            ticks = ticks.wrapping_add(1);
+        }
         Ok(match meter.tick()? {
             Turn::GoesOn => UpdateDeadline::Continue(1),
             Turn::Over => UpdateDeadline::Yield(1),

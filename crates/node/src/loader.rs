@@ -54,8 +54,11 @@ impl Loader for NodeLoader {
                 if ready.bytes > 0 {
                     revision.bytes.store(ready.bytes, Relaxed);
                 }
-                // Full: it has been told already.
-                let _ = node.crowded.try_send(());
+                // Looking who could go takes all revisions: not beside every first request.
+                if node.came(ready.bytes) {
+                    // Full: it has been told already.
+                    let _ = node.crowded.try_send(());
+                }
                 Ok(ready.service)
             });
             loaded.await.unwrap_or_else(|error| Err(LoadError(error.to_string().into())))

@@ -34,6 +34,8 @@ pub(crate) struct Memory {
     leaving: Vec<Weak<Service>>,
     /// Places of services on their way into memory.
     coming: usize,
+    /// Bytes of the code that is in memory: exact when it was last looked who could go, and what came since.
+    bytes_at_most: u64,
 }
 
 impl Memory {
@@ -72,6 +74,19 @@ impl Drop for Place<'_> {
 impl Inner {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many bytes of code have come into memory: whether it is time to make room.
+    pub(crate) fn came(&self, bytes: u64) -> bool {
+        let mut memory = self.memory();
+        memory.bytes_at_most = memory.bytes_at_most.saturating_add(bytes);
+        memory.at_most() > self.few_enough() || memory.bytes_at_most > self.bounds.loaded_bytes_max
+    }
+
+    /// With more services than these in memory, places are made before anybody waits for them.
+    fn few_enough(&self) -> usize {
+        let most = self.bounds.loaded_max.max(1);
+        most - most / SPARE_PART
     }
 
     /// The service of this content, if it is in memory.
@@ -170,7 +185,8 @@ impl Inner {
         };
         let mut count = self.loaded();
         let mut bytes: u64 = loaded.iter().map(|(_, revision)| revision.bytes.load(Relaxed)).sum();
-        if count <= most - most / SPARE_PART && bytes <= bytes_most {
+        self.memory().bytes_at_most = bytes;
+        if count <= self.few_enough() && bytes <= bytes_most {
             return;
         }
         loaded.sort_by_key(|(used, _)| *used);

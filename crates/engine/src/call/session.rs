@@ -204,7 +204,8 @@ impl Session {
                     sandbox
                 }
                 None => {
-                    let host = Host::new(limits, Arc::clone(&meter), Arc::clone(id), Arc::clone(principals));
+                    let host =
+                        Host::new(limits, Arc::clone(&meter), Arc::clone(id), Arc::clone(principals), None);
                     let mut store = store::fresh(instance.engine(), host, limits, Arc::clone(&meter));
                     let instance = instance.instantiate_async(&mut store).await.map_err(Stop::Start)?;
                     sandbox.insert(Sandbox { store, instance })

@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::meter::{CutOff, Metered};
 use crate::respond::{Body, Recorder};
 use crate::stop::{self, Stop};
+use crate::store;
 
 impl Service {
     /// Serves one request in a sandbox that others may be in.
@@ -149,6 +150,7 @@ impl Service {
             let lines = crowd.meter.trail.take_lines();
             crowd.end(judged.err().map(|failure| End { failure, stack, lines }));
         }
+        store::ended(&store);
         // After the requests know: their bodies end with it.
         drop(store);
         drop(ended);

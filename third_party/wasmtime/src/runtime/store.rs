@@ -696,6 +696,26 @@ enum StoreInstanceKind {
 }
 
 impl<T> Store<T> {
+    /// Tenon: what each core instance's own memories hold, in bytes, beside
+    /// where the first of its functions was in the binary it was compiled from.
+    pub fn memory_sizes(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let instances = self.inner.instances.iter();
+        instances.filter_map(|(_, instance)| {
+            let instance = instance.handle.get();
+            let module = instance.runtime_module()?.compiled_module();
+            let env = module.module();
+            let memories = env.num_defined_memories();
+            let first = env.defined_func_indices().next().filter(|_| memories > 0)?;
+            let key = wasmtime_environ::FuncKey::DefinedWasmFunction(env.module_index, first);
+            let offset = module.func_start_srcloc(key).file_offset()?;
+            let sizes = (0..memories).map(|memory| {
+                let memory = wasmtime_environ::DefinedMemoryIndex::from_u32(memory as u32);
+                instance.get_defined_memory(memory).byte_size()
+            });
+            Some((offset as usize, sizes.sum()))
+        })
+    }
+
     /// Creates a new [`Store`] to be associated with the given [`Engine`] and
     /// `data` provided.
     ///
