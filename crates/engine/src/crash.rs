@@ -11,8 +11,9 @@ mod trail;
 
 pub use report::{
     CrashField, CrashFrame, CrashLine, CrashOutcome, CrashReport, CrashRequest, CrashSpan, CrashUse,
+    CrashUsed,
 };
 pub use store::{CrashFolder, CrashPolicy, Crashes, CrashesError};
 
 pub(crate) use report::{Boundary, FRAMES_MAX, Wreck, is_reported, stack};
-pub(crate) use trail::{Trail, core_dump, enter, remember, trace};
+pub(crate) use trail::{Called, Trail, Used, core_dump, enter, remember, trace};

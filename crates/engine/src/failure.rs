@@ -7,7 +7,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use crate::engine::Part;
-use crate::meter::{CpuSpent, Meter};
+use crate::meter::{CpuSpent, Meter, TablesDenied};
 
 /// Where in the guest it happened, as far as the engine can say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Limit {
     Cpu(Duration),
     /// [`Limits::memory_bytes`].
     Memory(u64),
+    /// The maximum of one linear memory: the component's own limit within a composition, or what its maker declared.
+    ComponentMemory(u64),
     /// What all requests of the account may hold together: [`Account::memory_max`](crate::Account::memory_max).
     AccountMemory(u64),
     /// The pool's number of sandboxes.
@@ -35,6 +37,8 @@ pub enum Limit {
     Stack(u64),
     /// [`Limits::table_elements`].
     Tables(u64),
+    /// Elements of one table: what the pool has for it.
+    OneTable(u64),
     /// [`Limits::handles`].
     Handles(u32),
     /// [`Limits::host_call_bytes`].
@@ -51,10 +55,12 @@ impl std::fmt::Display for Limit {
             Self::Wall(wall) => write!(f, "wall {}", format_duration(*wall)),
             Self::Cpu(cpu) => write!(f, "cpu {}", format_duration(*cpu)),
             Self::Memory(bytes) => write!(f, "memory {}", format_bytes(*bytes)),
+            Self::ComponentMemory(bytes) => write!(f, "memory {} (of the component)", format_bytes(*bytes)),
             Self::AccountMemory(bytes) => write!(f, "memory quota {}", format_bytes(*bytes)),
             Self::Pool(instances) => write!(f, "pool {instances}"),
             Self::Stack(bytes) => write!(f, "stack {}", format_bytes(*bytes)),
             Self::Tables(elements) => write!(f, "table-elements {elements}"),
+            Self::OneTable(elements) => write!(f, "table-elements {elements} (of one table)"),
             Self::Handles(handles) => write!(f, "handles {handles}"),
             Self::HostCall(bytes) => write!(f, "host-call-bytes {}", format_bytes(*bytes)),
             Self::ResponseBody(bytes) => write!(f, "response-body {}", format_bytes(*bytes)),
@@ -155,7 +161,7 @@ impl Failure {
             Self::OutOfMemory { .. } => "out-of-memory",
             Self::Exceeded { limit, .. } => match limit {
                 Limit::Stack(_) => "stack-limit",
-                Limit::Tables(_) => "table-limit",
+                Limit::Tables(_) | Limit::OneTable(_) => "table-limit",
                 Limit::Handles(_) => "handle-limit",
                 Limit::HostCall(_) => "host-call-limit",
                 Limit::ResponseBody(_) => "response-body-limit",
@@ -163,6 +169,7 @@ impl Failure {
                 Limit::Wall(_)
                 | Limit::Cpu(_)
                 | Limit::Memory(_)
+                | Limit::ComponentMemory(_)
                 | Limit::AccountMemory(_)
                 | Limit::Pool(_) => "internal",
             },
@@ -239,6 +246,11 @@ impl Failure {
         if let Some((limit, cause)) = exceeded(error, limits, meter) {
             return Self::Exceeded { limit, cause: cause.into(), place };
         }
+        // The maximum of a memory need not be a limit of ours: a guest that made do with less, and failed for a reason that
+        // the engine can name, did not fail for want of memory.
+        if let Some((asked_bytes, maximum)) = meter.own_denied_bytes().filter(|_| gave_up(error)) {
+            return Self::OutOfMemory { limit: Limit::ComponentMemory(maximum), asked_bytes, place };
+        }
         let cause = if let Some(trap) = error.downcast_ref::<Trap>() {
             trap.to_string()
         } else if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
@@ -250,6 +262,15 @@ impl Failure {
     }
 }
 
+/// Whether a guest ended of its own accord, as one does that gets no memory.
+fn gave_up(error: &Error) -> bool {
+    match error.downcast_ref::<Trap>() {
+        // What was to be allocated is used all the same.
+        Some(trap) => matches!(trap, Trap::UnreachableCodeReached | Trap::MemoryOutOfBounds),
+        None => error.is::<wasmtime_wasi::I32Exit>(),
+    }
+}
+
 /// The limit that an error comes from, where it is none of those with an outcome of their own.
 ///
 /// The engine has no types for two of its errors. Their texts are those of the one engine version this is built on;
@@ -258,8 +279,14 @@ fn exceeded(error: &Error, limits: &Limits, meter: &Meter) -> Option<(Limit, &'s
     if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
         return Some((Limit::Stack(limits.stack_bytes), "the guest used up its stack"));
     }
-    if meter.table_denied() {
-        return Some((Limit::Tables(limits.table_elements), "the guest asked for more elements of tables"));
+    match meter.tables_denied() {
+        Some(TablesDenied::All(most)) => {
+            return Some((Limit::Tables(most), "the guest asked for more elements of tables"));
+        }
+        Some(TablesDenied::One(most)) => {
+            return Some((Limit::OneTable(most), "the guest asked for more elements of one table"));
+        }
+        None => {}
     }
     let handles = (Limit::Handles(limits.handles), "the guest holds as many resources as it may");
     if let Some(ResourceTableError::Full) = error.downcast_ref() {

@@ -13,6 +13,7 @@ mod stream;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -70,6 +71,8 @@ pub(crate) struct Gateway {
 /// A function that can be called.
 pub(crate) struct Callable {
     name: ExportedFunction,
+    /// The same, as people write it.
+    full_name: Arc<str>,
     path: String,
     export: ComponentExportIndex,
     parameters: Vec<(String, Type)>,
@@ -163,6 +166,7 @@ impl Gateway {
                         component.get_export_index(interface.as_ref(), &name.function).ok_or_else(gone)?;
                     let path = found_at.first().cloned().unwrap_or_default();
                     functions.push(Callable {
+                        full_name: name.to_string().into(),
                         name,
                         path,
                         export,
@@ -303,6 +307,11 @@ enum Media {
 }
 
 impl Callable {
+    /// Its name: `package:name/interface@1.0.0.function`.
+    pub(crate) fn full_name(&self) -> &Arc<str> {
+        &self.full_name
+    }
+
     /// What the request sends, by its `Content-Type`.
     pub(crate) fn taken(&self, headers: &http::HeaderMap) -> Result<Taken, Problem> {
         arguments::taken(headers, self.takes)

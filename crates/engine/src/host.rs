@@ -21,9 +21,11 @@ use wasmtime_wasi_http::{
 };
 
 use crate::account::Account;
+use crate::capability::clocks::Steady;
 use crate::capability::{self, Caller, OpenFiles, PRINCIPALS_MAX, Principals, Sent};
-use crate::crash;
-use crate::meter::Meter;
+use crate::crash::{self, Used};
+use crate::meter::{Meter, TablesDenied};
+use crate::pool::TABLE_ELEMENTS;
 use crate::shares::Shares;
 
 /// Core instances, memories and tables one request may create: more than any pooled component can have.
@@ -106,7 +108,7 @@ impl Host {
                 caller.renew_among(Arc::clone(requests), anew);
             }
             if anew && alone {
-                seat.wasi = None;
+                seat.begin_anew();
             }
         }
     }
@@ -132,6 +134,22 @@ impl Host {
         self.table
             .iter_mut()
             .any(|entry| entry.is::<HostOutgoingBody>() || entry.is::<HostResponseOutparam>())
+    }
+
+    /// What the guest has used up of what it may, beside time and memory.
+    fn used(&mut self) -> Used {
+        let Self { table, allowance, open_files, whole, parts, .. } = self;
+        let seats = std::iter::once(&*whole).chain(parts.iter().flatten().map(|it| &**it));
+        let outside = seats
+            .filter_map(|seat| Some((seat.index, seat.caller.as_ref()?)))
+            .map(|(index, caller)| {
+                let mut spent = caller.spent_so_far();
+                spent.open_files = open_files.count(index) as u64;
+                spent
+            })
+            .collect();
+        let handles = table.iter_mut().count() as u64;
+        Used { table_elements: allowance.table_elements, handles, outside }
     }
 
     /// Who principal `index` is in this request.
@@ -165,6 +183,10 @@ impl Host {
         WasiClocksCtxView { ctx: seat.wasi().clocks(), table }
     }
 
+    fn steady_of<const N: usize>(&mut self) -> Option<Steady> {
+        self.seat::<N>().0.steady()
+    }
+
     fn random_of<const N: usize>(&mut self) -> &mut WasiRandomCtx {
         self.seat::<N>().0.wasi().random()
     }
@@ -190,6 +212,14 @@ impl Host {
     }
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Whether the request failed is judged when its sandbox is gone.
+        let used = self.used();
+        self.allowance.meter.trail.keep_used(used);
+    }
+}
+
 /// The functions that find each principal's state, by its index.
 macro_rules! getters {
     ($($(#[$doc:meta])* $name:ident: $method:ident -> $data:ty;)*) => {$(
@@ -212,6 +242,8 @@ getters! {
     cli: cli_of -> WasiCliCtxView<'_>;
     /// Clocks.
     clocks: clocks_of -> WasiClocksCtxView<'_>;
+    /// The monotonic clock, where it is one that only the guest moves.
+    steady: steady_of -> Option<Steady>;
     /// Randomness.
     random: random_of -> &mut WasiRandomCtx;
     /// Directories.
@@ -257,13 +289,23 @@ struct Seat {
     request: Arc<str>,
     caller: Option<Arc<Caller>>,
     wasi: Option<WasiCtx>,
+    steady: Option<Steady>,
     filesystem: Option<WasiFilesystemCtx>,
     sockets: Option<WasiSocketsCtx>,
 }
 
 impl Seat {
     fn new(principals: Arc<Principals>, index: usize, request: Arc<str>) -> Self {
-        Self { principals, index, request, caller: None, wasi: None, filesystem: None, sockets: None }
+        Self {
+            principals,
+            index,
+            request,
+            caller: None,
+            wasi: None,
+            steady: None,
+            filesystem: None,
+            sockets: None,
+        }
     }
 
     fn renew(&mut self, request: &Arc<str>, sockets: u32) {
@@ -271,8 +313,13 @@ impl Seat {
         if let Some(caller) = &self.caller {
             caller.renew(Arc::clone(request), sockets);
         }
-        // Randomness from a seed begins anew.
+        self.begin_anew();
+    }
+
+    /// Randomness from a seed, and a clock that the guest moves.
+    fn begin_anew(&mut self) {
         self.wasi = None;
+        self.steady = None;
     }
 
     fn caller(&mut self) -> &Arc<Caller> {
@@ -283,9 +330,15 @@ impl Seat {
 
     fn wasi(&mut self) -> &mut WasiCtx {
         if self.wasi.is_none() {
-            self.wasi = Some(capability::cli::context(self.caller()));
+            let steady = self.steady();
+            self.wasi = Some(capability::cli::context(self.caller(), steady));
         }
         self.wasi.get_or_insert_default()
+    }
+
+    fn steady(&mut self) -> Option<Steady> {
+        self.principals.grants(self.index).clock?;
+        Some(self.steady.get_or_insert_default().clone())
     }
 
     fn filesystem(&mut self) -> &mut WasiFilesystemCtx {
@@ -355,8 +408,9 @@ impl Drop for Allowance {
 
 impl ResourceLimiter for Allowance {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
-            // Past what the guest itself declared: it fails, and costs it nothing.
+        if let Some(maximum) = maximum.filter(|maximum| desired > *maximum) {
+            // The memory's own maximum: what its maker declared, or the component's limit within a composition.
+            self.meter.own_memory_denied(desired as u64, maximum as u64);
             return Ok(false);
         }
         let asked = self.memory_bytes.saturating_add(desired.saturating_sub(current) as u64);
@@ -374,17 +428,24 @@ impl ResourceLimiter for Allowance {
         self.meter.memory_used(asked);
         // A guest that was refused and then made do with less did not run out of memory.
         self.meter.memory_denied(0);
+        self.meter.own_memory_denied(0, 0);
         Ok(true)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
+        let beyond = maximum.filter(|maximum| desired > *maximum);
+        // The engine gives a table of the pool no greater maximum than the pool has; a smaller one is the guest's own.
+        if beyond.is_some_and(|maximum| maximum < TABLE_ELEMENTS) {
             return Ok(false);
         }
         let asked = self.table_elements.saturating_add(desired.saturating_sub(current) as u64);
-        let denied = asked > self.table_elements_max;
-        self.meter.set_table_denied(denied);
-        if denied {
+        let denied = if asked > self.table_elements_max {
+            Some(TablesDenied::All(self.table_elements_max))
+        } else {
+            beyond.map(|maximum| TablesDenied::One(maximum as u64))
+        };
+        self.meter.set_tables_denied(denied);
+        if denied.is_some() {
             return Ok(false);
         }
         self.table_elements = asked;

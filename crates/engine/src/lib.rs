@@ -56,7 +56,7 @@ pub use capability::http::Roots;
 pub use capability::stores::Stores;
 pub use crash::{
     CrashField, CrashFolder, CrashFrame, CrashLine, CrashOutcome, CrashPolicy, CrashReport, CrashRequest,
-    CrashSpan, CrashUse, Crashes, CrashesError,
+    CrashSpan, CrashUse, CrashUsed, Crashes, CrashesError,
 };
 pub use deliver::Post;
 pub use engine::{Engine, EngineError, Guard, Part, Source, Tuning};

@@ -44,8 +44,15 @@ pub(crate) struct Meter {
     memory_bytes: AtomicU64,
     /// What the guest asked for when it was last refused memory; zero when it never was.
     memory_denied_bytes: AtomicU64,
-    /// Whether the guest was refused elements of a table and has not been given any since.
-    table_denied: AtomicBool,
+    /// What the guest asked for when it was last refused growth of a memory beyond that memory's own maximum, and that
+    /// maximum; zero when it never was.
+    own_memory_denied_bytes: AtomicU64,
+    own_memory_max_bytes: AtomicU64,
+    /// The most elements that there may be, where the guest was last refused elements of a table; zero when it was not, or
+    /// has been given some since.
+    tables_denied_at: AtomicU64,
+    /// Whether that was the most of one table.
+    one_table_denied: AtomicBool,
     /// Of a sandbox that several requests are in at once: whom its time is billed to, in equal parts.
     sharers: Option<Mutex<Vec<Arc<Meter>>>>,
     /// Whose use of the machine it is, together with others.
@@ -84,7 +91,10 @@ impl Meter {
             began: Instant::now(),
             memory_bytes: AtomicU64::new(0),
             memory_denied_bytes: AtomicU64::new(0),
-            table_denied: AtomicBool::new(false),
+            own_memory_denied_bytes: AtomicU64::new(0),
+            own_memory_max_bytes: AtomicU64::new(0),
+            tables_denied_at: AtomicU64::new(0),
+            one_table_denied: AtomicBool::new(false),
             sharers,
             account: None,
             account_full: AtomicBool::new(false),
@@ -173,13 +183,34 @@ impl Meter {
         Some(self.memory_denied_bytes.load(Relaxed)).filter(|bytes| *bytes > 0)
     }
 
-    pub(crate) fn set_table_denied(&self, denied: bool) {
-        self.table_denied.store(denied, Relaxed);
+    /// A memory was not given more than its own maximum.
+    pub(crate) fn own_memory_denied(&self, asked_bytes: u64, maximum_bytes: u64) {
+        self.own_memory_denied_bytes.store(asked_bytes, Relaxed);
+        self.own_memory_max_bytes.store(maximum_bytes, Relaxed);
     }
 
-    /// Whether the guest was last refused elements of a table.
-    pub(crate) fn table_denied(&self) -> bool {
-        self.table_denied.load(Relaxed)
+    /// What the guest asked of a memory when it was last refused more than that memory's own maximum, and the maximum.
+    pub(crate) fn own_denied_bytes(&self) -> Option<(u64, u64)> {
+        let asked = self.own_memory_denied_bytes.load(Relaxed);
+        (asked > 0).then(|| (asked, self.own_memory_max_bytes.load(Relaxed)))
+    }
+
+    /// Elements of tables were refused, or given.
+    pub(crate) fn set_tables_denied(&self, denied: Option<TablesDenied>) {
+        let (at, one) = match denied {
+            None => (0, false),
+            Some(TablesDenied::All(most)) => (most, false),
+            Some(TablesDenied::One(most)) => (most, true),
+        };
+        self.tables_denied_at.store(at, Relaxed);
+        self.one_table_denied.store(one, Relaxed);
+    }
+
+    /// Why the guest was last refused elements of a table, if it was.
+    pub(crate) fn tables_denied(&self) -> Option<TablesDenied> {
+        let most = Some(self.tables_denied_at.load(Relaxed)).filter(|most| *most > 0)?;
+        let one = self.one_table_denied.load(Relaxed);
+        Some(if one { TablesDenied::One(most) } else { TablesDenied::All(most) })
     }
 
     fn now_ns(&self) -> u64 {
@@ -234,6 +265,15 @@ impl Meter {
         self.long.store(long, Relaxed);
         Ok(if long { Turn::Over } else { Turn::GoesOn })
     }
+}
+
+/// Which tables had no room for more elements, and how many they may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TablesDenied {
+    /// All of the sandbox together.
+    All(u64),
+    /// A single one.
+    One(u64),
 }
 
 /// Whether a guest that is found running may go on at once.

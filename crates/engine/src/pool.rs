@@ -39,8 +39,8 @@ impl Default for Pool {
     }
 }
 
-/// Elements of one table.
-const TABLE_ELEMENTS: usize = 20_000;
+/// Elements of one table, whatever all of them may have together.
+pub(crate) const TABLE_ELEMENTS: usize = 20_000;
 /// What the pool plans for an average instance. An instance that needs more borrows from the others' share.
 const AVERAGE_CORE_INSTANCES: u32 = 24;
 const AVERAGE_MEMORIES: u32 = 8;
@@ -77,11 +77,17 @@ impl PageScan {
     /// Looks at this machine.
     pub fn probe() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).ok();
-        Self::judge(read("/proc/sys/kernel/osrelease").as_deref(), read("/sys/kernel/mm/ksm/run").as_deref())
+        Self::judge(
+            read("/proc/sys/kernel/osrelease").as_deref(),
+            read("/sys/kernel/mm/ksm/run").as_deref(),
+            // The call itself: a kernel that has it can be built without, and a container can be kept from it.
+            PoolingAllocationConfig::is_pagemap_scan_available,
+        )
     }
 
-    /// What holds for this kernel, with same-page merging set so: the contents of the two files, where they are there.
-    fn judge(release: Option<&str>, merging: Option<&str>) -> Self {
+    /// What holds for this kernel, with same-page merging set so: the contents of the two files, where they are there, and
+    /// whether the engine can make the call.
+    fn judge(release: Option<&str>, merging: Option<&str>, is_available: impl FnOnce() -> bool) -> Self {
         let Some(release) = release else {
             return Self::Unsound("not Linux".into());
         };
@@ -92,6 +98,9 @@ impl PageScan {
         match merging {
             Some(run) if run.trim() != "0" => {
                 Self::Unsound("same-page merging is on (/sys/kernel/mm/ksm/run)".into())
+            }
+            _ if !is_available() => {
+                Self::Unsound("the kernel refuses the call (`PAGEMAP_SCAN` on /proc/self/pagemap)".into())
             }
             _ => Self::Sound,
         }
@@ -182,7 +191,10 @@ mod tests {
     #[test]
     fn pages_are_scanned_where_that_is_sound_and_nowhere_else() {
         for (release, merging) in [("6.7.0", None), ("6.12.1-amd64\n", Some("0\n")), ("7.0.0", Some("0"))] {
-            assert_eq!(PageScan::judge(Some(release), merging), PageScan::Sound, "{release} {merging:?}");
+            let found = PageScan::judge(Some(release), merging, || true);
+            assert_eq!(found, PageScan::Sound, "{release} {merging:?}");
+            let refused = PageScan::judge(Some(release), merging, || false).to_string();
+            assert!(refused.starts_with("off: the kernel refuses"), "{refused}");
         }
         for (release, merging, why) in [
             (None, None, "not Linux"),
@@ -191,9 +203,24 @@ mod tests {
             (Some("6.12.1"), Some("1\n"), "same-page merging is on"),
             (Some("6.12.1"), Some("2"), "same-page merging is on"),
         ] {
-            let found = PageScan::judge(release, merging);
+            let found = PageScan::judge(release, merging, || true);
             assert!(found.to_string().starts_with("off: ") && found.to_string().contains(why), "{found}");
         }
+    }
+
+    #[test]
+    fn the_engine_is_the_one_whose_scan_is_sound() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+        // Swapped pages are counted as dirty: see `third_party/README.md`.
+        let pagemap = read("third_party/wasmtime/src/runtime/vm/sys/unix/pagemap.rs");
+        assert!(pagemap.contains(".category_anyof_mask(Categories::PRESENT | Categories::SWAPPED)"));
+        // And it is the engine that is built: a package of this repository has no source.
+        let lock = read("Cargo.lock");
+        let engines: Vec<_> =
+            lock.split("[[package]]").filter(|it| it.contains("\nname = \"wasmtime\"\n")).collect();
+        assert_eq!(engines.len(), 1, "{engines:?}");
+        assert!(engines.iter().all(|it| !it.contains("\nsource = ")), "{engines:?}");
     }
 
     #[test]

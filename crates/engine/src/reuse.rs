@@ -179,7 +179,7 @@ async fn watch(resting: Weak<Resting>) {
         }
     }
 
-    let watching = Watching(Weak::clone(&resting));
+    let mut watching = Watching(Weak::clone(&resting));
     let mut next = Instant::now() + REST;
     loop {
         tokio::time::sleep_until(next).await;
@@ -190,5 +190,29 @@ async fn watch(resting: Weak<Resting>) {
         }
     }
     // The place has been told, and may have another watch by now.
-    std::mem::forget(watching);
+    watching.0 = Weak::new();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_over_keeps_nothing() {
+        let resting = Resting::new(Reuse::default(), 10, false, &Arc::default());
+        let before = Arc::weak_count(&resting);
+        resting.place().watched = true;
+        let watching = tokio::spawn(watch(Arc::downgrade(&resting)));
+        watching.await.unwrap();
+        assert_eq!(Arc::weak_count(&resting), before);
+        assert!(!resting.place().watched, "the next sandbox starts another");
+        // One that ends early, with its runtime.
+        resting.place().watched = true;
+        let cut_off = tokio::spawn(watch(Arc::downgrade(&resting)));
+        tokio::task::yield_now().await;
+        cut_off.abort();
+        assert!(cut_off.await.is_err());
+        assert!(!resting.place().watched, "one that ends early tells");
+        assert_eq!(Arc::weak_count(&resting), before);
+    }
 }

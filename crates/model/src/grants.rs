@@ -26,7 +26,8 @@ pub struct Grants {
     pub environment: BTreeMap<String, String>,
     /// `wasi:cli`: arguments.
     pub arguments: Vec<String>,
-    /// `wasi:clocks`: the wall clock stands still at this time; the true time where there is none.
+    /// `wasi:clocks`: the wall clock stands still at this time, and the monotonic clock is moved by the guest alone; the true
+    /// time where there is none.
     pub clock: Option<SystemTime>,
     /// `wasi:random`: all randomness comes from this seed; from the system where there is none.
     pub seed: Option<u64>,

@@ -329,7 +329,9 @@ impl Grants {
                 match unversioned.as_str() {
                     "wasi:filesystem/preopens" => Capability::Filesystem,
                     "wasi:cli/environment" | "wasi:cli/stdout" | "wasi:cli/stderr" => Capability::Cli,
-                    "wasi:clocks/wall-clock" | "wasi:clocks/system-clock" => Capability::Clocks,
+                    "wasi:clocks/wall-clock" | "wasi:clocks/system-clock" | "wasi:clocks/monotonic-clock" => {
+                        Capability::Clocks
+                    }
                     "wasi:random/random" | "wasi:random/insecure" | "wasi:random/insecure-seed" => {
                         Capability::Random
                     }

@@ -17,7 +17,7 @@ pub(crate) struct LimitArgs {
     /// Linear memory a request may use, all its components together. Default: 128MiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) memory: Option<u64>,
-    /// Elements of all tables of a request together. Default: 200000.
+    /// Elements of all tables of a request together; one table has at most 20000. Default: 200000.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) table_elements: Option<u64>,
     /// Core instances a request's components may consist of. Default: 96.
@@ -62,7 +62,7 @@ pub(crate) struct LimitArgs {
     /// Bytes of keys and values a component may read and write in a request. Default: 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) key_value_bytes: Option<u64>,
-    /// Bytes a component may write to the log in a second. Default: 16KiB.
+    /// Bytes a component may write to the log in a second, in all its requests together. Default: 16KiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) log_bytes: Option<u64>,
 }

@@ -185,8 +185,23 @@ fn page(
         format_bytes(usage.memory_bytes),
         format_bytes(usage.memory_limit_bytes)
     );
+    for other in &usage.others {
+        let amount =
+            |number| if other.limit.ends_with("-bytes") { format_bytes(number) } else { number.to_string() };
+        let (used, most) = (amount(other.used), amount(other.most));
+        let _ = writeln!(
+            page,
+            "          {} {used} of {most}, {}",
+            printable(&other.limit),
+            printable(&other.component)
+        );
+    }
     let _ = writeln!(page, "request   {}", printable(&request.id));
-    let _ = writeln!(page, "called    {}", printable(&request.function));
+    if let Some(trace) = &request.trace_id {
+        let _ = writeln!(page, "trace     {}", printable(trace));
+    }
+    let arguments = request.arguments.as_deref().unwrap_or_default();
+    let _ = writeln!(page, "called    {}{}", printable(&request.function), printable(arguments));
     let _ = writeln!(page, "          {} {}", printable(&request.method), printable(&request.path));
     for field in &request.headers {
         let value = field.value.as_deref().map_or_else(|| "(left out)".to_owned(), printable);

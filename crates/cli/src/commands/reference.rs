@@ -104,7 +104,7 @@ fn limits(page: &mut String) {
         (
             "table-elements",
             limits.table_elements.to_string(),
-            "elements of all tables of the request together",
+            "elements of all tables of the request together; one table has at most 20000",
         ),
         (
             "instances",
@@ -156,7 +156,11 @@ fn limits(page: &mut String) {
             format_bytes(outside.key_value_bytes),
             "bytes of keys and values a component may read and write, a request",
         ),
-        ("log-bytes", format_bytes(outside.log_bytes), "bytes a component may write to the log, a second"),
+        (
+            "log-bytes",
+            format_bytes(outside.log_bytes),
+            "bytes a component may write to the log, a second, in all its requests; 128 for a line, and its text",
+        ),
     ] {
         page.push_str(&row(key, default, meaning));
     }

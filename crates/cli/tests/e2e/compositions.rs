@@ -229,12 +229,38 @@ fn a_component_that_outgrows_its_own_memory_fails_alone_and_is_named() {
     fs::write(folder.join("composition.toml"), limit("384KiB")).unwrap();
     let server = tenon.serve(".").start();
     let reply = call(server.address(), tagged("/", "own-memory-1"));
-    assert_eq!(reply.status.as_u16(), 500, "{}", reply.text());
+    reply.expect_failure(500, "out-of-memory");
+    let limit = "memory 384KiB (of the component)";
+    server.logged(&["own-memory-1", "out-of-memory", "grower", limit]);
     let report = until("a crash report", DEADLINE, || {
         let shown = tenon.run(&folder, ["crash", "show", "own-memory-1", "--json"]);
         shown.status.success().then(|| shown.json())
     });
+    assert_eq!(report["outcome"]["code"], "out-of-memory", "{report}");
+    assert_eq!(report["outcome"]["limit"], limit, "{report}");
     assert_eq!(report["outcome"]["component"], "grower", "{report}");
+    server.stop();
+}
+
+#[test]
+fn a_component_that_makes_do_with_the_memory_it_has_is_not_out_of_memory() {
+    let tenon = tenon();
+    let folder = tenon.data().to_owned();
+    fixtures::write(&folder, "front.wasm", fixtures::STUFF_CONSUMER);
+    let parts = [("front", "front.wasm"), ("grower", "grower.wasm")];
+    composition(&folder, &parts, &[("front", "acme:thing/stuff", "grower")]);
+    let made_do = GROWER.replace("(memory 1)", "(memory 1 2)").replace("(then unreachable)", "(then)");
+    fixtures::write(&folder, "grower.wasm", &made_do);
+    let server = tenon.serve(".").start();
+    assert_eq!(call(server.address(), get("/")).expect(200), "B");
+    server.stop();
+    // What fails later, for a reason of its own, is told as that.
+    let divides = made_do.replace("(i32.const 1))))\n", "(i32.div_u (i32.const 1) (i32.const 0)))))\n");
+    assert_ne!(divides, made_do);
+    fixtures::write(&folder, "grower.wasm", &divides);
+    let server = tenon.serve(".").start();
+    call(server.address(), tagged("/", "divides-1")).expect_failure(500, "guest-trap");
+    server.logged(&["divides-1", "guest-trap", "divide by zero"]);
     server.stop();
 }
 

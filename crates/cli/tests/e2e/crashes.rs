@@ -254,6 +254,76 @@ fn a_core_dump_is_written_where_it_is_asked_for() {
     server.stop();
 }
 
+/// Fails a call of a typed function over HTTP with these flags, and gives back its report.
+fn typed_crash(args: &[&str]) -> (Value, String) {
+    let tenon = tenon();
+    fixtures::write(tenon.data(), "maker.wasm", fixtures::STUFF_TRAP);
+    let server = tenon.serve("maker.wasm").args(args).start();
+    let mut request = tagged(post("/acme:thing/stuff/go", r#"{"x": 4242}"#), "typed-1");
+    let headers = request.headers_mut();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    headers.insert("traceparent", parent.parse().unwrap());
+    call(server.address(), request).expect_failure(500, "guest-trap");
+    let report = report(&tenon, "typed-1", &[]);
+    server.stop();
+    let shown = tenon.run(tenon.data(), ["crash", "show", "typed-1"]).expect_code(0).stdout;
+    (report, shown)
+}
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+#[test]
+fn a_typed_function_is_named_with_its_arguments_where_they_are_asked_for() {
+    let (kept, shown) = typed_crash(&["--keep-arguments", "--core-dumps"]);
+    assert_eq!(kept["request"]["function"], "acme:thing/stuff.go", "{kept}");
+    assert_eq!(kept["request"]["arguments"], "(4242)", "{kept}");
+    assert_eq!(kept["request"]["trace_id"], TRACE, "{kept}");
+    assert_eq!(kept["stack"][0]["source"][0]["function"], "boom", "{kept}");
+    let dump = fs::read(kept["core_dump"].as_str().expect("a core dump")).unwrap();
+    assert!(dump.starts_with(b"\0asm"), "the core dump is a WebAssembly module");
+    for text in ["acme:thing/stuff.go(4242)", TRACE, "dump  "] {
+        assert!(shown.contains(text), "no {text} in\n{shown}");
+    }
+
+    // The twin that was asked for neither.
+    let (redacted, shown) = typed_crash(&[]);
+    assert_eq!(redacted["request"]["function"], "acme:thing/stuff.go", "{redacted}");
+    assert_eq!(redacted["request"]["trace_id"], TRACE, "{redacted}");
+    assert_eq!((&redacted["request"]["arguments"], &redacted["core_dump"]), (&Value::Null, &Value::Null));
+    assert!(!redacted.to_string().contains("4242") && !shown.contains("4242"), "{redacted}\n{shown}");
+}
+
+#[test]
+fn what_was_used_of_the_other_limits_is_reported() {
+    let used = |report: &Value, limit: &str| {
+        let others = report["use"]["others"].as_array().unwrap().clone();
+        let of = others.into_iter().find(|other| other["limit"] == limit);
+        of.unwrap_or_else(|| panic!("no {limit} in {report}"))
+    };
+    let server = serve("chaos-http").args(["--handles", "100"]).start();
+    let handles = used(&crash(&server, "/fields?n=200", "handles-1", 500, "handle-limit"), "handles");
+    assert_eq!((&handles["component"], &handles["most"]), (&"chaos-http".into(), &100.into()), "{handles}");
+    assert!((90..=100).contains(&handles["used"].as_u64().unwrap()), "{handles}");
+    let tenon = server.tenon().clone();
+    server.stop();
+    let shown = tenon.run(tenon.data(), ["crash", "show", "handles-1"]).expect_code(0).stdout;
+    assert!(shown.contains(" of 100, chaos-http"), "{shown}");
+
+    // Each component that asked the host for something has its own.
+    let tenon = crate::support::tenon();
+    let folder = tenon.data().to_owned();
+    fs::copy(Guests::get("courier"), folder.join("courier.wasm")).unwrap();
+    let manifest = "[component.courier]\npath = \"courier.wasm\"\n[component.courier.grants]\n\
+        \"wasi:messaging\" = { publish = [\"orders.*\"] }\n";
+    fs::write(folder.join("tenon.toml"), manifest).unwrap();
+    let server = tenon.serve(".").start();
+    let messages = used(&crash(&server, "/hold?count=100", "held-1", 500, "guest-trap"), "messages-held");
+    assert_eq!(messages["component"], "courier");
+    assert_eq!((&messages["used"], &messages["most"]), (&64.into(), &64.into()), "{messages}");
+    server.stop();
+}
+
 #[test]
 fn a_call_that_fails_leaves_one_too() {
     let tenon = tenon();

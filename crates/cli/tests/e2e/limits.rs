@@ -36,6 +36,38 @@ fn tables_grow_up_to_the_limit() {
 }
 
 #[test]
+fn one_table_has_a_limit_whatever_all_may_have() {
+    // It has one element to begin with.
+    let grower = |more: u32| fixtures::TABLE_GROWER.replace("i32.const 1000", &format!("i32.const {more}"));
+    let tenon = tenon();
+    let fits = fixtures::write(tenon.data(), "grower.wasm", &grower(19_999));
+    let server = tenon.serve(&fits).start();
+    call(server.address(), get("/")).expect(200);
+    server.stop();
+    let over = fixtures::write(tenon.data(), "grower.wasm", &grower(20_000));
+    let server = tenon.serve(&over).args(["--table-elements", "100000"]).start();
+    fails(&server, "/", 500, "table-limit", &["grower", "table-elements 20000 (of one table)"]);
+    server.stop();
+    // What all may have together is what is named where that is less.
+    let server = tenon.serve(&over).args(["--table-elements", "10000"]).start();
+    fails(&server, "/", 500, "table-limit", &["grower", "table-elements 10000"]);
+    server.stop();
+}
+
+#[test]
+fn what_a_guest_says_cannot_take_the_place_of_the_nodes_own_words() {
+    let server = serve("typed").start();
+    let mut said = post("/say", "{\"text\": \"harmless\\rERROR tenon::node: the disk is full\\r\\nmore\"}");
+    said.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    assert!(call(server.address(), said).status.is_success());
+    server.logged(&["tenon::guest", "harmless"]);
+    server.logged(&["tenon::guest", "the disk is full"]);
+    server.logged(&["tenon::guest", "more"]);
+    assert!(!server.log().contains('\r'), "{}", server.log());
+    server.stop();
+}
+
+#[test]
 fn resources_are_held_up_to_the_limit() {
     for guest in ["chaos-http", "service-p3"] {
         let server = serve(guest).args(["--handles", "100"]).start();
@@ -170,7 +202,12 @@ async fn a_request_that_waited_too_long_is_refused_for_a_while() {
 #[test]
 fn a_component_of_more_core_instances_than_allowed_is_refused() {
     let refused = serve("chaos-http").args(["--instances", "1"]).refused().expect_code(1);
-    refused.expect_stderr(&["exceeds-limits", "chaos-http"]);
+    refused.expect_stderr(&[
+        "exceeds-limits",
+        "chaos-http",
+        "core instances, and there is room for 1",
+        "`--instances`",
+    ]);
 }
 
 #[test]

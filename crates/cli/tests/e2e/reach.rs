@@ -274,7 +274,7 @@ fn a_granted_directory_can_be_read_and_not_left() {
             ask(&server, "/open-many", &[("path", "/data/file"), ("n", "30")]),
             "9 held, then one more"
         );
-        server.logged(&["ran into its limit", "open-files"]);
+        server.logged(&["ran into its limit", r#"component="reaching""#, r#"limit="open-files" value=10"#]);
         server.stop();
     }
 }
@@ -365,7 +365,11 @@ fn sockets_connect_where_they_were_granted() {
     assert_begins(&ask(&server, "/resolve", &[("name", "example.com")]), "refused");
     server.logged(&["not granted", "lookup example.com"]);
     assert_eq!(ask(&server, "/connect-many", &[("to", &peer.address().to_string()), ("n", "9")]), "4");
-    server.logged(&["ran into its limit", "outbound-connections"]);
+    server.logged(&[
+        "ran into its limit",
+        r#"component="reaching""#,
+        r#"limit="outbound-connections" value=4"#,
+    ]);
     server.stop();
 }
 
@@ -391,6 +395,11 @@ fn sockets_of_wasi03_are_the_same() {
     assert_begins(&ask(&server, "/listen", &[("port", "39999")]), "refused");
     assert_begins(&ask(&server, "/resolve", &[("name", "example.com")]), "refused");
     assert_eq!(ask(&server, "/connect-many", &[("n", "9")]), "4");
+    server.logged(&[
+        "ran into its limit",
+        r#"component="reaching-p3""#,
+        r#"limit="outbound-connections" value=4"#,
+    ]);
     server.stop();
 }
 
@@ -460,9 +469,57 @@ fn a_component_fills_its_own_share_of_the_log() {
         let tenon = tenon();
         let server = granted(&tenon, guest, &[HTTP_NOWHERE, SOCKETS_NOWHERE], "log-bytes = \"1KiB\"").start();
         assert_eq!(ask(&server, "/print", &[("lines", "1000"), ("bytes", "99")]), "printed");
-        server.logged(&["more than it may log", guest, "dropped", "limit=1024"]);
+        let component = format!("component=\"{guest}\"");
+        server.logged(&["more than it may log", &component, r#"limit="log-bytes" value=1024 dropped="#]);
         let lines = server.count_logged(&["xxxxxxxx"]);
-        assert!((1..=21).contains(&lines), "{guest}: {lines} lines of 100 bytes within 1 KiB a second");
+        assert!((1..=12).contains(&lines), "{guest}: {lines} lines of 100 bytes within 1 KiB a second");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_line_counts_however_short_it_is() {
+    for guest in GUESTS {
+        let tenon = tenon();
+        let server = granted(&tenon, guest, &[HTTP_NOWHERE, SOCKETS_NOWHERE], "log-bytes = \"1KiB\"").start();
+        assert_eq!(ask(&server, "/print", &[("lines", "5000"), ("bytes", "0")]), "printed");
+        server.logged(&["more than it may log", guest, r#"limit="log-bytes" value=1024"#]);
+        // Eight a second; so many seconds it does not take.
+        let lines = server.count_logged(&["tenon::guest", r#"stream="stdout""#]);
+        assert!((1..=40).contains(&lines), "{guest}: {lines} empty lines within 1 KiB a second");
+
+        // Many requests have no more of the log than one.
+        let before = server.count_logged(&["tenon::guest"]);
+        let began = std::time::Instant::now();
+        for _ in 0..20 {
+            assert_eq!(ask(&server, "/print", &[("lines", "8"), ("bytes", "0")]), "printed");
+        }
+        let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
+        let lines = server.count_logged(&["tenon::guest"]) - before;
+        assert!(lines <= 10 * seconds, "{guest}: {lines} lines in {seconds} seconds");
+        server.stop();
+    }
+}
+
+#[test]
+fn the_monotonic_clock_is_moved_by_the_guest_where_the_time_is_set() {
+    for guest in ["chaos-http", "service-p3"] {
+        let tenon = tenon();
+        let server =
+            granted(&tenon, guest, &[r#""wasi:clocks" = { now = "2026-01-01T00:00:00Z" }"#], "").start();
+        let began = std::time::Instant::now();
+        // A microsecond for each reading, and twice twenty milliseconds.
+        let shown = "[0, 1000, 20002000, 40003000]";
+        assert_eq!(ask(&server, "/monotonic", &[("ms", "20")]), shown, "{guest}");
+        assert!(began.elapsed() >= std::time::Duration::from_millis(40), "{guest}: it waits all the same");
+        assert_eq!(ask(&server, "/monotonic", &[("ms", "20")]), shown, "{guest}: in every request");
+        server.stop();
+        let server = granted(&tenon, guest, &[], "").start();
+        assert_ne!(
+            ask(&server, "/monotonic", &[("ms", "1")]),
+            ask(&server, "/monotonic", &[("ms", "1")]),
+            "{guest}"
+        );
         server.stop();
     }
 }

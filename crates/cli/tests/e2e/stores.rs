@@ -109,7 +109,7 @@ fn key_value_bytes_are_bounded() {
     assert_eq!(ask(&server, "/fill?mib=2").expect(200), "filled");
     let over = ask(&server, "/fill?mib=4").expect(500);
     assert!(over.contains("key-value-bytes"), "{over}");
-    server.logged(&["tenon::limit", "key-value-bytes"]);
+    server.logged(&["tenon::limit", r#"component="keeper""#, r#"limit="key-value-bytes" value=3145728"#]);
     // The limit is a request's: the next has all of it again.
     assert_eq!(ask(&server, "/fill?mib=2").expect(200), "filled");
     server.stop();
@@ -235,10 +235,14 @@ fn messages_are_published_where_it_was_granted() {
     // Nobody is there to answer.
     assert_eq!(ask(&server, "/request?topic=orders.new&ms=50").expect(504), "timeout");
     assert_eq!(ask(&server, "/hold?count=60").expect(200), "60 held");
+    // A request holds a bounded number of messages, its own among them when it waits for answers.
+    ask(&server, "/hold?count=100").expect_failure(500, "guest-trap");
+    server.logged(&["tenon::limit", r#"component="courier""#, r#"limit="messages-held" value=64"#]);
+    server.logged(&["guest-trap", "courier", "the component holds 64 messages"]);
     assert!(
-        ask(&server, "/hold?count=100").status.is_server_error(),
-        "a request holds a bounded number of messages"
+        ask(&server, "/request?topic=orders.new&ms=50&hold=63").expect(500).contains("holds 64 messages")
     );
+    assert_eq!(ask(&server, "/request?topic=orders.new&ms=50&hold=62").expect(504), "timeout");
     server.stop();
     tenon
         .serve(Guests::get("courier"))

@@ -92,7 +92,10 @@ pub const TABLES: [Table; 19] = [
             ("wasi:config", "a table of the values it may read: `{ greeting = \"hello\" }`"),
             ("wasi:logging", "`true`: it may write lines with a level into the node's log"),
             ("wasi:cli", "its environment variables and arguments"),
-            ("wasi:clocks", "a wall clock that stands still; the true time needs no grant"),
+            (
+                "wasi:clocks",
+                "a wall clock that stands still, and a monotonic clock that only the guest moves; the true time needs no grant",
+            ),
             ("wasi:random", "randomness from a seed; the system's needs no grant"),
         ],
     },
@@ -169,7 +172,10 @@ pub const TABLES: [Table; 19] = [
     },
     Table {
         name: "\"wasi:clocks\" = { … }",
-        keys: &[("now", "where the wall clock stands: `\"2026-01-01T00:00:00Z\"`")],
+        keys: &[(
+            "now",
+            "where the wall clock stands: `\"2026-01-01T00:00:00Z\"`; the monotonic clock then begins at zero in each request",
+        )],
     },
     Table {
         name: "\"wasi:random\" = { … }",
@@ -181,7 +187,10 @@ pub const TABLES: [Table; 19] = [
             ("wall", "time from admission to the end of the response, as in `30s` or `500ms`"),
             ("cpu", "time on the processor, as in `5s`; waiting is free"),
             ("memory", "all linear memories of a request together, as in `128MiB`"),
-            ("table-elements", "elements of all tables of a request together"),
+            (
+                "table-elements",
+                "elements of all tables of a request together; one table has at most 20000, whatever is said here",
+            ),
             ("instances", "core instances that the components of a request may consist of"),
             ("stack", "the guest's stack, as in `512KiB`"),
             ("handles", "resources (streams, files, connections, handles between components) held at once"),
@@ -199,7 +208,10 @@ pub const TABLES: [Table; 19] = [
             ),
             ("open-files", "files and directories that each component may hold open at once"),
             ("key-value-bytes", "keys and values that each component may read and write in a request"),
-            ("log-bytes", "what each component may write to the log in a second, as in `16KiB`"),
+            (
+                "log-bytes",
+                "what each component, in all its requests, may write to the log in a second, as in `16KiB`; a line counts 128 bytes beside its text",
+            ),
         ],
     },
     Table {
@@ -217,7 +229,7 @@ pub const TABLES: [Table; 19] = [
             ),
             ("open-files", "files and directories it may hold open at once"),
             ("key-value-bytes", "keys and values it may read and write in a request"),
-            ("log-bytes", "what it may write to the log in a second"),
+            ("log-bytes", "what it may write to the log in a second, in all its requests"),
         ],
     },
     Table {

@@ -223,6 +223,11 @@ impl Session {
         let outcome = judge(ended, limits, *pool, &meter, parts);
         let bill = Bill { wall: meter.wall(), cpu: meter.spent(), memory_bytes: meter.memory_bytes() };
         self.bill = bill;
+        if outcome.is_err() {
+            // What is left of the guest may be in the middle of anything. Taken down, it says what it used up.
+            self.sandbox = None;
+            self.handles.clear();
+        }
         self.crash = outcome.as_ref().err().and_then(|failure| {
             let crashes = crashes.as_ref().filter(|crashes| is_reported(failure) && crashes.admit())?;
             let at = SystemTime::now();
@@ -233,22 +238,21 @@ impl Session {
                 digest,
                 files: &crashes.policy.files,
                 function: &called.function,
+                arguments: None,
+                trace_id: None,
                 boundary: Boundary::of_call(&self.id, called.text.clone()),
                 keep_arguments: crashes.policy.keep_arguments,
                 failure,
                 bill: &bill,
                 limits,
+                used: meter.trail.take_used(),
+                principals,
                 parts,
                 stack,
                 log: meter.trail.take_lines(),
             };
             crashes.report(wreck, None)
         });
-        if outcome.is_err() {
-            // What is left of the guest may be in the middle of anything.
-            self.sandbox = None;
-            self.handles.clear();
-        }
         outcome
     }
 

@@ -1,18 +1,25 @@
 //! Who asks the host for something, and what that component has used up of what it may.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tenon_model::{Authorities, Authority, Grants, Limits};
 
 use super::Backends;
+use super::sockets::Names;
+use crate::crash::CrashUsed;
 
 /// Principals one service may have: the whole, and the parts of a composition that were granted something of their
 /// own. Each needs a function of its own for every kind of state (see [`crate::host`]).
 pub(crate) const PRINCIPALS_MAX: usize = 17;
 /// Log bytes are counted over this time.
 const LOG_WINDOW: Duration = Duration::from_secs(1);
+/// What a line of the log counts beside its text, in bytes: the time, the component and the request are in it too.
+const LOG_LINE_BYTES: u64 = 128;
+/// What the host says in the log about one component in that time, in bytes: what the component itself writes takes none of
+/// it away.
+const HOST_LOG_BYTES: u64 = 16 << 10;
 
 /// A component that the host tells apart from the others: what it is called, and what it may do.
 pub(crate) struct Principal {
@@ -20,6 +27,18 @@ pub(crate) struct Principal {
     pub(crate) part: Option<String>,
     /// What it may do.
     pub(crate) authority: Authority,
+    /// What all its requests write to the log.
+    log: Mutex<Log>,
+}
+
+impl Principal {
+    fn new(part: Option<String>, authority: Authority) -> Self {
+        Self { part, authority, log: Mutex::default() }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Everybody who can ask the host for something within one service. Made once, when the service is linked.
@@ -35,7 +54,7 @@ pub(crate) struct Principals {
 impl Principals {
     /// Only the whole, until [`Principals::index`] meets parts.
     pub(crate) fn new(service: &str, whole: &Authority, limits: &Limits, backends: &Backends) -> Self {
-        let whole = Principal { part: None, authority: whole.clone() };
+        let whole = Principal::new(None, whole.clone());
         Self { service: service.to_owned(), all: vec![whole], limits: *limits, backends: backends.clone() }
     }
 
@@ -50,7 +69,7 @@ impl Principals {
             return None;
         }
         let authority = authorities.parts.get(part).cloned().unwrap_or_default();
-        self.all.push(Principal { part: Some(part.to_owned()), authority });
+        self.all.push(Principal::new(Some(part.to_owned()), authority));
         Some(self.all.len() - 1)
     }
 
@@ -73,6 +92,125 @@ impl Principals {
     pub(crate) fn part(&self, index: usize) -> Option<&str> {
         self.all[index].part.as_deref()
     }
+
+    /// What people call a principal: the part's name, or the service's.
+    fn name_of<'a>(&'a self, principal: &'a Principal) -> &'a str {
+        principal.part.as_deref().unwrap_or(&self.service)
+    }
+
+    /// What a request used up of what each component may, of those that used up anything.
+    pub(crate) fn used(&self, spent: &[Spent]) -> Vec<CrashUsed> {
+        spent.iter().flat_map(|spent| spent.used(self)).collect()
+    }
+
+    /// Says in the log how much of what a component wrote is not there.
+    fn say_dropped(&self, principal: &Principal, dropped: &Dropped, request_id: Option<&str>) {
+        let tenant = self.backends.tenant.as_deref();
+        let app = tenant.map(|_| &*self.service);
+        let component = self.name_of(principal);
+        let (limit, value) = ("log-bytes", principal.authority.outside.log_bytes);
+        let Dropped { lines, bytes } = *dropped;
+        tracing::warn!(
+            target: "tenon::guest", tenant, app, component, request_id, limit, value, dropped = bytes, lines,
+            "the guest wrote more than it may log in a second"
+        );
+    }
+}
+
+impl Drop for Principals {
+    fn drop(&mut self) {
+        for principal in &self.all {
+            let dropped = std::mem::take(&mut principal.log().dropped);
+            if dropped.lines > 0 {
+                self.say_dropped(principal, &dropped, None);
+            }
+        }
+    }
+}
+
+/// What may be written to the log in a second.
+struct LogWindow {
+    began: Instant,
+    written_bytes: u64,
+}
+
+impl Default for LogWindow {
+    fn default() -> Self {
+        Self { began: Instant::now(), written_bytes: 0 }
+    }
+}
+
+impl LogWindow {
+    /// How many bytes of a line there is room for now; `None` when there is none for a line.
+    fn take(&mut self, line_bytes: usize, most: u64) -> Option<usize> {
+        let now = Instant::now();
+        if now.duration_since(self.began) >= LOG_WINDOW {
+            *self = Self { began: now, written_bytes: 0 };
+        }
+        let left = most.saturating_sub(self.written_bytes).checked_sub(LOG_LINE_BYTES)?;
+        let taken = line_bytes.min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.written_bytes += LOG_LINE_BYTES + taken as u64;
+        Some(taken)
+    }
+}
+
+/// What a component wrote and the log had no room for.
+#[derive(Default)]
+struct Dropped {
+    lines: u64,
+    bytes: u64,
+}
+
+impl Dropped {
+    fn add(&mut self, bytes: usize) {
+        self.lines += 1;
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+    }
+}
+
+/// What all requests of one component write to the log.
+#[derive(Default)]
+struct Log {
+    window: LogWindow,
+    /// What the host says about it.
+    about: LogWindow,
+    dropped: Dropped,
+    /// When it was last said how much was dropped.
+    said: Option<Instant>,
+}
+
+/// What one component has used up of its limits when its request is over.
+#[derive(Debug)]
+pub(crate) struct Spent {
+    principal: usize,
+    requests: u64,
+    connections: u64,
+    key_value_bytes: u64,
+    open_objects: u64,
+    messages: u64,
+    pub(crate) open_files: u64,
+}
+
+impl Spent {
+    fn used<'a>(&self, principals: &'a Principals) -> impl Iterator<Item = CrashUsed> + use<'a> {
+        let principal = &principals.all[self.principal];
+        let outside = &principal.authority.outside;
+        [
+            ("outbound-requests", self.requests, outside.outbound_requests.into()),
+            ("outbound-connections", self.connections, outside.outbound_connections.into()),
+            ("open-files", self.open_files + self.open_objects, outside.open_files.into()),
+            ("key-value-bytes", self.key_value_bytes, outside.key_value_bytes),
+            ("messages-held", self.messages, super::messaging::MESSAGES_HELD_MAX.into()),
+        ]
+        .into_iter()
+        .filter(|(_, used, _)| *used > 0)
+        .map(|(limit, used, most)| CrashUsed {
+            component: principals.name_of(principal).to_owned(),
+            limit: limit.to_owned(),
+            used,
+            most,
+        })
+    }
 }
 
 /// One principal within one request. Made when the guest first asks for something that is counted or granted.
@@ -89,18 +227,17 @@ pub(crate) struct Caller {
     pub(super) open_objects: Arc<AtomicU32>,
     /// Messages that it holds.
     pub(super) held_messages: Arc<AtomicU32>,
+    /// What the request may write to the log: all of them share what the component may, and none takes the time to write
+    /// more than that.
     log: Mutex<LogWindow>,
-}
-
-struct LogWindow {
-    began: Instant,
-    written_bytes: u64,
-    dropped_bytes: u64,
+    /// Whether the log had no room for a line of it.
+    dropped: AtomicBool,
+    /// What names of its grants stand for, while that is fresh.
+    pub(super) names: Names,
 }
 
 impl Caller {
     pub(crate) fn new(principals: Arc<Principals>, index: usize, request: Arc<str>) -> Arc<Self> {
-        let log = LogWindow { began: Instant::now(), written_bytes: 0, dropped_bytes: 0 };
         Arc::new(Self {
             principals,
             index,
@@ -111,17 +248,18 @@ impl Caller {
             key_value_bytes: AtomicU64::new(0),
             open_objects: Arc::default(),
             held_messages: Arc::default(),
-            log: Mutex::new(log),
+            log: Mutex::default(),
+            dropped: AtomicBool::new(false),
+            names: Names::default(),
         })
     }
 
     /// Goes on for another request of the same sandbox: what is counted by the request is counted anew, and what is
     /// counted while it is held goes on counting. Of sockets, so many are still open.
     pub(crate) fn renew(&self, request: Arc<str>, sockets: u32) {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        self.say_dropped(&mut log);
-        *log = LogWindow { began: Instant::now(), written_bytes: 0, dropped_bytes: 0 };
-        drop(log);
+        self.say_dropped();
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = LogWindow::default();
+        self.names.forget();
         *self.request.lock().unwrap_or_else(PoisonError::into_inner) = request;
         self.requests.store(0, Relaxed);
         self.key_value_bytes.store(0, Relaxed);
@@ -185,7 +323,7 @@ impl Caller {
 
     /// What people call it: the part's name, or the service's.
     pub(crate) fn name(&self) -> &str {
-        self.principal().part.as_deref().unwrap_or(&self.principals.service)
+        self.principals.name_of(self.principal())
     }
 
     /// The manifest's table that its grants stand in.
@@ -222,27 +360,43 @@ impl Caller {
         self.key_value_bytes.fetch_update(Relaxed, Relaxed, add).is_ok() || self.spent("key-value-bytes", max)
     }
 
-    /// How many of `asked` bytes may be written to the log now. The rest is counted as dropped.
-    pub(crate) fn take_log_bytes(&self, asked: usize) -> usize {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if now.duration_since(log.began) >= LOG_WINDOW {
-            log.began = now;
-            log.written_bytes = 0;
+    /// How many bytes of a line the request may still write to its part of the log, a crash report's included; `None` when
+    /// it may write no line. What it may not is counted as dropped.
+    pub(super) fn keep_line(&self, line_bytes: usize) -> Option<usize> {
+        let most = self.authority().outside.log_bytes;
+        let kept = self.log.lock().unwrap_or_else(PoisonError::into_inner).take(line_bytes, most);
+        if kept != Some(line_bytes) {
+            self.drop_line(line_bytes - kept.unwrap_or(0));
         }
-        let left = self.authority().outside.log_bytes.saturating_sub(log.written_bytes);
-        let taken = asked.min(usize::try_from(left).unwrap_or(usize::MAX));
-        log.written_bytes += taken as u64;
-        log.dropped_bytes = log.dropped_bytes.saturating_add((asked - taken) as u64);
-        taken
+        kept
+    }
+
+    /// How many bytes of a line that was kept the log of the node has room for; `None` when it has none for a line. What
+    /// it has not is counted as dropped.
+    pub(super) fn log_line(&self, line_bytes: usize) -> Option<usize> {
+        let most = self.authority().outside.log_bytes;
+        let logged = self.principal().log().window.take(line_bytes, most);
+        if logged != Some(line_bytes) {
+            self.drop_line(line_bytes - logged.unwrap_or(0));
+        }
+        logged
+    }
+
+    /// Counts what is not in the log.
+    pub(super) fn drop_line(&self, bytes: usize) {
+        self.dropped.store(true, Relaxed);
+        self.principal().log().dropped.add(bytes);
+    }
+
+    /// Whether the log has room for a line about the component: it cannot fill the log by failing again and again.
+    fn may_say(&self, line_bytes: usize) -> bool {
+        self.principal().log().about.take(line_bytes, HOST_LOG_BYTES) == Some(line_bytes)
     }
 
     /// Says in the log that the component was refused something, and the line that would grant it.
-    ///
-    /// The lines count as the guest's own: it cannot fill the log by asking again and again.
     pub(crate) fn refused(&self, capability: &'static str, asked: &str, line: &str) {
         let grant = format!("{}\n{line}", self.grants_table());
-        if self.take_log_bytes(asked.len() + grant.len()) == asked.len() + grant.len() {
+        if self.may_say(asked.len() + grant.len()) {
             let component = self.name();
             let request_id = &*self.request();
             let (tenant, app) = self.tenant_and_app();
@@ -252,7 +406,7 @@ impl Caller {
 
     /// Says in the log that a server's certificate is not believed, and what to do about it.
     pub(crate) fn mistrusted(&self, server: &str, cause: &str, mend: &str) {
-        if self.take_log_bytes(server.len() + cause.len()) == server.len() + cause.len() {
+        if self.may_say(server.len() + cause.len()) {
             let component = self.name();
             let request_id = &*self.request();
             let (tenant, app) = self.tenant_and_app();
@@ -260,27 +414,40 @@ impl Caller {
         }
     }
 
-    /// Says in the log how much of what the component wrote is not there.
-    fn say_dropped(&self, log: &mut LogWindow) {
-        let dropped = std::mem::take(&mut log.dropped_bytes);
-        if dropped > 0 {
-            let (tenant, app) = self.tenant_and_app();
-            tracing::warn!(
-                target: "tenon::guest",
-                tenant,
-                app,
-                component = self.name(),
-                request_id = &*self.request(),
-                limit = self.authority().outside.log_bytes,
-                dropped,
-                "the guest wrote more than it may log in a second"
-            );
+    /// Says in the log how much of what the component wrote is not there: once a second, whatever its requests are.
+    fn say_dropped(&self) {
+        if !self.dropped.swap(false, Relaxed) {
+            return;
+        }
+        let mut log = self.principal().log();
+        let now = Instant::now();
+        let is_due = log.said.is_none_or(|said| now.duration_since(said) >= LOG_WINDOW);
+        if !is_due || log.dropped.lines == 0 {
+            // Another says it, at the latest when the service ends.
+            return;
+        }
+        log.said = Some(now);
+        let dropped = std::mem::take(&mut log.dropped);
+        drop(log);
+        self.principals.say_dropped(self.principal(), &dropped, Some(&self.request()));
+    }
+
+    /// What it has used up until now.
+    pub(crate) fn spent_so_far(&self) -> Spent {
+        Spent {
+            principal: self.index,
+            requests: self.requests.load(Relaxed).into(),
+            connections: u64::from(self.connections.load(Relaxed)) + u64::from(self.sockets()),
+            key_value_bytes: self.key_value_bytes.load(Relaxed),
+            open_objects: self.open_objects.load(Relaxed).into(),
+            messages: self.held_messages.load(Relaxed).into(),
+            open_files: 0,
         }
     }
 
     /// Says in the log which limit the component ran into. Always `false`, for the end of a condition.
     pub(crate) fn spent(&self, limit: &'static str, value: u64) -> bool {
-        if self.take_log_bytes(limit.len()) == limit.len() {
+        if self.may_say(limit.len()) {
             let component = self.name();
             let request_id = &*self.request();
             let (tenant, app) = self.tenant_and_app();
@@ -292,7 +459,7 @@ impl Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        self.say_dropped(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner));
+        self.say_dropped();
     }
 }
 
@@ -343,13 +510,32 @@ mod tests {
     }
 
     #[test]
-    fn log_bytes_are_a_rate() {
-        let caller = caller(OutsideLimits { log_bytes: 10, ..Default::default() });
-        assert_eq!(caller.take_log_bytes(8), 8);
-        assert_eq!(caller.take_log_bytes(8), 2);
-        assert_eq!(caller.take_log_bytes(8), 0);
-        caller.log.lock().unwrap().began -= LOG_WINDOW;
-        assert_eq!(caller.take_log_bytes(8), 8);
+    fn log_bytes_are_a_rate_and_a_line_counts_whatever_is_in_it() {
+        let mut window = LogWindow::default();
+        let most = 2 * LOG_LINE_BYTES + 10;
+        assert_eq!(window.take(8, most), Some(8));
+        assert_eq!(window.take(8, most), Some(2));
+        assert_eq!(window.take(0, most), None);
+        window.began -= LOG_WINDOW;
+        assert_eq!(window.take(8, most), Some(8));
+        assert_eq!(LogWindow::default().take(0, LOG_LINE_BYTES - 1), None);
+    }
+
+    #[test]
+    fn all_requests_of_a_component_share_its_log() {
+        let log_bytes = 3 * LOG_LINE_BYTES;
+        let first = caller(OutsideLimits { log_bytes, ..Default::default() });
+        let second = Caller::new(Arc::clone(&first.principals), 0, "other".into());
+        let line = |caller: &Caller| (caller.keep_line(0), caller.log_line(0));
+        assert_eq!([line(&first), line(&first)], [(Some(0), Some(0)); 2]);
+        // A crash report of the second has its own last lines all the same.
+        assert_eq!([line(&second), line(&second)], [(Some(0), Some(0)), (Some(0), None)]);
+        assert_eq!(first.principal().log().dropped.lines, 1);
+        second.say_dropped();
+        assert_eq!(first.principal().log().dropped.lines, 0, "it was said");
+        line(&second);
+        second.say_dropped();
+        assert_eq!(first.principal().log().dropped.lines, 1, "and not again in the same second");
     }
 
     #[test]

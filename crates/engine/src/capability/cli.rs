@@ -9,6 +9,7 @@ use tenon_model::Grants;
 use wasmtime_wasi::{HostWallClock, WasiCtx};
 
 use super::Caller;
+use super::clocks::Steady;
 use super::output::Stdio;
 
 /// Random bytes one call may ask for.
@@ -16,7 +17,7 @@ const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 /// What a component finds: no variables, no arguments, a log for its output, the true time and true randomness,
 /// except where its grants say otherwise.
-pub(crate) fn context(caller: &Arc<Caller>) -> WasiCtx {
+pub(crate) fn context(caller: &Arc<Caller>, steady: Option<Steady>) -> WasiCtx {
     let Grants { environment, arguments, clock, seed, .. } = caller.grants();
     let mut builder = WasiCtx::builder();
     builder
@@ -29,6 +30,9 @@ pub(crate) fn context(caller: &Arc<Caller>) -> WasiCtx {
     }
     if let Some(time) = clock {
         builder.wall_clock(Stopped(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()));
+    }
+    if let Some(steady) = steady {
+        builder.monotonic_clock(steady);
     }
     if let Some(seed) = seed {
         // Two streams, so that what is drawn from one does not move the other.

@@ -48,7 +48,7 @@ impl OpenFiles {
     }
 
     /// How many are open of `owner`'s, or about to be.
-    fn count(&mut self, owner: usize) -> usize {
+    pub(crate) fn count(&mut self, owner: usize) -> usize {
         self.open.retain(|(file, _)| file.strong_count() > 0);
         self.open.iter().filter(|(_, of)| *of == owner).count()
             + self.opening.iter().filter(|of| **of == owner).count()

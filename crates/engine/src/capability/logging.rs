@@ -25,21 +25,23 @@ const LINE_BYTES_MAX: usize = 4 << 10;
 impl logging::Host for Called<'_> {
     fn log(&mut self, level: Level, context: String, message: String) -> Result<()> {
         let context = &context[..context.floor_char_boundary(CONTEXT_BYTES_MAX)];
-        let asked = context.len() + message.len();
-        let taken = self.caller.take_log_bytes(asked);
-        let cut = message.floor_char_boundary(taken.saturating_sub(context.len()));
-        if taken < asked && cut == 0 {
-            return Ok(());
-        }
         let component = self.caller.name();
         let request_id = &*self.caller.request();
         let (tenant, app) = self.caller.tenant_and_app();
         // Line by line, as standard output: a guest must not write lines that look like the node's own.
-        for mut line in message[..cut].split(['\n', '\r']).filter(|line| !line.is_empty()) {
+        for mut line in message.split(['\n', '\r']).filter(|line| !line.is_empty()) {
             while !line.is_empty() {
                 let (piece, rest) = line.split_at(line.floor_char_boundary(LINE_BYTES_MAX));
                 line = rest;
+                // The context is in each line.
+                let asked = context.len() + piece.len();
+                let part = |room: Option<usize>| {
+                    let room = room.filter(|room| *room == asked || *room > context.len())?;
+                    Some(&piece[..piece.floor_char_boundary(room - context.len())])
+                };
+                let Some(piece) = part(self.caller.keep_line(asked)) else { return Ok(()) };
                 crate::crash::remember("log", piece);
+                let Some(piece) = part(self.caller.log_line(context.len() + piece.len())) else { continue };
                 macro_rules! emit {
                     ($level:ident, $name:literal) => {
                         tracing::$level!(

@@ -3,7 +3,7 @@
 //! given messages, and how, is in [`crate::deliver`].
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,9 +46,11 @@ pub(crate) const HANDLER: &str = "wasi:messaging/incoming-handler@0.2.0-draft";
 /// The same in any version.
 pub(crate) const HANDLER_UNVERSIONED: &str = "wasi:messaging/incoming-handler";
 /// Messages that a component holds at once.
-const MESSAGES_HELD_MAX: u32 = 64;
+pub(super) const MESSAGES_HELD_MAX: u32 = 64;
 /// Requests of a node that wait for answers at once.
 const REQUESTS_WAITING_MAX: usize = 10_000;
+/// Random bytes in the name of an inbox: nobody, in no run of the node, meets one of another request.
+const INBOX_NAME_BYTES: usize = 16;
 /// Answers to one request.
 const REPLIES_MAX: u32 = 64;
 
@@ -76,14 +78,16 @@ pub struct Options {
 /// The requests that wait for answers.
 #[derive(Debug, Default)]
 pub(crate) struct Inboxes {
-    next: AtomicU64,
     open: Mutex<HashMap<String, mpsc::Sender<Message>>>,
 }
 
 impl Inboxes {
     fn open(self: &Arc<Self>) -> Result<(Inbox, mpsc::Receiver<Message>), StoreError> {
-        // Nothing but this host looks names up, and no guest sees them.
-        let name = self.next.fetch_add(1, Relaxed).to_string();
+        // A message that waits keeps the name longer than this process may live: an answer that comes late must not find a
+        // request that began since.
+        let mut random = [0; INBOX_NAME_BYTES];
+        getrandom::fill(&mut random).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let name = format!("{:032x}", u128::from_le_bytes(random));
         let (sender, receiver) = mpsc::channel(REPLIES_MAX as usize);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= REQUESTS_WAITING_MAX {
@@ -133,13 +137,21 @@ impl Called<'_> {
 
     /// A message in the hands of the component.
     pub(crate) fn letter(&mut self, message: Message, received: bool) -> Result<Resource<Letter>> {
+        let held = self.hold_one().ok_or_else(|| wasmtime::Error::msg(full()))?;
+        self.held_letter(message, received, held)
+    }
+
+    fn held_letter(&mut self, message: Message, received: bool, held: Held) -> Result<Resource<Letter>> {
+        Ok(self.table.push(Letter { message, received, _held: held })?)
+    }
+
+    /// One more message, unless the component holds as many as it may.
+    fn hold_one(&self) -> Option<Held> {
         let held = Held::one(&self.caller.held_messages, MESSAGES_HELD_MAX);
-        let _held = held.ok_or_else(|| {
-            wasmtime::Error::msg(format!(
-                "the component holds {MESSAGES_HELD_MAX} messages, and may not hold more"
-            ))
-        })?;
-        Ok(self.table.push(Letter { message, received, _held })?)
+        if held.is_none() {
+            self.caller.spent("messages-held", MESSAGES_HELD_MAX.into());
+        }
+        held
     }
 
     /// Changes a message, which has to stay within its limit.
@@ -152,6 +164,10 @@ impl Called<'_> {
         );
         Ok(())
     }
+}
+
+fn full() -> String {
+    format!("the component holds {MESSAGES_HELD_MAX} messages, and may not hold more")
 }
 
 async fn publish(caller: Arc<Caller>, store: Arc<dyn Messages>, message: Message) -> Result<(), Error> {
@@ -193,7 +209,10 @@ impl request_reply::Host for Called<'_> {
         let caller = Arc::clone(self.caller);
         // A wait without end ends with the request.
         let deadline = Instant::now() + options.timeout.unwrap_or(caller.limits().wall);
-        let wanted = options.replies.unwrap_or(1).clamp(1, REPLIES_MAX) as usize;
+        // The guest has its own message still, and maybe others: there have to be hands for the answers.
+        let Some(first) = self.hold_one() else { return Ok(Err(Error::Other(full()))) };
+        let free = MESSAGES_HELD_MAX.saturating_sub(caller.held_messages.load(Relaxed)) + 1;
+        let wanted = options.replies.unwrap_or(1).clamp(1, REPLIES_MAX.min(free)) as usize;
         let (inbox, mut answers) = match caller.backends().stores.inboxes.open() {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(other(&error))),
@@ -212,7 +231,14 @@ impl request_reply::Host for Called<'_> {
         if received.is_empty() {
             return Ok(Err(Error::Timeout));
         }
-        received.into_iter().map(|answer| self.letter(answer, true)).collect::<Result<_>>().map(Ok)
+        let mut letters = Vec::new();
+        let mut first = Some(first);
+        for answer in received {
+            // Others of the component may have taken up messages meanwhile.
+            let Some(held) = first.take().or_else(|| self.hold_one()) else { break };
+            letters.push(self.held_letter(answer, true, held)?);
+        }
+        Ok(Ok(letters))
     }
 
     fn reply(&mut self, to: Resource<Letter>, letter: Resource<Letter>) -> Result<Result<(), Error>> {
@@ -322,6 +348,18 @@ impl types::HostMessage for Called<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_comes_late_finds_no_request_of_another_run() {
+        let names = || {
+            let inboxes = Arc::new(Inboxes::default());
+            let open = [inboxes.open().unwrap().0, inboxes.open().unwrap().0];
+            open.each_ref().map(|inbox| inbox.name.clone())
+        };
+        let all: std::collections::BTreeSet<_> = (0..100).flat_map(|_| names()).collect();
+        assert_eq!(all.len(), 200);
+        assert!(all.iter().all(|name| name.len() == 2 * INBOX_NAME_BYTES), "{all:?}");
+    }
 
     #[tokio::test]
     async fn an_inbox_is_closed_when_its_request_ends() {

@@ -19,6 +19,7 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttp};
 mod blobstore;
 mod caller;
 pub(crate) mod cli;
+pub(crate) mod clocks;
 mod config;
 pub(crate) mod filesystem;
 pub(crate) mod http;
@@ -29,7 +30,7 @@ mod output;
 pub(crate) mod sockets;
 pub(crate) mod stores;
 
-pub(crate) use caller::{Caller, PRINCIPALS_MAX, Principals};
+pub(crate) use caller::{Caller, PRINCIPALS_MAX, Principals, Spent};
 pub(crate) use filesystem::OpenFiles;
 
 use crate::functions::HostFunctions;
@@ -117,6 +118,7 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
                     instance,
                     host::clocks(who),
                 )?;
+                self::clocks::waits03(instance, who)?;
             }
             "wasi:clocks/system-clock" => {
                 clocks::system_clock::add_to_linker_instance::<_, WasiClocks>(instance, host::clocks(who))?;
@@ -199,6 +201,7 @@ pub(crate) fn add(linker: &mut Linker<Host>, import: &Import<'_>) -> Result<bool
         }
         "wasi:clocks/monotonic-clock" => {
             clocks::monotonic_clock::add_to_linker_instance::<_, WasiClocks>(instance, host::clocks(who))?;
+            self::clocks::waits02(instance, who)?;
         }
         "wasi:clocks/wall-clock" => {
             clocks::wall_clock::add_to_linker_instance::<_, WasiClocks>(instance, host::clocks(who))?;

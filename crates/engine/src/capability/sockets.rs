@@ -4,8 +4,8 @@
 //! engine's own implementation does the rest.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tenon_model::{Grants, SocketDirection, SocketGrant, SocketProtocol};
@@ -22,6 +22,11 @@ use crate::host::{self, Host};
 
 /// How long the lookup of a granted name may take.
 const LOOKUP_MAX: Duration = Duration::from_secs(5);
+/// How long a request goes by what was found: each connection and each datagram asks.
+const FRESH: Duration = Duration::from_secs(1);
+/// Names of one component that are remembered, and addresses of each.
+const NAMES_MAX: usize = 64;
+const ADDRESSES_MAX: usize = 64;
 /// The ports of a grant that is for every port, and so for one that the system picks.
 const ANY_PORT: (u16, u16) = (1, u16::MAX);
 
@@ -65,11 +70,11 @@ async fn may_use(caller: &Caller, address: SocketAddr, usage: SocketAddrUse) -> 
         SocketAddrUse::UdpSend => (Udp, Connect),
         SocketAddrUse::UdpReceive => {
             // Nobody asked for it: it is dropped without a word, which a stranger could repeat.
-            return covers(grants, Udp, Connect, address).await;
+            return covers(caller, Udp, Connect, address).await;
         }
         SocketAddrUse::UdpBind => (Udp, Listen),
     };
-    let granted = covers(grants, protocol, direction, address).await;
+    let granted = covers(caller, protocol, direction, address).await;
     if !granted {
         let (protocol, direction) = (protocol_name(protocol), direction_name(direction));
         let line = format!(
@@ -90,18 +95,18 @@ fn has(grants: &Grants, protocol: SocketProtocol, direction: SocketDirection) ->
 }
 
 async fn covers(
-    grants: &Grants,
+    caller: &Caller,
     protocol: SocketProtocol,
     direction: SocketDirection,
     address: SocketAddr,
 ) -> bool {
-    for grant in &grants.sockets {
+    for grant in &caller.grants().sockets {
         let ports = grant.ports.0..=grant.ports.1;
         // Port 0 is whichever the system picks.
         let any = address.port() == 0 && direction == SocketDirection::Listen && grant.ports == ANY_PORT;
         if (grant.protocol, grant.direction) == (protocol, direction)
             && (any || ports.contains(&address.port()))
-            && is_at(&grant.host, address.ip()).await
+            && is_at(&caller.names, &grant.host, address.ip()).await
         {
             return true;
         }
@@ -110,7 +115,7 @@ async fn covers(
 }
 
 /// Whether an address is the host of a grant: that address, one of that network, or one that the name has now.
-async fn is_at(host: &str, ip: IpAddr) -> bool {
+async fn is_at(names: &Names, host: &str, ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     if let Ok(exactly) = host.parse::<IpAddr>() {
         return exactly.to_canonical() == ip;
@@ -118,10 +123,50 @@ async fn is_at(host: &str, ip: IpAddr) -> bool {
     if let Ok(network) = host.parse::<IpNet>() {
         return network.contains(&ip);
     }
-    let found = tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host((host, 0))).await;
-    match found {
-        Ok(Ok(mut found)) => found.any(|found| found.ip().to_canonical() == ip),
-        _ => false,
+    if let Some(found) = names.known(host, Instant::now()) {
+        return found.contains(&ip);
+    }
+    let found = match tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host((host, 0))).await {
+        Ok(Ok(found)) => found.map(|found| found.ip().to_canonical()).take(ADDRESSES_MAX).collect(),
+        _ => Vec::new(),
+    };
+    let is_it = found.contains(&ip);
+    names.keep(host, found, Instant::now());
+    is_it
+}
+
+/// What names of grants stood for when they were last looked up; nothing where there was no answer.
+#[derive(Default)]
+pub(super) struct Names(Mutex<Vec<Name>>);
+
+struct Name {
+    host: String,
+    addresses: Arc<[IpAddr]>,
+    found: Instant,
+}
+
+impl Names {
+    fn all(&self) -> MutexGuard<'_, Vec<Name>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The addresses of a name, where that is still fresh.
+    fn known(&self, host: &str, now: Instant) -> Option<Arc<[IpAddr]>> {
+        let is_it = |name: &&Name| name.host == host && now.duration_since(name.found) < FRESH;
+        self.all().iter().find(is_it).map(|name| Arc::clone(&name.addresses))
+    }
+
+    fn keep(&self, host: &str, addresses: Vec<IpAddr>, now: Instant) {
+        let mut all = self.all();
+        all.retain(|name| name.host != host && now.duration_since(name.found) < FRESH);
+        if all.len() < NAMES_MAX {
+            all.push(Name { host: host.to_owned(), addresses: addresses.into(), found: now });
+        }
+    }
+
+    /// Another request looks for itself.
+    pub(super) fn forget(&self) {
+        self.all().clear();
     }
 }
 
@@ -331,6 +376,30 @@ mod tests {
         ] {
             assert!(!may(&caller, usage, address).await, "{usage:?} {address}");
         }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_name_is_looked_up_once_in_a_while() {
+        use SocketAddrUse::TcpConnect;
+        let caller =
+            caller(vec![grant(SocketProtocol::Tcp, SocketDirection::Connect, "localhost", (9000, 9000))]);
+        assert!(may(&caller, TcpConnect, "127.0.0.1:9000").await);
+        // What was found counts, and nothing is looked up.
+        assert!(
+            caller.names.known("localhost", Instant::now()).unwrap().contains(&IpAddr::from([127, 0, 0, 1]))
+        );
+        caller.names.keep("localhost", vec![IpAddr::from([192, 0, 2, 7])], Instant::now());
+        assert!(may(&caller, TcpConnect, "192.0.2.7:9000").await);
+        assert!(!may(&caller, TcpConnect, "127.0.0.1:9000").await);
+        // After a second it is looked up again.
+        caller.names.all()[0].found -= FRESH;
+        assert!(may(&caller, TcpConnect, "127.0.0.1:9000").await);
+        for number in 0..2 * NAMES_MAX {
+            caller.names.keep(&number.to_string(), Vec::new(), Instant::now());
+        }
+        assert_eq!(caller.names.all().len(), NAMES_MAX);
+        caller.renew("next".into(), 0);
+        assert!(caller.names.all().is_empty(), "another request looks for itself");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use tenon_model::store::Message;
 use tenon_model::{Digest, Limits};
 use wasmtime::{Error, WasmBacktrace};
 
+use super::trail::Used;
+use crate::capability::Principals;
 use crate::engine::Part;
 use crate::failure::{Failure, rustc_name};
 use crate::respond::Bill;
@@ -62,8 +64,14 @@ pub struct CrashReport {
 pub struct CrashRequest {
     /// The correlation id.
     pub id: String,
+    /// The trace that the request is part of, where it is part of one: 32 hexadecimal digits (W3C Trace Context).
+    #[serde(default)]
+    pub trace_id: Option<String>,
     /// The exported function.
     pub function: String,
+    /// What a typed function was called with, as WAVE; only where arguments are kept.
+    #[serde(default)]
+    pub arguments: Option<String>,
     /// The method; `call` when a function was called by its name.
     pub method: String,
     /// The path; with its query only where arguments are kept. Of a call, the function, with its arguments likewise.
@@ -99,7 +107,7 @@ pub struct CrashOutcome {
 }
 
 /// What a request used up, each beside its limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashUse {
     /// Time on the processor, in microseconds.
     pub cpu_us: u64,
@@ -113,6 +121,22 @@ pub struct CrashUse {
     pub memory_bytes: u64,
     /// Its limit.
     pub memory_limit_bytes: u64,
+    /// What else it used anything of, when its sandbox was taken down; nothing where others were in the sandbox.
+    #[serde(default)]
+    pub others: Vec<CrashUsed>,
+}
+
+/// What one component used up of one limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashUsed {
+    /// The component; the app, where the limit is the whole request's.
+    pub component: String,
+    /// The limit, as the manifest calls it.
+    pub limit: String,
+    /// What was used of it.
+    pub used: u64,
+    /// Its value.
+    pub most: u64,
 }
 
 /// Bytes of a composition that are one of its parts.
@@ -204,14 +228,22 @@ impl Boundary {
         }
     }
 
-    fn write(self, function: &str, keep_arguments: bool) -> CrashRequest {
+    fn write(
+        self,
+        function: &str,
+        arguments: Option<&str>,
+        trace_id: Option<String>,
+        keep_arguments: bool,
+    ) -> CrashRequest {
         let path = match self.uri.path_and_query() {
             Some(whole) if keep_arguments => whole.as_str(),
             _ => self.uri.path(),
         };
         CrashRequest {
             id: self.id.to_string(),
+            trace_id,
             function: cut(function, TEXT_BYTES_MAX),
+            arguments: arguments.map(|arguments| cut(arguments, TEXT_BYTES_MAX)),
             method: match &self.called {
                 Some(_) => "call".to_owned(),
                 None => cut(self.method.as_str(), TEXT_BYTES_MAX),
@@ -238,11 +270,15 @@ pub(crate) struct Wreck<'a> {
     pub(crate) digest: &'a Digest,
     pub(crate) files: &'a [String],
     pub(crate) function: &'a str,
+    pub(crate) arguments: Option<&'a str>,
+    pub(crate) trace_id: Option<String>,
     pub(crate) boundary: Boundary,
     pub(crate) keep_arguments: bool,
     pub(crate) failure: &'a Failure,
     pub(crate) bill: &'a Bill,
     pub(crate) limits: &'a Limits,
+    pub(crate) used: Option<Used>,
+    pub(crate) principals: &'a Principals,
     pub(crate) parts: &'a [Part],
     pub(crate) stack: Vec<CrashFrame>,
     pub(crate) log: Vec<CrashLine>,
@@ -250,6 +286,7 @@ pub(crate) struct Wreck<'a> {
 
 impl Wreck<'_> {
     pub(crate) fn report(self) -> CrashReport {
+        let others = self.used.as_ref().map(|used| self.others(used)).unwrap_or_default();
         let place = self.failure.place();
         CrashReport {
             format: FORMAT,
@@ -258,7 +295,7 @@ impl Wreck<'_> {
             app: self.app.to_owned(),
             digest: self.digest.to_string(),
             files: self.files.to_vec(),
-            request: self.boundary.write(self.function, self.keep_arguments),
+            request: self.boundary.write(self.function, self.arguments, self.trace_id, self.keep_arguments),
             outcome: CrashOutcome {
                 code: self.failure.code().to_owned(),
                 cause: cut(&self.failure.cause(), TEXT_BYTES_MAX),
@@ -275,6 +312,7 @@ impl Wreck<'_> {
                 wall_limit_us: micros(self.limits.wall),
                 memory_bytes: self.bill.memory_bytes,
                 memory_limit_bytes: self.limits.memory_bytes,
+                others,
             },
             parts: self
                 .parts
@@ -289,6 +327,23 @@ impl Wreck<'_> {
             log: self.log,
             core_dump: None,
         }
+    }
+
+    /// What was used up beside time and memory.
+    fn others(&self, used: &Used) -> Vec<CrashUsed> {
+        let whole = |limit: &str, used, most| CrashUsed {
+            component: self.app.to_owned(),
+            limit: limit.to_owned(),
+            used,
+            most,
+        };
+        let mut others = vec![
+            whole("table-elements", used.table_elements, self.limits.table_elements),
+            whole("handles", used.handles, self.limits.handles.into()),
+        ];
+        others.retain(|other| other.used > 0);
+        others.extend(self.principals.used(&used.outside));
+        others
     }
 }
 
@@ -389,7 +444,7 @@ mod tests {
             .header("content-length", "12")
             .body(())
             .unwrap();
-        let written = |keep| Boundary::of(&request, &"r1".into(), keep).write("handle", keep);
+        let written = |keep| Boundary::of(&request, &"r1".into(), keep).write("handle", None, None, keep);
         let value = |request: &CrashRequest, name: &str| {
             request.headers.iter().find(|field| field.name == name).unwrap().value.clone()
         };

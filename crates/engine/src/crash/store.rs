@@ -397,10 +397,11 @@ fn remove_abandoned(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capability::{Backends, Principals};
     use crate::crash::report::Boundary;
     use crate::failure::Failure;
     use crate::respond::Bill;
-    use tenon_model::Limits;
+    use tenon_model::{Authority, Limits};
 
     fn report(crashes: &Crashes, request: &str, dump: Option<Vec<u8>>) -> Option<Arc<str>> {
         let now = SystemTime::now();
@@ -415,11 +416,20 @@ mod tests {
                 digest: &Digest::of(b"component"),
                 files: &[],
                 function: "handle",
+                arguments: None,
+                trace_id: None,
                 boundary: Boundary::of(&http, &request.into(), false),
                 keep_arguments: false,
                 failure: &failure,
                 bill: &bill,
                 limits: &Limits::default(),
+                used: None,
+                principals: &Principals::new(
+                    "app",
+                    &Authority::default(),
+                    &Limits::default(),
+                    &Backends::default(),
+                ),
                 parts: &[],
                 stack: Vec::new(),
                 log: Vec::new(),

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use wasmtime::{Error, Store, WasmCoreDump};
 
 use super::report::{CrashLine, cut};
+use crate::capability::Spent;
 use crate::host::Host;
 
 /// Lines that are kept of one request: its last ones.
@@ -28,12 +29,39 @@ pub(crate) struct Trail {
 struct Kept {
     lines: VecDeque<CrashLine>,
     core_dump: Option<Vec<u8>>,
+    called: Option<Called>,
+    used: Option<Used>,
+}
+
+/// The function that a request called by its name.
+#[derive(Clone, Debug)]
+pub(crate) struct Called {
+    /// Its full name.
+    pub(crate) function: Arc<str>,
+    /// What it was called with, where that is kept.
+    pub(crate) arguments: Option<String>,
+}
+
+/// What a sandbox had used up of its limits when it was taken down.
+#[derive(Debug)]
+pub(crate) struct Used {
+    pub(crate) table_elements: u64,
+    /// Resources of the host that the guest held.
+    pub(crate) handles: u64,
+    /// Of each component that asked the host for something.
+    pub(crate) outside: Vec<Spent>,
 }
 
 impl Trail {
     /// Sets what requests that the guest sends say of the trace they are part of. Once: a request is part of one trace.
     pub(crate) fn set_trace(&self, trace: HeaderValue) {
         let _ = self.trace.set(trace);
+    }
+
+    /// The trace that the request is part of.
+    pub(crate) fn trace_id(&self) -> Option<String> {
+        // `version-trace-parent-flags` ("Trace Context", section 3.2).
+        self.trace.get()?.to_str().ok()?.split('-').nth(1).map(str::to_owned)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -56,6 +84,22 @@ impl Trail {
     /// Takes over the lines of the sandbox that the request was in with others.
     pub(crate) fn adopt(&self, lines: Vec<CrashLine>) {
         self.kept().lines = lines.into();
+    }
+
+    pub(crate) fn keep_called(&self, called: Called) {
+        self.kept().called = Some(called);
+    }
+
+    pub(crate) fn take_called(&self) -> Option<Called> {
+        self.kept().called.take()
+    }
+
+    pub(crate) fn keep_used(&self, used: Used) {
+        self.kept().used = Some(used);
+    }
+
+    pub(crate) fn take_used(&self) -> Option<Used> {
+        self.kept().used.take()
     }
 
     pub(crate) fn keep_core_dump(&self, dump: Vec<u8>) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use super::Service;
-use crate::crash::{Boundary, CrashFrame, Wreck, is_reported, stack};
+use crate::crash::{Boundary, Called, CrashFrame, Wreck, is_reported, stack};
 use crate::crowd::{End, Seat};
 use crate::failure::{Failure, Limit, Place};
 use crate::meter::{CutOff, Meter};
@@ -21,7 +21,7 @@ pub(super) struct Ending<R: Recorder> {
     pub(super) watch: Arc<Watch>,
     /// What a crash report tells of the request; `None` where none are written.
     pub(super) boundary: Option<Boundary>,
-    /// What is called, where it is not what requests call.
+    /// What is called, where it is neither what requests call nor a function that one names.
     pub(super) function: Option<&'static str>,
     /// Where the guest was when it failed.
     pub(super) stack: Vec<CrashFrame>,
@@ -100,21 +100,29 @@ impl<R: Recorder> Ending<R> {
 
     /// Hands a failure to whoever writes crash reports.
     fn report(&mut self, failure: &Failure, bill: &Bill) -> Option<Arc<str>> {
-        let Service { name, digest, shape, limits, parts, crashes, .. } = &*self.service;
+        let Service { name, digest, shape, limits, parts, crashes, principals, .. } = &*self.service;
         let crashes = crashes.as_ref().filter(|crashes| is_reported(failure) && crashes.admit())?;
         let (at, trail) = (SystemTime::now(), &self.meter.trail);
+        let (function, arguments) = match trail.take_called() {
+            Some(Called { function, arguments }) => (function.to_string(), arguments),
+            None => (self.function.map_or_else(|| shape.to_string(), str::to_owned), None),
+        };
         let wreck = Wreck {
             id: crashes.next_id(at),
             at,
             app: name,
             digest,
             files: &crashes.policy.files,
-            function: &self.function.map_or_else(|| shape.to_string(), str::to_owned),
+            function: &function,
+            arguments: arguments.as_deref(),
+            trace_id: trail.trace_id(),
             boundary: self.boundary.take()?,
             keep_arguments: crashes.policy.keep_arguments,
             failure,
             bill,
             limits,
+            used: trail.take_used(),
+            principals,
             parts,
             stack: std::mem::take(&mut self.stack),
             log: trail.take_lines(),

@@ -3,19 +3,25 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use http::Response;
+use tenon_model::format_bytes;
 use wasmtime::{AsContextMut as _, Error};
 
 use super::guest::{Answer, Given};
 use super::{Service, another_entry};
+use crate::crash::{Called, core_dump};
 use crate::failure::{Failure, Limit, Place};
-use crate::gateway::{Gateway, Problem, Rejected, Route, Streamed, Taken, Unsent};
+use crate::gateway::{Callable, Gateway, Problem, Rejected, Route, Streamed, Taken, Unsent};
 use crate::meter::Meter;
 use crate::received::Received;
 use crate::respond::Body;
 use crate::reuse::{Made, Sandbox};
 use crate::stop::{Stop, is_lift_error};
-use crate::value::Val;
+use crate::value::{Val, to_wave};
+
+/// Arguments that came in more bytes than this are not kept for a crash report, not even where arguments are.
+const ARGUMENTS_BYTES_MAX: usize = 16 << 10;
 
 /// How a typed function returned.
 enum Returned {
@@ -53,11 +59,21 @@ impl Service {
         };
         // What is sent whole is looked at before there is a sandbox.
         let (mut arguments, incoming) = match function.taken(&parts.headers) {
-            Ok(Taken::Stream) => (Vec::new(), Some(self.counted_body(body, &answer).await?)),
-            Ok(taken) => match function.arguments(taken, self.collect(body).await?) {
-                Ok(arguments) => (arguments, None),
-                Err(problem) => return refused(problem),
-            },
+            Ok(Taken::Stream) => {
+                self.note_called(function, &[], None, &meter);
+                (Vec::new(), Some(self.counted_body(body, &answer).await?))
+            }
+            Ok(taken) => {
+                let body = self.collect(body).await?;
+                let bytes = body.as_ref().map_or(0, Bytes::len);
+                match function.arguments(taken, body) {
+                    Ok(arguments) => {
+                        self.note_called(function, &arguments, Some(bytes), &meter);
+                        (arguments, None)
+                    }
+                    Err(problem) => return refused(problem),
+                }
+            }
             Err(problem) => return refused(problem),
         };
         let mut sandbox = self.sandbox(meter, Arc::clone(&id)).await?;
@@ -98,11 +114,14 @@ impl Service {
                 .await
                 .flatten()
         } else {
-            callee.call(store, arguments).await.map(|result| Returned::Whole(Ok(result)))
+            callee.call(&mut *store, arguments).await.map(|result| Returned::Whole(Ok(result)))
         };
-        if called.is_err() && answer.was_given() {
-            // Before the store is gone, and with it the body: another thread may be looking at that.
-            answer.watch.failed.store(true, Relaxed);
+        if let Err(error) = &called {
+            core_dump(error, store, &self.name);
+            if answer.was_given() {
+                // Before the store is gone, and with it the body: another thread may be looking at that.
+                answer.watch.failed.store(true, Relaxed);
+            }
         }
         let response = match called {
             Ok(Returned::Streamed) => return Ok(Some(sandbox)),
@@ -124,6 +143,19 @@ impl Service {
         };
         answer.give(self.typed(response));
         Ok(Some(sandbox))
+    }
+
+    /// Keeps what is called, in case it fails: with its arguments where they are kept, which came in so many bytes. Those
+    /// that come bit by bit are not there yet.
+    fn note_called(&self, function: &Callable, arguments: &[Val], bytes: Option<usize>, meter: &Meter) {
+        let Some(crashes) = &self.crashes else { return };
+        let arguments = bytes.filter(|_| crashes.policy.keep_arguments).map(|bytes| {
+            if bytes > ARGUMENTS_BYTES_MAX {
+                return format!("left out: {}", format_bytes(bytes as u64));
+            }
+            format!("({})", arguments.iter().map(to_wave).collect::<Vec<_>>().join(", "))
+        });
+        meter.trail.keep_called(Called { function: Arc::clone(function.full_name()), arguments });
     }
 
     /// A response that was made of what a function returned, or why it cannot be.

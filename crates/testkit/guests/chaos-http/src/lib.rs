@@ -79,6 +79,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Chaos {
             "/files" => answer(out, &files()),
             "/secret-write" => answer(out, &faults::secret::plant(target.number("key", 1)).to_string()),
             "/secret-read" => answer(out, &faults::secret::find(target.number("key", 1)).to_string()),
+            "/monotonic" => answer(out, &monotonic(target.number("ms", 20))),
             "/stdout" => {
                 println!("a line on standard output");
                 eprintln!("a line on standard error");
@@ -246,6 +247,17 @@ fn length(target: &Target, out: ResponseOutparam) {
     let _ = stream.write_all(&content).and_then(|()| stream.flush());
     drop(stream);
     let _ = OutgoingBody::finish(body, None);
+}
+
+/// What the clock shows before and after waits of so long.
+fn monotonic(ms: u64) -> String {
+    use wasip2::clocks::monotonic_clock::{now, subscribe_instant};
+    let mut shown = vec![now(), now()];
+    subscribe_duration(ms * 1_000_000).block();
+    shown.push(now());
+    subscribe_instant(now() + ms * 1_000_000).block();
+    shown.push(now());
+    format!("{shown:?}")
 }
 
 fn environment() -> String {

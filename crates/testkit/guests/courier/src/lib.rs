@@ -50,6 +50,7 @@ fn send(target: &Target) -> Result<String, Error> {
         "/request" => {
             let options = request_reply::RequestOptions::new();
             options.set_timeout_ms(target.number("ms", 200) as u32);
+            let _held: Vec<_> = (0..target.number("hold", 0)).map(|_| Message::new(b"held")).collect();
             let answers = request_reply::request(&client, &topic, &message, Some(options))?;
             Ok(format!("{} answers", answers.len()))
         }

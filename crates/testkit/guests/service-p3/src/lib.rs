@@ -56,6 +56,16 @@ impl wasip3::exports::http::handler::Guest for Service {
                 wasip3::clocks::monotonic_clock::wait_for(target.number("ms", 100) * 1_000_000).await;
                 Ok(text(200, "slept\n"))
             }
+            "/monotonic" => {
+                use wasip3::clocks::monotonic_clock::{now, wait_for, wait_until};
+                let ns = target.number("ms", 20) * 1_000_000;
+                let mut shown = vec![now(), now()];
+                wait_for(ns).await;
+                shown.push(now());
+                wait_until(now() + ns).await;
+                shown.push(now());
+                Ok(text(200, &format!("{shown:?}")))
+            }
             "/spin" => {
                 faults::spin(Duration::from_millis(target.number("ms", 100)));
                 Ok(text(200, "spun\n"))
