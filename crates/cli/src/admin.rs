@@ -5,7 +5,7 @@ mod upload;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
@@ -44,6 +44,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// How often a request is sent again that the node had no time for.
 const BUSY_RETRIES: u32 = 20;
+/// What is refused because others are at it. Their turn ends, so it is waited for as long as for an answer.
+const OF_A_LINE: [&str; 2] = ["deploy-busy", "admin-busy"];
 /// Codes with which a node refuses requests for apps that it has not: who reads them asked another address than the admin API's.
 const OF_THE_EDGE: [&str; 2] = ["not-ready", "no-route"];
 /// The longest that is waited for that.
@@ -178,12 +180,21 @@ impl Admin {
         body: Bytes,
         headers: &[(&str, String)],
     ) -> Result<Answer, CommandError> {
-        for _ in 0..BUSY_RETRIES {
+        let began = Instant::now();
+        let mut tries = 0;
+        loop {
             let answer = self.runtime.block_on(self.once(method.clone(), path, body.clone(), headers))?;
             let Some(wait) = asked_to_wait(&answer) else { return Ok(answer) };
+            let goes_on = match OF_A_LINE.contains(&code(&answer).as_str()) {
+                true => began.elapsed() < ANSWER_TIMEOUT,
+                false => tries < BUSY_RETRIES,
+            };
+            if !goes_on {
+                return Ok(answer);
+            }
+            tries += 1;
             std::thread::sleep(wait.min(BUSY_WAIT_MAX));
         }
-        self.runtime.block_on(self.once(method, path, body, headers))
     }
 
     async fn once(
@@ -283,11 +294,17 @@ async fn whole(response: Response<Incoming>) -> Result<Answer, std::io::Error> {
 
 /// How long a node that has no time now wants to be left alone.
 fn asked_to_wait(answer: &Answer) -> Option<Duration> {
-    if !matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+    const FOR_NOW: [StatusCode; 2] = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+    if !FOR_NOW.contains(&answer.status) {
         return None;
     }
     let seconds = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds).max(Duration::from_millis(50)))
+}
+
+/// What is wrong, in one word; empty where the answer does not say it.
+fn code(answer: &Answer) -> String {
+    serde_json::from_slice::<Problem>(&answer.body).map_or_else(|_| String::new(), |problem| problem.code)
 }
 
 /// A problem and what was found with it, as diagnostics.

@@ -61,15 +61,10 @@ impl App {
 
     /// What was seen of its requests, over all its revisions since the node started.
     pub fn counters(&self) -> CounterSnapshot {
-        let Revisions { gone, known } = &mut *self.revisions();
-        let mut living = CounterSnapshot::default();
-        known.retain(|(slot, counters)| {
-            let (is_gone, seen) = (slot.strong_count() == 0, counters.snapshot());
-            let sum = if is_gone { &mut *gone } else { &mut living };
-            *sum = sum.plus(&seen);
-            !is_gone
-        });
-        self.refused.snapshot().plus(gone).plus(&living)
+        let mut revisions = self.revisions();
+        revisions.take_over();
+        let living = revisions.known.iter().map(|(_, counters)| counters.snapshot());
+        living.fold(self.refused.snapshot().plus(&revisions.gone), |sum, seen| sum.plus(&seen))
     }
 
     /// Whether it is served alone.
@@ -88,10 +83,26 @@ impl App {
     /// Counts what this revision sees among what the app's do.
     pub(crate) fn know(&self, slot: &Arc<Slot>) {
         let mut revisions = self.revisions();
+        // Each table asks: what is gone does not pile up where nobody looks at the counters.
+        revisions.take_over();
         let counters = slot.shared_counters();
         if !revisions.known.iter().any(|(_, known)| Arc::ptr_eq(known, counters)) {
             revisions.known.push((Arc::downgrade(slot), Arc::clone(counters)));
         }
+    }
+}
+
+impl Revisions {
+    /// Takes over what was counted by revisions that are gone. One that a request still runs on is not.
+    fn take_over(&mut self) {
+        let Self { gone, known } = self;
+        known.retain(|(slot, counters)| {
+            let is_there = slot.strong_count() > 0;
+            if !is_there {
+                *gone = gone.plus(&counters.snapshot());
+            }
+            is_there
+        });
     }
 }
 
@@ -124,5 +135,20 @@ mod tests {
         drop(first);
         assert_eq!(app.counters().of(Outcome::Refused), 3);
         assert_eq!(app.counters().of(Outcome::Refused), 3);
+    }
+
+    #[test]
+    fn revisions_that_are_gone_leave_nothing_behind_but_what_they_counted() {
+        let tenant = Tenant::new("tenant".parse().unwrap(), generous(), &Shares::new(1));
+        let app = App::new(slot("a", 1).key().app.clone(), tenant);
+        for number in 1..=50 {
+            let slot = slot("a", number);
+            app.know(&slot);
+            slot.counters().count_refused(Outcome::Refused);
+        }
+        let last = slot("a", 51);
+        app.know(&last);
+        assert_eq!(app.revisions().known.len(), 1, "the one that is there");
+        assert_eq!(app.counters().of(Outcome::Refused), 50);
     }
 }

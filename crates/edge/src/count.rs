@@ -83,6 +83,11 @@ impl Outcome {
             || matches!(self, Self::Errored | Self::WallDeadline | Self::NoResponse | Self::Internal)
     }
 
+    /// The same, now that the status is known that was answered with: a guest that says itself that it failed did fail.
+    pub(crate) fn answered_with(self, status: u16) -> Self {
+        if self == Self::Answered && status >= 500 { Self::Errored } else { self }
+    }
+
     pub(crate) fn of_failure(failure: &Failure) -> Self {
         match failure {
             Failure::Trap { .. } => Self::Trapped,

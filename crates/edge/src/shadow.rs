@@ -5,7 +5,7 @@
 //! kept; what has a larger one is not compared.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Uri, Version};
@@ -134,20 +134,28 @@ impl Copy {
             let (sandbox, claim) = tenant.hand(Some(sandbox), &service);
             let account = Some(Arc::clone(tenant.account()));
             let incoming = Incoming { request, id, secure, account, trace: None, claim };
-            let counted = Arc::clone(&candidate);
+            let counted = Counting::new(&candidate, arrived);
+            let ended = Arc::clone(&counted);
             let record = move |record: Record| {
-                count(&counted, &record, arrived);
-                drop(sandbox);
+                ended.guest_ended(&record);
+                drop((ended, sandbox));
             };
             let same = match service.serve(incoming, record).await {
                 Err(_) => Some(false),
-                Ok(other) if other.status().as_u16() != answered.0 => Some(false),
-                Ok(other) => collect(other.into_body()).await.map(|body| body == answered.1),
+                Ok(other) => {
+                    let status = other.status().as_u16();
+                    counted.answered(status);
+                    if status == answered.0 {
+                        collect(other.into_body()).await.map(|body| body == answered.1)
+                    } else {
+                        Some(false)
+                    }
+                }
             };
             if let Some(same) = same {
                 candidate.counters().count_shadow(same);
             }
-            drop(room);
+            drop((counted, room));
         });
     }
 }
@@ -156,23 +164,50 @@ async fn collect(body: Body) -> Option<Bytes> {
     Limited::new(body, RESPONSE_BYTES_MAX).collect().await.ok().map(http_body_util::Collected::to_bytes)
 }
 
-/// What the candidate did of it counts as what it does for requests: a rollout is judged by it.
-fn count(slot: &Slot, record: &Record, arrived: Now) {
-    let Record { outcome, bill, ended, .. } = record;
-    let outcome = match outcome {
-        Ok(true) => Outcome::Answered,
-        Ok(false) => Outcome::Gone,
-        Err(failure) => Outcome::of_failure(failure),
-    };
-    slot.counters().count(&Counted {
-        outcome,
-        cpu: bill.cpu,
-        latency: ended.saturating_duration_since(arrived.instant),
-        wall: bill.wall,
-        memory_bytes: bill.memory_bytes,
-        received_bytes: 0,
-        sent_bytes: 0,
-    });
+/// What the candidate did of a copy counts as what it does for requests: a rollout is judged by it. It is counted once both
+/// its guest has ended and its answer's status is known, whichever comes last.
+struct Counting {
+    slot: Arc<Slot>,
+    arrived: Now,
+    /// Zero before there is one.
+    status: AtomicU16,
+    done: OnceLock<Counted>,
+}
+
+impl Counting {
+    fn new(slot: &Arc<Slot>, arrived: Now) -> Arc<Self> {
+        Arc::new(Self { slot: Arc::clone(slot), arrived, status: AtomicU16::new(0), done: OnceLock::new() })
+    }
+
+    fn answered(&self, status: u16) {
+        self.status.store(status, Relaxed);
+    }
+
+    fn guest_ended(&self, record: &Record) {
+        let Record { outcome, bill, ended, .. } = record;
+        let outcome = match outcome {
+            Ok(true) => Outcome::Answered,
+            Ok(false) => Outcome::Gone,
+            Err(failure) => Outcome::of_failure(failure),
+        };
+        let _ = self.done.set(Counted {
+            outcome,
+            cpu: bill.cpu,
+            latency: ended.saturating_duration_since(self.arrived.instant),
+            wall: bill.wall,
+            memory_bytes: bill.memory_bytes,
+            received_bytes: 0,
+            sent_bytes: 0,
+        });
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        let Some(counted) = self.done.take() else { return };
+        let outcome = counted.outcome.answered_with(*self.status.get_mut());
+        self.slot.counters().count(&Counted { outcome, ..counted });
+    }
 }
 
 /// A place among copies, among the tenant's requests and among the candidate's.

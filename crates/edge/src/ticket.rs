@@ -291,10 +291,7 @@ impl Drop for Ticket {
             crash: None,
         });
         let status = Some(*self.status.get_mut()).filter(|status| *status != 0);
-        let outcome = match done.outcome {
-            Outcome::Answered if status.is_some_and(|status| status >= 500) => Outcome::Errored,
-            outcome => outcome,
-        };
+        let outcome = done.outcome.answered_with(status.unwrap_or(0));
         let took = done.ended.saturating_duration_since(arrived);
         let (received_bytes, sent_bytes) = (*self.received_bytes.get_mut(), *self.sent_bytes.get_mut());
         let Done { code, cpu, wall, memory_bytes, crash, .. } = done;

@@ -74,6 +74,8 @@ pub enum CertificateError {
 pub struct Certificates {
     by_name: Arc<ByName>,
     config: Arc<ServerConfig>,
+    /// Whether each has to be for some host name.
+    is_by_name: bool,
 }
 
 /// What is looked up in a handshake.
@@ -94,11 +96,23 @@ impl Certificates {
     /// # Errors
     /// When one of them cannot be used, or there is none.
     pub fn new(certificates: &[Certificate]) -> Result<Arc<Self>, CertificateError> {
+        Self::made(certificates, true)
+    }
+
+    /// One certificate for all clients, whatever they ask for: it may be for an address, which has no name.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn for_all(certificate: Certificate) -> Result<Arc<Self>, CertificateError> {
+        Self::made(&[certificate], false)
+    }
+
+    fn made(certificates: &[Certificate], is_by_name: bool) -> Result<Arc<Self>, CertificateError> {
         let provider = Arc::new(ring::default_provider());
-        let names = Names::of(certificates, &provider)?;
+        let names = Names::of(certificates, is_by_name, &provider)?;
         let by_name = Arc::new(ByName(ArcSwap::from_pointee(names)));
         let config = config(provider, rustls::DEFAULT_VERSIONS, &by_name, &["h2", "http/1.1"])?;
-        Ok(Arc::new(Self { by_name, config: Arc::new(config) }))
+        Ok(Arc::new(Self { by_name, config: Arc::new(config), is_by_name }))
     }
 
     /// What handshakes of HTTP/3 are made with: the same certificates, now and when they are replaced. What a client sends
@@ -115,7 +129,7 @@ impl Certificates {
     /// # Errors
     /// When one of them cannot be used, or there is none.
     pub fn replace(&self, certificates: &[Certificate]) -> Result<(), CertificateError> {
-        let names = Names::of(certificates, self.config.crypto_provider())?;
+        let names = Names::of(certificates, self.is_by_name, self.config.crypto_provider())?;
         self.by_name.0.store(Arc::new(names));
         Ok(())
     }
@@ -129,7 +143,8 @@ impl Certificates {
         all
     }
 
-    pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
+    /// What makes connections with them.
+    pub fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
         Arc::clone(&self.config).into()
     }
 }
@@ -152,7 +167,11 @@ fn config(
 }
 
 impl Names {
-    fn of(certificates: &[Certificate], provider: &CryptoProvider) -> Result<Self, CertificateError> {
+    fn of(
+        certificates: &[Certificate],
+        is_by_name: bool,
+        provider: &CryptoProvider,
+    ) -> Result<Self, CertificateError> {
         if certificates.len() > CERTIFICATES_MAX {
             return Err(CertificateError::TooMany);
         }
@@ -160,6 +179,9 @@ impl Names {
         let (mut exact, mut wildcard) = (HashMap::new(), HashMap::new());
         for certificate in certificates {
             let (key, names) = certificate.read(provider)?;
+            if is_by_name && names.is_empty() {
+                return Err(CertificateError::NoNames { name: certificate.name.clone() });
+            }
             let key = Arc::new(key);
             for name in names {
                 // Of two for the same name, the first is used.
@@ -196,9 +218,6 @@ impl Certificate {
             .valid_dns_names()
             .map(str::to_ascii_lowercase)
             .collect();
-        if names.is_empty() {
-            return Err(CertificateError::NoNames { name: name() });
-        }
         let private = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| key(error.to_string()))?;
         let private =
             provider.key_provider.load_private_key(private).map_err(|error| key(error.to_string()))?;
@@ -262,6 +281,16 @@ pub(crate) mod tests {
         for other in [None, Some("x.y.a.example"), Some("x.b.example"), Some("example")] {
             assert_eq!(found(&certificates, other), a, "{other:?}");
         }
+    }
+
+    #[test]
+    fn one_for_all_may_be_for_an_address() {
+        let of_address = || certificate(&["127.0.0.1"]);
+        assert!(matches!(Certificates::new(&[of_address()]), Err(CertificateError::NoNames { .. })));
+        let certificates = Certificates::for_all(of_address()).unwrap();
+        let before = found(&certificates, None);
+        certificates.replace(&[of_address()]).unwrap();
+        assert_ne!(found(&certificates, Some("localhost")), before);
     }
 
     #[test]

@@ -512,6 +512,28 @@ async fn copied_requests_are_compared_and_their_answers_thrown_away() {
 }
 
 #[tokio::test]
+async fn a_copy_that_the_candidate_answers_with_500_counts_as_failed() {
+    let app = app("one/a", generous());
+    let (stable, next) = (slot("one/a", 1, 'A'), slot("one/a", 2, 'B'));
+    let candidate = Candidate {
+        slot: Arc::clone(&next),
+        percent: 0,
+        sticky: Sticky::Address,
+        chosen: None,
+        shadow_percent: 100,
+    };
+    let entry = Entry { candidate: Some(candidate), ..entry(&app, &stable) };
+    let (_site, listening) = served(Site::of(Table::new(vec![entry])));
+    let address = listening.address();
+    ask(address, "a", "/status").await.expect(500);
+    ask(address, "a", "/").await.expect(200);
+    until("the copies to be counted", || next.counters().snapshot().requests() == 2).await;
+    let seen = next.counters().snapshot();
+    let of = [Outcome::Errored, Outcome::Answered].map(|outcome| seen.of(outcome));
+    assert_eq!((of, seen.seen().errors), ([1, 1], 1), "a rollout is judged by it");
+}
+
+#[tokio::test]
 async fn what_happened_is_observed_with_its_trace() {
     let app = app("one/a", generous());
     let (observer, observations) = Observer::new(100, 0);

@@ -6,7 +6,7 @@
 //! mapped, so there is no moment in which it could be exchanged. Anything that does not verify is compiled again and
 //! replaced.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
@@ -26,8 +26,9 @@ const MAGIC: &[u8; 8] = b"tenon\0\0\x02";
 const TRAILER_BYTES: u64 = 8 + 32 + 8;
 /// An artifact larger than this is not read: no component compiles to as much.
 const ARTIFACT_BYTES_MAX: u64 = 4 << 30;
-/// Bytes of artifacts that a store keeps; beyond it the ones written longest ago go.
-const STORE_BYTES_MAX: u64 = 8 << 30;
+/// Bytes of artifacts that a store keeps although nobody says that they are needed; beyond it the ones written longest ago
+/// go.
+const SPARE_BYTES_MAX: u64 = 8 << 30;
 /// How files begin that are being written.
 const WRITING: &str = ".writing-";
 /// A file still being written after this long is not: its process was killed.
@@ -160,7 +161,8 @@ impl Stamp {
 }
 
 impl Artifacts {
-    /// Opens the store in the data directory `data`, and makes it and the node's key where they are missing.
+    /// Opens the store in the data directory `data`, and makes it and the node's key where they are missing. No artifact is
+    /// removed: whether one is needed, whoever opens it knows, and says with [`Self::prune`].
     ///
     /// # Errors
     /// When the folder or the key cannot be made, read, or kept to this user.
@@ -171,6 +173,66 @@ impl Artifacts {
         let key_path = data.join("key");
         let key = node_key(&key_path).map_err(at(&key_path))?;
         Ok(Self { folder, key, sealed: Mutex::default() })
+    }
+
+    /// Removes the artifacts written longest ago, where there are more than 8 GiB of those that none of the `needed` components
+    /// runs from on this engine. Says how many. What is mapped stays usable: its name goes, not its pages.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or a file cannot be removed.
+    pub fn prune(&self, engine: &Engine, needed: &BTreeSet<Digest>) -> Result<usize, ArtifactsError> {
+        // An engine's lane is not set up for nothing.
+        if self.bytes().map_err(at(&self.folder))? <= SPARE_BYTES_MAX {
+            return Ok(0);
+        }
+        let mut lanes = Vec::new();
+        for lane in Lane::ALL {
+            let lane = engine.lane(lane).map_err(|error| ArtifactsError {
+                path: self.folder.clone(),
+                source: io::Error::other(error.to_string()),
+            })?;
+            lanes.push(lane);
+        }
+        let kept =
+            needed.iter().flat_map(|digest| lanes.iter().map(|lane| self.path(&lane.artifact_key(digest))));
+        self.prune_but(&kept.collect(), SPARE_BYTES_MAX).map_err(at(&self.folder))
+    }
+
+    /// The same, where no artifact is needed: each can be made again from what whoever wants it brings along.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or a file cannot be removed.
+    pub fn prune_all(&self) -> Result<usize, ArtifactsError> {
+        self.prune_but(&HashSet::new(), SPARE_BYTES_MAX).map_err(at(&self.folder))
+    }
+
+    fn bytes(&self) -> io::Result<u64> {
+        fs::read_dir(&self.folder)?
+            .try_fold(0_u64, |sum, entry| Ok(sum.saturating_add(entry?.metadata()?.len())))
+    }
+
+    fn prune_but(&self, kept: &HashSet<PathBuf>, spare_bytes_max: u64) -> io::Result<usize> {
+        let mut spare = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let path = entry.path();
+            if kept.contains(&path) || is_being_written(&path) {
+                continue;
+            }
+            let meta = entry.metadata()?;
+            // The youngest first.
+            spare.push((meta.modified()?.elapsed().unwrap_or_default(), meta.len(), path));
+        }
+        spare.sort();
+        let (mut bytes_kept, mut removed) = (0_u64, 0);
+        for (_, bytes, path) in spare {
+            bytes_kept = bytes_kept.saturating_add(bytes);
+            if bytes_kept > spare_bytes_max {
+                fs::remove_file(path)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// The compiled form of the component with this digest, if it is in the store: nothing is compiled. The seal of a file
@@ -426,31 +488,23 @@ fn private_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what a killed process left half-written, and the artifacts written longest ago once there are more bytes of
-/// them than a store may hold. What is mapped stays usable: its name goes, not its pages.
+/// Removes what a killed process left half-written.
 fn tidy(folder: &Path) -> io::Result<()> {
-    let mut artifacts = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let meta = entry.metadata()?;
-        let age = meta.modified()?.elapsed().unwrap_or_default();
-        if entry.file_name().as_encoded_bytes().starts_with(WRITING.as_bytes()) {
-            if age > ABANDONED_AFTER {
-                fs::remove_file(entry.path())?;
-            }
-        } else {
-            artifacts.push((age, meta.len(), entry.path()));
+        if !is_being_written(&entry.path()) {
+            continue;
         }
-    }
-    artifacts.sort();
-    let mut kept = 0;
-    for (_, bytes, path) in artifacts {
-        kept += bytes;
-        if kept > STORE_BYTES_MAX {
-            fs::remove_file(path)?;
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age > ABANDONED_AFTER {
+            fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+fn is_being_written(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(WRITING.as_bytes()))
 }
 
 /// Reads the node's key, or makes it. Two processes that start at once agree: the key is linked into place whole,
@@ -559,6 +613,32 @@ mod tests {
         abandoned.set_modified(std::time::SystemTime::now() - ABANDONED_AFTER * 2).unwrap();
         Artifacts::open(data.path()).unwrap();
         assert!(new.exists() && path.exists() && !old.exists());
+    }
+
+    #[test]
+    fn what_is_needed_stays_however_much_there_is_and_the_oldest_of_the_rest_goes() {
+        let (data, artifacts, needed) = store();
+        let file = |name: &str, hours: u64| {
+            let path = artifacts.path(name);
+            let file = File::create(&path).unwrap();
+            // It takes no room.
+            file.set_len(SPARE_BYTES_MAX / 2).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(hours * 3_600)).unwrap();
+            path
+        };
+        let (older, old, young) = (file("older", 3), file("old", 2), file("young", 1));
+        let writing = artifacts.folder.join(".writing-now");
+        fs::write(&writing, "").unwrap();
+        let large = File::options().write(true).open(&needed).unwrap();
+        large.set_len(SPARE_BYTES_MAX * 2).unwrap();
+        large.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        Artifacts::open(data.path()).unwrap();
+        let all = [&older, &old, &young, &needed, &writing];
+        assert!(all.iter().all(|path| path.exists()), "whoever opens the store does not know what is needed");
+        let kept = HashSet::from([needed.clone()]);
+        assert_eq!(artifacts.prune_but(&kept, SPARE_BYTES_MAX).unwrap(), 1);
+        assert!(!older.exists() && [&old, &young, &needed, &writing].iter().all(|path| path.exists()));
+        assert_eq!(artifacts.prune_but(&kept, SPARE_BYTES_MAX).unwrap(), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How many more of an app fit, and how much of the machine is used.
 
 use std::fs;
+use std::path::Path;
 
 use tenon_model::AppId;
 
@@ -8,6 +9,8 @@ use crate::node::{Inner, put_tenant_of};
 use crate::refused::{Answer, missing};
 use crate::wire::{Bound, Capacity};
 
+/// Where the kernel shows its control groups.
+const CGROUPS: &str = "/sys/fs/cgroup";
 /// Memory of a loaded app beside its code: what is linked, and its counters. An estimate on the safe side.
 const LOADED_BYTES: u64 = 192 << 10;
 /// Mappings of a loaded app.
@@ -77,8 +80,28 @@ fn kibibytes(file: &str, line: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
 }
 
+/// What the machine has left, or this process's group, whichever is less.
 fn available_memory() -> u64 {
-    kibibytes("/proc/meminfo", "MemAvailable:").unwrap_or_default()
+    let machine = kibibytes("/proc/meminfo", "MemAvailable:").unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = own.lines().find_map(|line| line.strip_prefix("0::"));
+    group.and_then(|group| group_memory(Path::new(CGROUPS), group)).map_or(machine, |left| left.min(machine))
+}
+
+/// What a control group (version 2) and those around it leave of their limits, if they have any. Pages of files that nobody
+/// used lately are counted as theirs, and can be had.
+fn group_memory(root: &Path, group: &str) -> Option<u64> {
+    let left = |folder: &Path| {
+        let text = |file: &str| fs::read_to_string(folder.join(file)).ok();
+        let number = |file: &str| text(file)?.trim().parse::<u64>().ok();
+        let stat = text("memory.stat").unwrap_or_default();
+        let unused = stat.lines().find_map(|line| line.strip_prefix("inactive_file "));
+        let unused: u64 = unused.and_then(|it| it.trim().parse().ok()).unwrap_or(0);
+        let used = number("memory.current")?.saturating_sub(unused);
+        Some(number("memory.max")?.saturating_sub(used))
+    };
+    let own = root.join(group.trim_start_matches('/'));
+    own.ancestors().take_while(|folder| folder.starts_with(root)).filter_map(left).min()
 }
 
 /// Resident memory of this process, in bytes.
@@ -100,4 +123,29 @@ fn mappings_max() -> Option<u64> {
 fn mappings() -> Option<u64> {
     let text = fs::read("/proc/self/maps").ok()?;
     Some(text.iter().filter(|byte| **byte == b'\n').count() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tightest_group_around_the_process_says_what_is_left() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |folder: &str, max: &str, current: &str| {
+            let folder = root.path().join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("memory.max"), max).unwrap();
+            fs::write(folder.join("memory.current"), current).unwrap();
+            folder
+        };
+        let own = write("a/b", "max\n", "100\n");
+        assert_eq!(group_memory(root.path(), "/a/b"), None, "nobody has said how much it may be");
+        let around = write("a", "1000\n", "700\n");
+        assert_eq!(group_memory(root.path(), "/a/b"), Some(300));
+        fs::write(around.join("memory.stat"), "anon 1\ninactive_file 200\n").unwrap();
+        assert_eq!(group_memory(root.path(), "/a/b"), Some(500));
+        fs::write(own.join("memory.max"), "150\n").unwrap();
+        assert_eq!(group_memory(root.path(), "/a/b"), Some(50));
+    }
 }

@@ -1,18 +1,19 @@
 //! Compiling in a process of its own: what a hostile component does to a compiler ends with that process.
 
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use tenon_engine::{Artifacts, Engine, Origin, Part, Pool, Source};
-use tenon_model::{Diagnostic, Diagnostics, Digest, Limits, format_bytes, format_duration};
+use tenon_model::{AppId, Diagnostic, Diagnostics, Digest, Limits, TenantId, format_bytes, format_duration};
 
 use crate::refused::{Answer, Refused};
 use crate::wire::Problem;
@@ -75,8 +76,60 @@ pub(crate) struct Compiler {
     command: Option<Vec<OsString>>,
     data: PathBuf,
     limits: CompileLimits,
-    free: Mutex<usize>,
-    freed: Condvar,
+    turns: Mutex<Turns>,
+    changed: Condvar,
+}
+
+/// Who compiles, and who waits. Tenants take turns: one that deploys much does not hold up one that deploys once.
+#[derive(Debug)]
+struct Turns {
+    free: usize,
+    /// Those who wait, in the order in which they came.
+    waiting: VecDeque<(u64, TenantId)>,
+    /// When a tenant that waits or compiles last had its turn.
+    last: HashMap<TenantId, (u64, usize)>,
+    count: u64,
+}
+
+impl Turns {
+    fn new(compilers: usize) -> Self {
+        Self { free: compilers.max(1), waiting: VecDeque::new(), last: HashMap::new(), count: 0 }
+    }
+
+    /// Stands in the line.
+    fn stand(&mut self, tenant: &TenantId) -> u64 {
+        self.count += 1;
+        self.waiting.push_back((self.count, tenant.clone()));
+        self.last.entry(tenant.clone()).or_default().1 += 1;
+        self.count
+    }
+
+    /// Takes the turn, if it is that one's: of the tenant whose last turn is the longest ago, whoever came first.
+    fn take(&mut self, number: u64) -> bool {
+        let last = |tenant: &TenantId| self.last.get(tenant).map_or(0, |(last, _)| *last);
+        let next =
+            self.waiting.iter().enumerate().min_by_key(|(_, (number, tenant))| (last(tenant), *number));
+        let Some(at) = next.filter(|(_, next)| self.free > 0 && next.0 == number).map(|(at, _)| at) else {
+            return false;
+        };
+        if let Some((_, tenant)) = self.waiting.remove(at) {
+            self.count += 1;
+            self.last.entry(tenant).or_default().0 = self.count;
+        }
+        self.free -= 1;
+        true
+    }
+
+    /// Gives the turn back. A tenant that nobody waits for any more is forgotten.
+    fn leave(&mut self, tenant: &TenantId) {
+        self.free += 1;
+        if let Some((_, there)) = self.last.get_mut(tenant) {
+            *there -= 1;
+            if *there == 0 {
+                self.last.remove(tenant);
+            }
+        }
+    }
 }
 
 impl Compiler {
@@ -86,24 +139,24 @@ impl Compiler {
         limits: CompileLimits,
         compilers: usize,
     ) -> Self {
-        let free = Mutex::new(compilers.max(1));
-        Self { command, data: data.to_owned(), limits, free, freed: Condvar::new() }
+        let turns = Mutex::new(Turns::new(compilers));
+        Self { command, data: data.to_owned(), limits, turns, changed: Condvar::new() }
     }
 
     /// Compiles the component that lies there, unless it has been; says which. Waits for its turn.
     pub(crate) fn compile(
         &self,
         here: (&Engine, &Artifacts),
-        name: &str,
+        app: &AppId,
         component: &Path,
         digest: &Digest,
     ) -> Answer<&'static str> {
-        let _turn = self.turn();
+        let _turn = self.turn(&app.tenant);
         let order = Order {
             data: self.data.clone(),
             component: component.to_owned(),
             digest: digest.to_string(),
-            name: name.to_owned(),
+            name: app.to_string(),
             memory_bytes: self.limits.memory_bytes,
             cpu_s: self.limits.cpu.as_secs().max(1),
             artifact_bytes: self.limits.artifact_bytes,
@@ -119,13 +172,21 @@ impl Compiler {
         }
     }
 
-    fn turn(&self) -> Turn<'_> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        while *free == 0 {
-            free = self.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+    /// Waits for a turn of this tenant. How many wait is bounded where deploys come in, and where revisions are loaded.
+    fn turn(&self, tenant: &TenantId) -> Turn<'_> {
+        let mut turns = self.turns();
+        let number = turns.stand(tenant);
+        while !turns.take(number) {
+            turns = self.changed.wait(turns).unwrap_or_else(PoisonError::into_inner);
         }
-        *free -= 1;
-        Turn(self)
+        drop(turns);
+        // Where more than one is free, the next one's turn has come.
+        self.changed.notify_all();
+        Turn { compiler: self, tenant: tenant.clone() }
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// In a process of its own.
@@ -191,12 +252,15 @@ impl Compiler {
 }
 
 /// A compiler's place, given back when it is dropped.
-struct Turn<'a>(&'a Compiler);
+struct Turn<'a> {
+    compiler: &'a Compiler,
+    tenant: TenantId,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
+        self.compiler.turns().leave(&self.tenant);
+        self.compiler.changed.notify_all();
     }
 }
 
@@ -301,4 +365,27 @@ pub fn parts_of(name: &str, bytes: &[u8]) -> Vec<Part> {
         Some(Part { name: part.name.clone()?, range })
     };
     inspection.component.components.iter().filter_map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenants_take_turns_however_many_of_one_wait() {
+        let (acme, zeta): (TenantId, TenantId) = ("acme".parse().unwrap(), "zeta".parse().unwrap());
+        let mut turns = Turns::new(1);
+        let of_acme: Vec<u64> = (0..3).map(|_| turns.stand(&acme)).collect();
+        let of_zeta = turns.stand(&zeta);
+        assert!(!turns.take(of_zeta), "who came first is first");
+        assert!(turns.take(of_acme[0]) && !turns.take(of_acme[1]), "there is one compiler");
+        turns.leave(&acme);
+        assert!(!turns.take(of_acme[1]) && turns.take(of_zeta), "then it is another tenant's turn");
+        turns.leave(&zeta);
+        assert!(!turns.take(of_acme[2]) && turns.take(of_acme[1]));
+        turns.leave(&acme);
+        assert!(turns.take(of_acme[2]));
+        turns.leave(&acme);
+        assert!((turns.last.len(), turns.waiting.len(), turns.free) == (0, 0, 1), "{turns:?}");
+    }
 }

@@ -9,7 +9,9 @@ use http_body_util::{BodyExt as _, Limited};
 use tenon_compose::authority::{self, Report};
 use tenon_engine::{Incoming, Pool, Received, Record, Service};
 use tenon_model::{AppId, Diagnostic, Digest, ROUTES_MAX, RevisionNumber, Route, TenantId};
-use tenon_state::desired::{AppRecord, Ended, NewRevision, Phase, RevisionRecord, RolloutRecord, Takeover};
+use tenon_state::desired::{
+    AppRecord, By, ChangeError, Ended, NewRevision, Phase, RevisionRecord, RolloutRecord, Takeover,
+};
 
 use crate::live::Content;
 use crate::node::{Inner, Ready, invalid_plan, read_plan};
@@ -19,6 +21,9 @@ use crate::wire::{self, NOTE_BYTES_MAX, Probe, StepTaken};
 
 /// How much of the answer to a probe is read, in bytes.
 const PROBE_BYTES_MAX: usize = 1 << 20;
+
+/// How often a change is tried again that a rollout's own steps came between.
+const COMMITS_MAX: u32 = 10;
 
 /// Who deploys.
 pub(crate) struct Deployer<'a> {
@@ -96,19 +101,70 @@ pub(crate) fn deploy(
     };
     let takeover = wanted.plan.as_deref().map_or(Takeover::AtOnce, Takeover::ByPlan);
     let routes = wanted.routes.as_deref();
-    let by = node.by(by.who);
-    let app = node.noted(node.desired.revise(by, id, deploy.generation, &new, routes, &takeover))?;
+    let expected = Expected { generation: deploy.generation, before: before.as_deref() };
+    let app = commit(node, by.who, id, &expected, |by, generation| {
+        node.desired.revise(by, id, generation, &new, routes, &takeover)
+    })?;
     steps.done("commit", format!("{} is on the disk", app.last));
     publish(node, &app, &service, size);
     steps.done("publish", format!("generation {}", app.generation));
     Ok(deployed(node, &app, app.last, true, steps, &report, grew))
 }
 
+/// What a deploy expects of the app when it is committed.
+struct Expected<'a> {
+    /// What whoever deploys expects.
+    generation: Option<u64>,
+    /// How the app was when the deploy began.
+    before: Option<&'a AppRecord>,
+}
+
+/// Commits a deploy. Where no generation is expected, a revision that somebody else made meanwhile (a revert does not wait
+/// for deploys) and an app that was removed are a conflict; that a rollout went on by itself is none.
+fn commit(
+    node: &Inner,
+    who: &str,
+    id: &AppId,
+    expected: &Expected<'_>,
+    revise: impl Fn(By<'_>, Option<u64>) -> Result<Arc<AppRecord>, ChangeError>,
+) -> Answer<Arc<AppRecord>> {
+    if expected.generation.is_some() {
+        return node.noted(revise(node.by(who), expected.generation));
+    }
+    let generation = |app: Option<&AppRecord>| app.map_or(0, |app| app.generation);
+    let mut tries = 1;
+    loop {
+        let now = node.desired.app(id);
+        if now.as_ref().map(|app| app.last) != expected.before.map(|app| app.last) {
+            let (expected, actual) = (generation(expected.before), generation(now.as_deref()));
+            return node.noted(Err(ChangeError::Conflict { expected, actual }));
+        }
+        match revise(node.by(who), Some(generation(now.as_deref()))) {
+            Err(ChangeError::Conflict { .. }) if tries < COMMITS_MAX => tries += 1,
+            done => return node.noted(done),
+        }
+    }
+}
+
 /// Back to an earlier revision: a new one that is equal to it. While a rollout runs, and nothing else is said, the
-/// candidate goes, and the stable revision has everything again.
+/// candidate goes, and the stable revision has everything again. It waits for no deploy that is under way: that one finds
+/// that it came too late.
 pub(crate) fn revert(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert) -> Answer<wire::Deployed> {
+    let mut tries = 1;
+    loop {
+        match go_back(node, who, id, revert) {
+            Err(refused)
+                if refused.0.code == "app-conflict" && revert.generation.is_none() && tries < COMMITS_MAX =>
+            {
+                tries += 1;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn go_back(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert) -> Answer<wire::Deployed> {
     let mut steps = Steps::new();
-    let _line = node.line(id);
     let app = node.desired.app(id).ok_or_else(|| missing("app"))?;
     let to = match &revert.to {
         Some(to) => Some(to.parse::<RevisionNumber>().map_err(|_| missing("revision"))?),
@@ -146,7 +202,9 @@ pub(crate) fn revert(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert)
         note: &note,
         ends: Some(node.ended(&app)),
     };
-    let done = node.desired.revise(node.by(who), id, revert.generation, &new, None, &Takeover::AtOnce);
+    // What is before the stable revision depends on which one that is.
+    let expected = revert.generation.or(Some(app.generation));
+    let done = node.desired.revise(node.by(who), id, expected, &new, None, &Takeover::AtOnce);
     let app = node.noted(done)?;
     steps.done("commit", format!("{} is {to} again", app.last));
     publish(node, &app, &service, size);
@@ -160,9 +218,9 @@ pub(crate) fn end_rollout(
     phase: Phase,
     why: Option<String>,
     ended: Ended,
-) -> Result<(), tenon_state::desired::ChangeError> {
+) -> Result<(), ChangeError> {
     let Some(rollout) = app.rollout.as_mut().filter(|rollout| rollout.is_open()) else {
-        return Err(tenon_state::desired::ChangeError::Refused("no rollout runs"));
+        return Err(ChangeError::Refused("no rollout runs"));
     };
     if phase == Phase::Promoted {
         app.stable = rollout.candidate;
@@ -249,7 +307,7 @@ fn uploaded(node: &Inner, by: &Deployer<'_>, component: &Digest) -> Answer<Vec<u
         true => node.blobs.read(component)?,
         false => None,
     };
-    bytes.ok_or_else(|| tenon_state::desired::ChangeError::NotUploaded.into())
+    bytes.ok_or_else(|| ChangeError::NotUploaded.into())
 }
 
 /// What the app may touch, and what of it the revision before could not.
@@ -434,7 +492,13 @@ impl Inner {
             plan,
             seen_stable: seen_stable.into(),
             seen_candidate: seen_candidate.into(),
+            shadow: self.shadowed(&app.id, rollout.candidate),
         })
+    }
+
+    fn shadowed(&self, id: &AppId, candidate: RevisionNumber) -> Option<wire::Shadowed> {
+        let seen = self.live().revision(id, candidate)?.slot.counters().snapshot();
+        Some(wire::Shadowed { same: seen.shadow_same, different: seen.shadow_different })
     }
 }
 

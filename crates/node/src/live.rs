@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tenon_edge::{App, Shares, Slot, Tenant};
+use tenon_edge::{App, CounterSnapshot, Shares, Slot, Tenant};
 use tenon_model::{AppId, Digest, RevisionNumber, TenantId};
 
 use crate::wire;
@@ -41,6 +41,26 @@ pub(crate) struct Live {
     pub(crate) apps: HashMap<AppId, LiveApp>,
 }
 
+/// What was counted until one moment, taken out so that nobody waits while it is written down.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    /// Apps: all that was asked of them since the node started, what was refused and what revisions did that are gone among
+    /// it. These never fall.
+    pub(crate) apps: Vec<(AppId, CounterSnapshot)>,
+    /// The revisions that are here. Each ends with its revision.
+    pub(crate) revisions: Vec<CountedRevision>,
+}
+
+/// What was counted of a revision.
+#[derive(Debug)]
+pub(crate) struct CountedRevision {
+    pub(crate) app: AppId,
+    pub(crate) revision: RevisionNumber,
+    pub(crate) seen: CounterSnapshot,
+    pub(crate) running: u32,
+    pub(crate) is_loaded: bool,
+}
+
 impl Live {
     /// The tenant, made when it is met first, and held to this quota.
     pub(crate) fn tenant(
@@ -63,6 +83,23 @@ impl Live {
     /// Every revision.
     pub(crate) fn revisions(&self) -> impl Iterator<Item = (&Arc<App>, &Arc<LiveRevision>)> {
         self.apps.values().flat_map(|app| app.revisions.values().map(move |revision| (&app.app, revision)))
+    }
+
+    /// What was counted of every app and of every revision, in order of their names.
+    pub(crate) fn counted(&self) -> Counted {
+        let app = |live: &LiveApp| (live.app.id().clone(), live.app.counters());
+        let revision = |(app, revision): (&Arc<App>, &Arc<LiveRevision>)| CountedRevision {
+            app: app.id().clone(),
+            revision: revision.slot.key().revision,
+            seen: revision.slot.counters().snapshot(),
+            running: revision.slot.running(),
+            is_loaded: revision.slot.is_loaded(),
+        };
+        let mut apps: Vec<_> = self.apps.values().map(app).collect();
+        let mut revisions: Vec<_> = self.revisions().map(revision).collect();
+        apps.sort_by(|left, right| left.0.cmp(&right.0));
+        revisions.sort_by(|left, right| (&left.app, left.revision).cmp(&(&right.app, right.revision)));
+        Counted { apps, revisions }
     }
 
     /// Bytes of the code that is in memory.

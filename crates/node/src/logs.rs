@@ -21,12 +21,19 @@ use crate::wire::LogLine;
 const WAITING_MAX: usize = 10_000;
 /// Lines of one app that are kept.
 const LINES_MAX: usize = 1_000;
-/// Bytes of one app's lines that are kept.
-const LINES_BYTES_MAX: usize = 256 << 10;
+/// Bytes of one app's lines that are kept, as they lie in memory.
+const LINES_BYTES_MAX: usize = 1 << 20;
+/// Bytes of all apps' lines that are kept; when there are more, those of the app that was silent the longest go.
+const ALL_BYTES_MAX: usize = 64 << 20;
 /// Apps whose lines are kept; when there is one more, those of the app that was silent the longest go.
 const APPS_MAX: usize = 4_096;
+/// Apps that are followed at once, in all and of one tenant.
+const FOLLOWED_MAX: usize = 256;
+const FOLLOWED_OF_TENANT_MAX: usize = 32;
 /// Lines that somebody who follows may be behind.
 const BEHIND_MAX: usize = 1_024;
+/// What the first of a line's fields takes, beside its text: they come in nodes of eleven.
+const FIELDS_BYTES: usize = 11 * 2 * size_of::<String>() + 32;
 /// The targets of what is said about one app.
 const TARGETS: [&str; 4] = ["tenon::guest", "tenon::grant", "tenon::limit", "tenon::http"];
 
@@ -35,16 +42,28 @@ const TARGETS: [&str; 4] = ["tenon::guest", "tenon::grant", "tenon::limit", "ten
 pub struct Logs {
     queue: OnceLock<SyncSender<(AppId, LogLine)>>,
     dropped: AtomicU64,
-    kept: Mutex<HashMap<AppId, Kept>>,
+    all: Mutex<All>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
+struct All {
+    kept: HashMap<AppId, Kept>,
+    /// Bytes of all lines that are kept.
+    bytes: usize,
+    /// Only of apps that somebody follows.
+    followers: HashMap<AppId, broadcast::Sender<LogLine>>,
+}
+
+#[derive(Debug, Default)]
 struct Kept {
     lines: VecDeque<LogLine>,
     bytes: usize,
     last_us: u64,
-    followers: broadcast::Sender<LogLine>,
 }
+
+/// More apps are followed than may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyFollowed;
 
 impl Logs {
     /// No lines yet.
@@ -87,47 +106,99 @@ impl Logs {
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<AppId, Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep(&self, app: AppId, line: LogLine) {
-        let mut all = self.kept();
-        if all.len() >= APPS_MAX && !all.contains_key(&app) {
-            let silent = all.iter().filter(|(_, kept)| kept.followers.receiver_count() == 0);
-            if let Some(oldest) = silent.min_by_key(|(_, kept)| kept.last_us).map(|(app, _)| app.clone()) {
-                all.remove(&oldest);
-            }
-        }
-        let kept = all.entry(app).or_insert_with(Kept::new);
-        kept.bytes += size(&line);
-        kept.last_us = line.at_us;
-        kept.lines.push_back(line.clone());
-        while kept.lines.len() > LINES_MAX || kept.bytes > LINES_BYTES_MAX {
-            let Some(gone) = kept.lines.pop_front() else { break };
-            kept.bytes -= size(&gone);
-        }
-        // Nobody may follow.
-        let _ = kept.followers.send(line);
+        self.all().keep(app, line);
+    }
+
+    /// The last lines of an app.
+    pub(crate) fn last(&self, app: &AppId) -> Vec<LogLine> {
+        self.all().last(app)
     }
 
     /// The last lines of an app, and those that come from now on.
-    pub(crate) fn follow(&self, app: &AppId) -> (Vec<LogLine>, broadcast::Receiver<LogLine>) {
-        let mut all = self.kept();
-        let kept = all.entry(app.clone()).or_insert_with(Kept::new);
-        (kept.lines.iter().cloned().collect(), kept.followers.subscribe())
+    pub(crate) fn follow(
+        &self,
+        app: &AppId,
+    ) -> Result<(Vec<LogLine>, broadcast::Receiver<LogLine>), TooManyFollowed> {
+        let mut all = self.all();
+        let receiver = match all.followers.get(app) {
+            Some(followers) => followers.subscribe(),
+            None => all.first_follower(app)?,
+        };
+        Ok((all.last(app), receiver))
+    }
+}
+
+impl All {
+    fn keep(&mut self, app: AppId, line: LogLine) {
+        self.tell(&app, &line);
+        if self.kept.len() >= APPS_MAX && !self.kept.contains_key(&app) {
+            self.forget_one_but(&app);
+        }
+        let kept = self.kept.entry(app.clone()).or_default();
+        let before = kept.bytes;
+        kept.push(line);
+        self.bytes = self.bytes + kept.bytes - before;
+        while self.bytes > ALL_BYTES_MAX && self.forget_one_but(&app) {}
+    }
+
+    /// Forgets the lines of the app that was silent the longest; whether there was one.
+    fn forget_one_but(&mut self, app: &AppId) -> bool {
+        let others = self.kept.iter().filter(|(other, _)| *other != app);
+        let Some(oldest) = others.min_by_key(|(_, kept)| kept.last_us).map(|(app, _)| app.clone()) else {
+            return false;
+        };
+        self.bytes -= self.kept.remove(&oldest).map_or(0, |kept| kept.bytes);
+        true
+    }
+
+    /// Hands a line to those who follow; where the last has gone, what it would have come through goes too.
+    fn tell(&mut self, app: &AppId, line: &LogLine) {
+        if let Some(followers) = self.followers.get(app)
+            && followers.send(line.clone()).is_err()
+        {
+            self.followers.remove(app);
+        }
+    }
+
+    fn first_follower(&mut self, app: &AppId) -> Result<broadcast::Receiver<LogLine>, TooManyFollowed> {
+        self.followers.retain(|_, followers| followers.receiver_count() > 0);
+        let own = self.followers.keys().filter(|other| other.tenant == app.tenant).count();
+        if self.followers.len() >= FOLLOWED_MAX || own >= FOLLOWED_OF_TENANT_MAX {
+            return Err(TooManyFollowed);
+        }
+        let (sender, receiver) = broadcast::channel(BEHIND_MAX);
+        self.followers.insert(app.clone(), sender);
+        Ok(receiver)
+    }
+
+    fn last(&self, app: &AppId) -> Vec<LogLine> {
+        self.kept.get(app).map_or_else(Vec::new, |kept| kept.lines.iter().cloned().collect())
     }
 }
 
 impl Kept {
-    fn new() -> Self {
-        Self { lines: VecDeque::new(), bytes: 0, last_us: 0, followers: broadcast::channel(BEHIND_MAX).0 }
+    fn push(&mut self, line: LogLine) {
+        self.bytes += size(&line);
+        self.last_us = line.at_us;
+        self.lines.push_back(line);
+        while self.lines.len() > LINES_MAX || self.bytes > LINES_BYTES_MAX {
+            let Some(gone) = self.lines.pop_front() else { break };
+            self.bytes -= size(&gone);
+        }
     }
 }
 
+/// What a line takes in memory.
 fn size(line: &LogLine) -> usize {
     let fields = line.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-    line.message.len() + line.component.len() + line.request_id.len() + fields + 64
+    let nodes = line.fields.len().div_ceil(11) * FIELDS_BYTES;
+    let texts = [&line.level, &line.source, &line.component, &line.request_id, &line.message];
+    size_of::<LogLine>() + texts.iter().map(|text| text.len()).sum::<usize>() + fields + nodes
 }
 
 /// Microseconds since 1970.
@@ -217,13 +288,45 @@ mod tests {
         for number in 0..LINES_MAX + 5 {
             logs.keep(app("a"), line(&number.to_string()));
         }
-        let (kept, mut coming) = logs.follow(&app("a"));
+        let (kept, mut coming) = logs.follow(&app("a")).unwrap();
         assert_eq!((kept.len(), kept[0].message.as_str()), (LINES_MAX, "5"));
         logs.keep(app("b"), line("of another"));
         logs.keep(app("a"), line("next"));
         assert_eq!(coming.try_recv().unwrap().message, "next");
         logs.keep(app("a"), line(&"x".repeat(LINES_BYTES_MAX - 100)));
-        assert!(logs.follow(&app("a")).0.len() < 3);
+        assert!(logs.last(&app("a")).len() < 3);
+    }
+
+    #[test]
+    fn the_lines_of_all_apps_together_are_bounded_and_those_of_silent_ones_go_first() {
+        let logs = Logs::new();
+        let large = "x".repeat(LINES_BYTES_MAX / 2);
+        for number in 0..200 {
+            logs.keep(app(&format!("app-{number}")), LogLine { at_us: number, ..line(&large) });
+        }
+        let all = logs.all();
+        assert_eq!(all.bytes, all.kept.values().map(|kept| kept.bytes).sum::<usize>());
+        assert!(all.bytes <= ALL_BYTES_MAX && all.bytes > ALL_BYTES_MAX / 2, "{}", all.bytes);
+        assert!(all.kept.contains_key(&app("app-199")) && !all.kept.contains_key(&app("app-0")));
+    }
+
+    #[test]
+    fn who_follows_costs_something_only_as_long_as_they_do() {
+        let logs = Logs::new();
+        logs.keep(app("a"), line("nobody follows"));
+        assert!(logs.all().followers.is_empty());
+        let following: Vec<_> = (0..FOLLOWED_OF_TENANT_MAX)
+            .map(|number| logs.follow(&app(&format!("app-{number}"))).unwrap().1)
+            .collect();
+        assert_eq!(logs.follow(&app("a")).unwrap_err(), TooManyFollowed);
+        let of_another = AppId { tenant: "zeta".parse().unwrap(), ..app("a") };
+        assert!(logs.follow(&of_another).is_ok());
+        assert!(logs.follow(&app("app-0")).is_ok(), "one more of the same costs no more");
+        assert_eq!(logs.all().kept.len(), 1, "nothing is kept of apps that only were followed");
+        drop(following);
+        assert!(logs.follow(&app("a")).is_ok());
+        logs.keep(app("a"), line("the last has gone"));
+        assert!(logs.all().followers.is_empty());
     }
 
     #[test]
@@ -232,7 +335,7 @@ mod tests {
         let logs = Logs::new();
         logs.start().unwrap();
         let subscriber = tracing_subscriber::registry().with(logs.layer());
-        let mut coming = logs.follow(&app("a")).1;
+        let mut coming = logs.follow(&app("a")).unwrap().1;
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "tenon::guest", "of an app that is served alone");
             tracing::info!(target: "tenon::other", tenant = "acme", app = "a", "something else");

@@ -1,16 +1,16 @@
 //! The node from the inside, and how it is made equal to what is desired.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tenon_edge::{App, Candidate, Entry, RevisionKey, Shares, Site, Slot, Table};
 use tenon_engine::{Artifacts, Backends, Crashes, Engine, Service, Terms};
-use tenon_model::{AppId, Diagnostics, Digest, RevisionNumber, RolloutPlan, TenantId};
-use tenon_state::desired::{AppRecord, By, TenantRecord};
+use tenon_model::{AppId, Diagnostic, Diagnostics, Digest, RevisionNumber, RolloutPlan, TenantId};
+use tenon_state::desired::{AppRecord, BlobError, By, ChangeError, TenantRecord};
 use tenon_state::{BlobFolder, Desired};
 
 use crate::compile::Compiler;
@@ -29,9 +29,6 @@ use crate::wire;
 
 /// Who changes things when nobody asked for it.
 pub(crate) const NODE: &str = "node";
-/// Deploys of one app follow one another; so many apps share a place in the line.
-const LINES: usize = 64;
-
 /// Everything that a node consists of.
 pub(crate) struct Inner {
     pub(crate) data: PathBuf,
@@ -64,11 +61,11 @@ pub(crate) struct Inner {
     pub(crate) memory: Mutex<Memory>,
     /// Apps that are given messages.
     pub(crate) messages: Mutex<Messages>,
-    lines: [Mutex<()>; LINES],
+    lines: Lines,
     /// Where requests of the node's own run, and the admin API.
     pub(crate) runtime: tokio::runtime::Handle,
-    /// Why the state could not be written, since it was last written.
-    pub(crate) failing: Mutex<Option<String>>,
+    /// What could not be written, and why, since it was last written.
+    failing: Mutex<BTreeMap<Written, String>>,
     /// Where apps are served.
     pub(crate) addresses: OnceLock<Vec<String>>,
     this: Weak<Inner>,
@@ -81,12 +78,68 @@ const TAKE_BACK_WAIT: Duration = Duration::from_secs(10);
 /// How often it is looked whether they have ended.
 const CHANGE_LOOK: Duration = Duration::from_millis(5);
 
+/// What a node writes for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Written {
+    /// What is desired.
+    State,
+    /// Components that are uploaded.
+    Upload,
+    /// Compiled code.
+    Artifact,
+}
+
+impl Written {
+    /// What is said while it cannot be written.
+    fn failed(self, cause: &str) -> Refused {
+        let what = match self {
+            Self::State => return ChangeError::Failed(cause.to_owned()).into(),
+            Self::Upload => "the node cannot keep what is uploaded",
+            Self::Artifact => "the node cannot keep compiled code",
+        };
+        let mend =
+            "see that the node's disk has room and can be written; what is deployed is served all the same";
+        Diagnostic::new("state-failed", what).note("cause", cause).mend(mend).into()
+    }
+}
+
 /// A change that counts until it is dropped.
 pub(crate) struct Change<'a>(&'a Inner);
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
         self.0.changing.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Who deploys at this moment, and who waits until they have.
+#[derive(Debug, Default)]
+struct Lines {
+    first: Mutex<HashSet<AppId>>,
+    left: Condvar,
+}
+
+/// Being the first in the line of an app, until it is dropped.
+pub(crate) struct Turn<'a> {
+    lines: &'a Lines,
+    id: AppId,
+}
+
+impl Lines {
+    /// Waits until nobody else deploys this app. How many wait is bounded where requests come in.
+    fn stand(&self, id: &AppId) -> Turn<'_> {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        while !first.insert(id.clone()) {
+            first = self.left.wait(first).unwrap_or_else(PoisonError::into_inner);
+        }
+        Turn { lines: self, id: id.clone() }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.lines.first.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        self.lines.left.notify_all();
     }
 }
 
@@ -164,7 +217,7 @@ impl Inner {
                 crowded,
                 memory: Mutex::default(),
                 messages: Mutex::default(),
-                lines: std::array::from_fn(|_| Mutex::default()),
+                lines: Lines::default(),
                 runtime,
                 failing: Mutex::default(),
                 addresses: OnceLock::new(),
@@ -187,13 +240,9 @@ impl Inner {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The line that deploys of this app stand in.
-    pub(crate) fn line(&self, id: &AppId) -> MutexGuard<'_, ()> {
-        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        let place = usize::try_from(hasher.finish() % LINES as u64).unwrap_or(0);
-        self.lines[place].lock().unwrap_or_else(PoisonError::into_inner)
+    /// The line that deploys of this app stand in: they follow one another.
+    pub(crate) fn line(&self, id: &AppId) -> Turn<'_> {
+        self.lines.stand(id)
     }
 
     /// Makes what is served equal to what is desired. It takes nothing but the desired state, and is safe to run twice.
@@ -341,7 +390,15 @@ impl Inner {
             return Err(missing("blob"));
         }
         let place = self.blobs.place(component);
-        self.compiler.compile((&self.engine, &self.artifacts), &id.to_string(), &place, component)
+        let done = self.compiler.compile((&self.engine, &self.artifacts), id, &place, component);
+        match &done {
+            Ok(_) => self.note_written(Written::Artifact, Ok(())),
+            Err(Refused(problem)) if problem.code == "cannot-store-artifact" => {
+                self.note_written(Written::Artifact, Err(&problem.title));
+            }
+            Err(_) => {}
+        }
+        done
     }
 
     /// What of the node this tenant's apps may be granted.
@@ -351,16 +408,32 @@ impl Inner {
     }
 
     /// Notes whether the state could be written.
-    pub(crate) fn noted<T>(&self, done: Result<T, tenon_state::desired::ChangeError>) -> Answer<T> {
-        use tenon_state::desired::ChangeError;
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn noted<T>(&self, done: Result<T, ChangeError>) -> Answer<T> {
         match &done {
-            Err(ChangeError::Failed(cause)) => *failing = Some(cause.clone()),
-            Ok(_) => *failing = None,
+            Err(ChangeError::Failed(cause)) => self.note_written(Written::State, Err(cause)),
+            Ok(_) => self.note_written(Written::State, Ok(())),
             Err(_) => {}
         }
-        drop(failing);
         done.map_err(Refused::from)
+    }
+
+    /// Notes whether what is uploaded could be kept.
+    pub(crate) fn noted_upload<T>(&self, done: Result<T, BlobError>) -> Answer<T> {
+        match &done {
+            Err(BlobError::Io(cause)) => self.note_written(Written::Upload, Err(&cause.to_string())),
+            Ok(_) => self.note_written(Written::Upload, Ok(())),
+            Err(_) => {}
+        }
+        done.map_err(Refused::from)
+    }
+
+    /// Notes whether this could be written; `tenon status` says so until it can be written again.
+    fn note_written(&self, what: Written, done: Result<(), &str>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match done {
+            Ok(()) => failing.remove(&what),
+            Err(cause) => failing.insert(what, cause.to_owned()),
+        };
     }
 
     /// Begins a change that somebody asked for, unless the node is about to end.
@@ -400,9 +473,9 @@ impl Inner {
     /// What is wrong with the node, if anything is.
     pub(crate) fn wrong(&self) -> Vec<wire::Problem> {
         let mut wrong = Vec::new();
-        if let Some(cause) = &*self.failing.lock().unwrap_or_else(PoisonError::into_inner) {
-            wrong.push(*Refused::from(tenon_state::desired::ChangeError::Failed(cause.clone())).0);
-        }
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.extend(failing.iter().map(|(what, cause)| *what.failed(cause).0));
+        drop(failing);
         if !self.desired.is_audit_intact() {
             let said = "the audit log was changed by somebody else";
             wrong.push(
@@ -426,11 +499,26 @@ impl Inner {
                 tracing::warn!(code = refused.0.code, "what nobody needs could not be looked for");
             }
         }
+        self.sweep_artifacts();
         // A process that ended between the two has left bytes that nobody has claimed.
         for digest in self.blobs.old().unwrap_or_default() {
             if matches!(self.desired.may_use(None, &digest), Ok(false)) {
                 let _ = self.blobs.remove(&digest);
             }
+        }
+    }
+
+    /// Throws away compiled code that no revision needs, where there is more of it than is kept: what serves is never touched,
+    /// however much there is.
+    fn sweep_artifacts(&self) {
+        let swept = match self.desired.used() {
+            Ok(used) => self.artifacts.prune(&self.engine, &used).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match swept {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "compiled code that no revision needs was thrown away"),
+            Err(cause) => tracing::warn!(cause, "compiled code that nobody needs could not be looked for"),
         }
     }
 
@@ -489,6 +577,6 @@ pub(crate) fn said(refused: &Refused) -> String {
 
 impl From<Refused> for Diagnostics {
     fn from(refused: Refused) -> Self {
-        tenon_model::Diagnostic::new("internal", said(&refused)).into()
+        Diagnostic::new("internal", said(&refused)).into()
     }
 }

@@ -47,10 +47,10 @@ fn status(code: &str) -> u16 {
         "admin-endpoint" | "no-such-tenant" | "no-such-app" | "no-such-revision" | "no-such-token"
         | "no-such-blob" => 404,
         "admin-method" => 405,
-        "app-conflict" | "tenant-in-use" | "route-taken" | "too-many-apps" | "no-rollout"
-        | "not-uploaded" | "upload-offset" | "upload-busy" => 409,
-        "admin-too-large" => 413,
-        "admin-rate" => 429,
+        "app-conflict" | "tenant-conflict" | "tenant-in-use" | "route-taken" | "too-many-apps"
+        | "no-rollout" | "not-uploaded" | "upload-offset" | "upload-busy" => 409,
+        "admin-too-large" | "uploads-full" => 413,
+        "admin-rate" | "admin-busy" | "deploy-busy" => 429,
         "internal" | "compile-worker" => 500,
         "node-draining" | "memory-full" => 503,
         "state-failed" | "store-unreadable" | "store-damaged" | "cannot-store-artifact" => 507,
@@ -63,6 +63,9 @@ impl From<ChangeError> for Refused {
         let what = error.to_string();
         match error {
             ChangeError::Conflict { .. } => Self::new("app-conflict", what, "look at the app again, and decide anew"),
+            ChangeError::TenantConflict { .. } => {
+                Self::new("tenant-conflict", what, "look at the tenant again, and decide anew")
+            }
             ChangeError::Missing("such tenant") => missing("tenant"),
             ChangeError::Missing("such token") => missing("token"),
             ChangeError::Missing(_) => missing("app"),
@@ -94,6 +97,11 @@ impl From<BlobError> for Refused {
         match error {
             BlobError::Offset(_) => Self::new("upload-offset", what, "go on at that byte"),
             BlobError::Busy => Self::new("upload-busy", what, "wait, and ask how far it is"),
+            BlobError::Unused(_) => Self::new(
+                "uploads-full",
+                what,
+                "deploy what was uploaded; what nothing is made of goes a day after it was uploaded",
+            ),
             BlobError::TooLarge(_) => Self::new("admin-too-large", what, "a component has at most 512 MiB"),
             BlobError::Digest(_) => Self::new("upload-digest", what, "upload it again from the start"),
             BlobError::Io(_) => Diagnostic::new("state-failed", "the node cannot keep what is uploaded")

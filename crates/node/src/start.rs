@@ -16,10 +16,6 @@ use tenon_edge::{
 use tenon_engine::{Artifacts, CrashPolicy, Crashes, Engine, Pool};
 use tenon_model::{Diagnostic, Limits, Location};
 use tenon_state::{BlobFolder, Desired};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
 use crate::api::AdminServer;
 use crate::compile::Compiler;
@@ -46,6 +42,10 @@ const GATHER: Duration = Duration::from_millis(20);
 const SWEEP: Duration = Duration::from_secs(600);
 /// An upload that nothing was made of is kept this long, in seconds.
 const UNUSED_S_MAX: u64 = 24 * 3_600;
+/// How long the last records may take to be written when the node ends.
+const LAST_RECORDS_WAIT: Duration = Duration::from_secs(10);
+/// How often it is looked whether they are.
+const LAST_RECORDS_LOOK: Duration = Duration::from_millis(5);
 /// A file of a certificate that is larger is none.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
@@ -72,11 +72,14 @@ pub struct Running {
     listening: Listening,
     certificates: Option<(Arc<Certificates>, Vec<TlsFiles>)>,
     admin: SocketAddr,
+    admin_tls: Option<(Arc<Certificates>, TlsFiles)>,
     /// Accepts connections to the admin API.
     api: tokio::task::JoinHandle<()>,
     token: Option<PathBuf>,
     stop: std::sync::mpsc::SyncSender<()>,
     threads: Vec<JoinHandle<()>>,
+    /// What writes records; each ends when the last record is written.
+    writers: Vec<JoinHandle<()>>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -93,7 +96,7 @@ impl Node {
                 .mend("say whom to trust, or name a collector that is `http://`")
                 .into());
         }
-        let admin_tls = config.admin_tls.as_ref().map(admin_acceptor).transpose()?;
+        let admin_tls = config.admin_tls.as_ref().map(admin_certificates).transpose()?;
         let certificates = match &config.tls {
             Some(tls) => {
                 let read = certificates(&tls.certificates)?;
@@ -168,11 +171,19 @@ impl Node {
         let token = tokens::first(&inner.desired, &folder, inner.now())?;
         inner.reconcile();
 
-        let access = access_log.map(AccessLog::start).transpose()?;
+        let mut writers = Vec::new();
+        let access = match access_log {
+            Some(to) => {
+                let (access, writer) = AccessLog::start(to)?;
+                writers.push(writer);
+                Some(access)
+            }
+            None => None,
+        };
         let otlp = match collector {
             Some(collector) => {
                 let (otlp, spans) = Otlp::new();
-                otlp.start(spans, collector, otlp_tls, Arc::downgrade(&inner))?;
+                writers.push(otlp.start(spans, collector, otlp_tls, Arc::downgrade(&inner))?);
                 Some(otlp)
             }
             None => None,
@@ -191,7 +202,8 @@ impl Node {
         let listening = server.drain(drain).start(site)?;
         let addresses = listening.addresses().iter().map(ToString::to_string).collect();
         let _ = inner.addresses.set(addresses);
-        let api = AdminServer { node: Arc::clone(&inner), outlets, tls: admin_tls };
+        let tls = admin_tls.as_ref().map(|(certificates, _)| certificates.acceptor());
+        let api = AdminServer { node: Arc::clone(&inner), outlets, tls };
         let api = runtime.spawn(async move {
             if let Err(error) = api.run(admin).await {
                 tracing::error!(%error, "the admin API has ended");
@@ -202,7 +214,19 @@ impl Node {
             predecessor.leave();
         }
         let admin = admin_address;
-        Ok(Running { inner, listening, certificates, admin, api, token, stop, threads, runtime })
+        Ok(Running {
+            inner,
+            listening,
+            certificates,
+            admin,
+            admin_tls,
+            api,
+            token,
+            stop,
+            threads,
+            writers,
+            runtime,
+        })
     }
 }
 
@@ -215,6 +239,11 @@ impl Running {
     /// Where the admin API is.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Whether the admin API is spoken to over TLS.
+    pub fn is_admin_tls(&self) -> bool {
+        self.admin_tls.is_some()
     }
 
     /// The file of the token that was made now, at the first start.
@@ -232,19 +261,30 @@ impl Running {
         self.inner.desired.apps().1.len()
     }
 
-    /// The files of certificates, for whoever watches them.
-    pub fn certificate_files(&self) -> &[TlsFiles] {
-        self.certificates.as_ref().map_or(&[], |(_, files)| files)
+    /// The files of certificates, that of the admin API too, for whoever watches them.
+    pub fn certificate_files(&self) -> Vec<TlsFiles> {
+        let apps = self.certificates.iter().flat_map(|(_, files)| files);
+        apps.chain(self.admin_tls.as_ref().map(|(_, files)| files)).cloned().collect()
     }
 
-    /// Reads the certificates again. Connections that have begun are not touched; nothing changes when one cannot be used.
+    /// Reads the certificates again. Connections that have begun are not touched; nothing changes when one cannot be used: of
+    /// apps none, or that of the admin API.
     ///
     /// # Errors
     /// What is wrong with them.
     pub fn reload_certificates(&self) -> Result<(), Diagnostic> {
-        let Some((current, files)) = &self.certificates else { return Ok(()) };
-        let read = certificates(files)?;
-        current.replace(&read).map_err(|error| unusable(&error))
+        let apps = match &self.certificates {
+            Some((current, files)) => {
+                certificates(files).and_then(|read| current.replace(&read).map_err(|error| unusable(&error)))
+            }
+            None => Ok(()),
+        };
+        let admin = match &self.admin_tls {
+            Some((current, files)) => admin_certificate(files)
+                .and_then(|read| current.replace(&read).map_err(|error| admin_unusable(files, &error))),
+            None => Ok(()),
+        };
+        apps.and(admin)
     }
 
     /// Lets go of the state, for a node that takes this one's place. Requests are served on, from what is in memory; nothing
@@ -263,7 +303,7 @@ impl Running {
 
     /// Takes nothing new, lets what runs finish, closes the state.
     pub fn drain(self) -> Drained {
-        let Self { inner, listening, api, stop, threads, runtime, .. } = self;
+        let Self { inner, listening, api, stop, threads, writers, runtime, .. } = self;
         inner.draining.store(true, std::sync::atomic::Ordering::SeqCst);
         let _ = stop.try_send(());
         if inner.desired.is_handed_over() {
@@ -286,7 +326,26 @@ impl Running {
         for thread in threads {
             let _ = thread.join();
         }
+        finish(writers);
         drained
+    }
+}
+
+/// Waits until all records are written; for a disk or a collector that does not take them, only so long.
+fn finish(writers: Vec<JoinHandle<()>>) {
+    let began = Instant::now();
+    for writer in writers {
+        while !writer.is_finished() && began.elapsed() < LAST_RECORDS_WAIT {
+            std::thread::sleep(LAST_RECORDS_LOOK);
+        }
+        if writer.is_finished() {
+            let _ = writer.join();
+        } else {
+            tracing::warn!(
+                thread = writer.thread().name(),
+                "the last records are lost: nobody takes them fast enough"
+            );
+        }
     }
 }
 
@@ -399,22 +458,20 @@ fn unusable(error: &CertificateError) -> Diagnostic {
         .mend("give a certificate chain and the private key that belongs to it, both as PEM files")
 }
 
-fn admin_acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Diagnostic> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        Diagnostic::new("tls-files", format!("the admin API's certificate cannot be used: {error}"))
-            .at(Location::file(files.chain.display().to_string()))
-            .mend("give a certificate chain and the private key that belongs to it, both as PEM files")
-    };
-    let chain = CertificateDer::pem_slice_iter(&pem(&files.chain)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| wrong(&error))?;
-    let key = PrivateKeyDer::from_pem_slice(&pem(&files.key)?).map_err(|error| wrong(&error))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(&error))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| wrong(&error))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config).into())
+fn admin_certificate(files: &TlsFiles) -> Result<Vec<Certificate>, Diagnostic> {
+    certificates(std::slice::from_ref(files))
+}
+
+fn admin_unusable(files: &TlsFiles, error: &CertificateError) -> Diagnostic {
+    Diagnostic::new("tls-files", format!("the admin API's certificate cannot be used: {error}"))
+        .at(Location::file(files.chain.display().to_string()))
+        .mend("give a certificate chain and the private key that belongs to it, both as PEM files")
+}
+
+/// The admin API's certificate, for whoever connects, and where it is from.
+fn admin_certificates(files: &TlsFiles) -> Result<(Arc<Certificates>, TlsFiles), Diagnostic> {
+    let unusable = |error: &CertificateError| admin_unusable(files, error);
+    let read = admin_certificate(files)?.pop().ok_or_else(|| unusable(&CertificateError::None))?;
+    let made = Certificates::for_all(read).map_err(|error| unusable(&error))?;
+    Ok((made, files.clone()))
 }

@@ -128,7 +128,7 @@ pub(crate) fn first(desired: &Desired, folder: &Path, now: u64) -> Result<Option
         fs::File::open(folder)?.sync_all()
     };
     written().map_err(unwritable)?;
-    desired.put_token(By { who: "node", at: now }, "create-token", token).map_err(|error| {
+    desired.create_token(By { who: "node", at: now }, token).map_err(|error| {
         Diagnostic::new("state-failed", "the first token cannot be kept").note("cause", error.to_string())
     })?;
     Ok(Some(file))
@@ -158,14 +158,10 @@ mod tests {
 
         // Rotated: the old secret for as long as was said, the new one from now on.
         let record = TokenRecord::clone(&desired.token(&found.token).unwrap());
+        let by = By { who: "test", at: 0 };
+        desired.create_token(by, TokenRecord { expires: Some(3_000), ..record }).unwrap();
         let new = Fresh::new(Some(&found.token)).unwrap();
-        let rotated = TokenRecord {
-            hash: new.hash,
-            before: Some((record.hash.clone(), 2_000)),
-            expires: Some(3_000),
-            ..record
-        };
-        desired.put_token(By { who: "test", at: 0 }, "rotate-token", rotated).unwrap();
+        desired.rotate_token(by, &found.token, &new.hash, 2_000).unwrap();
         let valid = |secret: &str, now| bearer(&desired, secret, now).is_some();
         assert_eq!([valid(&secret, 1_999), valid(&secret, 2_000)], [true, false]);
         assert_eq!([valid(&new.secret, 2_999), valid(&new.secret, 3_000)], [true, false]);

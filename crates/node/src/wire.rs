@@ -14,7 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use problem::{Problem, ProblemNote};
-pub use rollout::{Chosen, Rollout, RolloutEnd, RolloutState, RolloutStatus, Seen, Step, Sticky, Tolerance};
+pub use rollout::{
+    Chosen, Rollout, RolloutEnd, RolloutState, RolloutStatus, Seen, Shadowed, Step, Sticky, Tolerance,
+};
 pub use terms::{
     Access, Authority, Bucket, Container, Directory, ErrorStatus, Grants, HttpGrant, InvalidTerms, Limits,
     Messaging, Outside, Probe, Read, Reuse, Socket, Terms,
@@ -277,6 +279,10 @@ pub struct PutTenant {
     /// write), `private-addresses` (HTTP to private, loopback and link-local addresses), `sockets`, or `redis`. Empty:
     /// none of it.
     pub allow: Vec<String>,
+    /// The generation that the tenant is expected to have, 0 where it is not expected to be there: another one is a conflict.
+    /// Unset: whatever it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
 }
 
 /// A tenant.
@@ -288,6 +294,9 @@ pub struct Tenant {
     pub quota: Quota,
     /// What of the node its apps may be granted.
     pub allow: Vec<String>,
+    /// Grows with every change of it.
+    #[serde(default)]
+    pub generation: u64,
     /// When it was made.
     pub created: u64,
     /// Apps it has.
@@ -439,8 +448,41 @@ pub struct Status {
 pub struct Top {
     /// Since the node started, in microseconds.
     pub at_us: u64,
-    /// One for each revision that was asked, in order of their names.
+    /// One for each revision that was asked, in order of their names. A row ends with its revision.
     pub rows: Vec<TopRow>,
+    /// One for each app that was asked, in order of their names: all that was asked of it since the node started, with what
+    /// was refused, and with what revisions did that are gone.
+    #[serde(default)]
+    pub apps: Vec<TopApp>,
+}
+
+/// What one app has done since the node started.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TopApp {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub app: String,
+    /// Requests that a guest ran for.
+    pub requests: u64,
+    /// Those answered with a status of 500 or more.
+    pub errors: u64,
+    /// Requests refused before a guest ran: by a quota, a limit, the breaker or a pause.
+    pub refused: u64,
+    /// By outcome, as in [`TopRow`].
+    pub outcomes: BTreeMap<String, u64>,
+    /// Time on the processor that guests used, in microseconds.
+    pub cpu_us: u64,
+    /// Linear memory times time: byte-microseconds, divided by a million.
+    pub memory_byte_seconds: u64,
+    /// Bytes of request bodies.
+    pub bytes_in: u64,
+    /// Bytes of response bodies.
+    pub bytes_out: u64,
+    /// Messages that it handled.
+    pub messages: u64,
+    /// Attempts to handle a message that failed.
+    pub messages_failed: u64,
 }
 
 /// What one revision has done since the node started.
@@ -456,7 +498,7 @@ pub struct TopRow {
     pub requests: u64,
     /// Those answered with a status of 500 or more.
     pub errors: u64,
-    /// By outcome: `ok`, `trap`, `deadline`, `out-of-memory`, `refused`.
+    /// By outcome: `answered`, `errored`, `trapped`, `out-of-memory`, `cpu-deadline` and so on.
     pub outcomes: BTreeMap<String, u64>,
     /// Running now.
     pub running: u32,
@@ -524,4 +566,12 @@ pub struct LogLine {
     pub message: String,
     /// Whatever else is known.
     pub fields: BTreeMap<String, String>,
+}
+
+/// In place of lines that whoever follows read too slowly for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LostLines {
+    /// So many.
+    pub lost: u64,
 }

@@ -732,9 +732,13 @@ fn what_happens_is_visible() {
     assert_eq!(said, [("shop", 200), ("bad", 500)]);
 
     let metrics = site.admin("GET", "/metrics", b"").text();
-    let answered = r#"tenon_requests_total{tenant="acme",app="shop",revision="r1",outcome="answered"} 1"#;
-    let trapped = r#"tenon_requests_total{tenant="acme",app="bad",revision="r1",outcome="trapped"} 1"#;
-    assert!(metrics.contains(answered) && metrics.contains(trapped), "{metrics}");
+    for counted in [
+        r#"tenon_requests_total{tenant="acme",app="shop",outcome="answered"} 1"#,
+        r#"tenon_requests_total{tenant="acme",app="bad",outcome="trapped"} 1"#,
+        r#"tenon_revision_requests_total{tenant="acme",app="bad",revision="r1",outcome="trapped"} 1"#,
+    ] {
+        assert!(metrics.contains(counted), "{counted} in\n{metrics}");
+    }
     let top = site.get("/v1/top");
     let rows = top["rows"].as_array().unwrap();
     let row = |app: &str| rows.iter().find(|row| row["app"] == app).unwrap();
@@ -941,4 +945,141 @@ fn a_node_that_is_killed_while_it_deploys_comes_back_with_all_it_has_acknowledge
     let audit = site.get("/v1/audit?limit=1000");
     assert_eq!(audit["intact"], true);
     assert!(site.version("shop") >= ROUNDS);
+}
+
+/// A token of a tenant that may deploy.
+fn deployer(site: &Site, tenant: &str) -> String {
+    let body = json!({ "tenant": tenant, "verb": "deploy" }).to_string();
+    let made = site.admin("POST", "/v1/tokens", body.as_bytes()).json(200);
+    made["secret"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn one_tenants_deploys_do_not_stop_what_others_ask_of_the_node() {
+    let site = Site::new();
+    site.put("/v1/tenants/zeta", &json!({})).json(200);
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    site.deploy("shop", &version(2), &json!({})).json(200);
+    let gate = site.data.join("gate");
+    // A compiler that takes as long as it likes.
+    let stuck = format!("while [ ! -e {} ]; do sleep 0.02; done", gate.display());
+    let site = site.restarted(|config| {
+        config.compiler = Some(["/bin/sh", "-c", &stuck].map(Into::into).to_vec());
+    });
+    let (acme, zeta) = (deployer(&site, "acme"), deployer(&site, "zeta"));
+    let component = version(3);
+    let digest = site.upload_as(&acme, &component);
+    site.upload_as(&zeta, &component);
+    let deploy = |token: &str, path: &str| {
+        let body = json!({ "component": digest, "terms": {} }).to_string();
+        site.admin_as(token, "PUT", path, body.as_bytes())
+    };
+    std::thread::scope(|scope| {
+        let many: Vec<_> = (0..12)
+            .map(|number| {
+                let (deploy, acme) = (&deploy, &acme);
+                // One of them is the app that is reverted below.
+                let app = if number == 0 { "shop".to_owned() } else { format!("app-{number}") };
+                scope.spawn(move || deploy(acme, &format!("/v1/tenants/acme/apps/{app}")))
+            })
+            .collect();
+        until("those beyond the bound are refused", || {
+            many.iter().filter(|one| one.is_finished()).count() == 8
+        });
+        let busy = deploy(&acme, "/v1/tenants/acme/apps/shop");
+        busy.refused(429, "deploy-busy");
+        assert_eq!(busy.header("retry-after"), Some("1"));
+        let other = scope.spawn(|| deploy(&zeta, "/v1/tenants/zeta/apps/shop"));
+        // Whoever looks, and whoever wants the revision before, waits for none of them.
+        assert_eq!(site.get("/v1/status")["state"], "serving");
+        assert_eq!(site.admin("GET", "/metrics", b"").status, 200);
+        site.admin("POST", "/v1/tenants/acme/apps/shop/revert", b"").json(200);
+        assert_eq!(site.version("shop"), 1);
+        assert!(!other.is_finished(), "another tenant has places of its own");
+        fs::write(&gate, "").unwrap();
+        let ended: Vec<u16> = many.into_iter().map(|one| one.join().unwrap().status).collect();
+        assert_eq!(ended.iter().filter(|status| **status == 429).count(), 8, "{ended:?}");
+        assert_ne!(other.join().unwrap().status, 429);
+    });
+}
+
+#[test]
+fn a_deploy_that_a_revert_came_before_is_a_conflict() {
+    let site = Site::new();
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    site.deploy("shop", &version(2), &json!({})).json(200);
+    let (began, gate) = (site.data.join("began"), site.data.join("gate"));
+    let waits = format!(
+        ": > {}; while [ ! -e {} ]; do sleep 0.02; done; exec \"$@\"",
+        began.display(),
+        gate.display()
+    );
+    let command = ["/bin/sh", "-c", &waits, "sh"].map(Into::into).into_iter().chain(compiler());
+    let site = site.restarted(|config| config.compiler = Some(command.collect()));
+    std::thread::scope(|scope| {
+        let deploy = scope.spawn(|| site.deploy("shop", &version(3), &json!({})));
+        until("it compiles", || began.exists());
+        site.admin("POST", "/v1/tenants/acme/apps/shop/revert", b"").json(200);
+        fs::write(&gate, "").unwrap();
+        deploy.join().unwrap().refused(409, "app-conflict");
+        assert_eq!(site.version("shop"), 1, "what was reverted stays reverted");
+        site.deploy("shop", &version(3), &json!({})).json(200);
+        assert_eq!(site.version("shop"), 3);
+    });
+}
+
+#[test]
+fn of_two_who_change_a_tenant_the_second_is_told() {
+    let site = Site::new();
+    let before = site.get("/v1/tenants/acme")["generation"].as_u64().unwrap();
+    let put = |generation: u64, apps: u32| {
+        site.put("/v1/tenants/acme", &json!({ "quota": { "apps": apps }, "generation": generation }))
+    };
+    let first = put(before, 7).json(200);
+    assert!(first["generation"].as_u64().unwrap() > before, "{first}");
+    put(before, 8).refused(409, "tenant-conflict");
+    assert_eq!(site.get("/v1/tenants/acme")["quota"]["apps"], 7);
+    let site = site.restarted(|_| {});
+    assert_eq!(site.get("/v1/tenants/acme")["generation"], first["generation"], "it is kept");
+}
+
+#[test]
+fn the_last_records_are_written_before_the_node_ends() {
+    /// A disk that takes its time.
+    struct Slow(fs::File);
+    impl std::io::Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(20));
+            self.0.write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            self.0.flush()
+        }
+    }
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let to = log.reopen().unwrap();
+    let mut site = Site::with(|config| config.telemetry.access_log = Some(Box::new(Slow(to))));
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    for _ in 0..40 {
+        site.version("shop");
+    }
+    site.running.take().unwrap().drain();
+    let lines = fs::read_to_string(log.path()).unwrap();
+    assert_eq!(lines.lines().count(), 40);
+}
+
+#[test]
+fn code_that_serves_is_not_thrown_away_however_much_there_is() {
+    let site = Site::new();
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    let own = artifacts(&site.data);
+    for file in &own {
+        fs::File::options().write(true).open(file).unwrap().set_modified(UNIX_EPOCH).unwrap();
+    }
+    // It takes no room, and is more than is kept of what nobody needs.
+    let large = fs::File::create(site.data.join("artifacts/other.cwasm")).unwrap();
+    large.set_len(9 << 30).unwrap();
+    let site = site.restarted(|config| config.compiler = Some(vec!["/nowhere".into()]));
+    assert!(own.iter().all(|file| file.exists()), "{own:?}");
+    assert_eq!(site.version("shop"), 1, "without a compiler");
 }

@@ -14,17 +14,17 @@ mod open;
 mod records;
 mod routes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use redb::ReadableDatabase as _;
+use redb::{ReadableDatabase as _, ReadableTable as _};
 use tenon_model::{AppId, Diagnostic, Digest, RevisionNumber, TenantId};
 
 pub use audit::AuditRecord;
-pub use blobs::{BlobError, BlobFolder, Upload, Uploaded};
+pub use blobs::{BlobError, BlobFolder, UNUSED_BYTES_MAX, Upload, Uploaded, Uploading};
 pub use change::{By, ChangeError, NewRevision, Takeover};
 pub use records::{AppRecord, Ended, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord};
 
@@ -186,6 +186,44 @@ impl Desired {
         })
     }
 
+    /// What revisions are made of, all that are kept.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn used(&self) -> Result<BTreeSet<Digest>, ChangeError> {
+        self.read(|transaction| {
+            let mut used = BTreeSet::new();
+            for row in transaction.open_table(USES)?.iter()? {
+                used.insert(digest(row?.0.value().0)?);
+            }
+            Ok(used)
+        })
+    }
+
+    /// What a tenant has uploaded that no revision of its apps is made of.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn unused_by(&self, tenant: &TenantId) -> Result<Vec<Digest>, ChangeError> {
+        let tenant = tenant.as_str();
+        self.read(|transaction| {
+            let uses = transaction.open_table(USES)?;
+            let mut unused = Vec::new();
+            for row in transaction.open_table(CLAIMS)?.iter()? {
+                let (key, _) = row?;
+                let (hex, owner) = key.value();
+                if owner != tenant {
+                    continue;
+                }
+                let used = uses.range((hex, tenant, "", 0)..)?.next().transpose()?;
+                if used.is_none_or(|(key, _)| key.value().0 != hex || key.value().1 != tenant) {
+                    unused.push(digest(hex)?);
+                }
+            }
+            Ok(unused)
+        })
+    }
+
     /// Entries of the audit log after `after`, at most `limit` and [`AUDIT_PAGE_MAX`]; of one tenant, where one is named.
     ///
     /// # Errors
@@ -283,4 +321,8 @@ impl Desired {
         self.handed_over.store(false, Relaxed);
         Ok(())
     }
+}
+
+fn digest(hex: &str) -> Result<Digest, redb::Error> {
+    format!("sha256:{hex}").parse().map_err(records::damaged)
 }

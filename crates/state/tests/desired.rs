@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tenon_model::{AppId, Digest, RevisionNumber, Route, Seen, TenantId};
 use tenon_state::desired::{
     BlobError, By, ChangeError, Ended, NewRevision, Phase, REVISIONS_KEPT_MAX, Takeover, TokenRecord,
-    Uploaded,
+    UNUSED_BYTES_MAX, Uploaded, Uploading,
 };
 use tenon_state::{BlobFolder, Desired};
 
@@ -35,6 +35,11 @@ fn routes(texts: &[&str]) -> Vec<Route> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
+/// An upload of whoever runs the node.
+fn of(digest: &Digest, offset: u64, length: u64) -> Uploading<'_> {
+    Uploading { tenant: None, digest, offset, length, unused_bytes: 0 }
+}
+
 struct Node {
     desired: Desired,
     blobs: BlobFolder,
@@ -51,14 +56,14 @@ impl Node {
     fn with_tenants(folder: &Path) -> Self {
         let node = Self::open(folder);
         for name in ["acme", "zeta"] {
-            node.desired.put_tenant(BY, &tenant(name), "{}", 10).unwrap();
+            node.desired.put_tenant(BY, &tenant(name), None, "{}", 10).unwrap();
         }
         node
     }
 
     fn upload(&self, bytes: &[u8]) -> Digest {
         let digest = Digest::of(bytes);
-        let mut upload = self.blobs.upload(&digest, 0, bytes.len() as u64).unwrap();
+        let mut upload = self.blobs.upload(&of(&digest, 0, bytes.len() as u64)).unwrap();
         upload.write(bytes).unwrap();
         assert_eq!(upload.finish().unwrap(), Uploaded::Whole);
         self.desired.claim(BY, None, &digest).unwrap();
@@ -254,7 +259,7 @@ fn a_state_is_handed_over_and_taken_back() {
     assert_eq!(delete().unwrap_err(), ChangeError::HandedOver);
     let next = Desired::open(folder.path()).unwrap();
     assert_eq!(node.desired.take_back().unwrap_err().code, "store-in-use");
-    next.put_tenant(BY, &tenant("more"), "{}", 1).unwrap();
+    next.put_tenant(BY, &tenant("more"), None, "{}", 1).unwrap();
     drop(next);
     node.desired.take_back().unwrap();
     assert!(node.desired.tenant(&tenant("more")).is_some(), "what the other changed is seen");
@@ -279,7 +284,7 @@ fn a_component_is_not_shared_by_knowing_its_digest() {
 fn a_tenant_has_no_more_apps_than_it_may_and_goes_without_any() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::with_tenants(folder.path());
-    node.desired.put_tenant(BY, &tenant("acme"), "{}", 1).unwrap();
+    node.desired.put_tenant(BY, &tenant("acme"), None, "{}", 1).unwrap();
     node.deploy("acme/one", &[], Takeover::AtOnce).unwrap();
     let refused = node.deploy("acme/two", &[], Takeover::AtOnce).unwrap_err();
     assert_eq!(refused, ChangeError::TooManyApps { max: 1 });
@@ -294,14 +299,11 @@ fn a_tenant_has_no_more_apps_than_it_may_and_goes_without_any() {
         expires: None,
         note: String::new(),
     };
-    node.desired.put_token(BY, "create-token", token.clone()).unwrap();
+    node.desired.create_token(BY, token.clone()).unwrap();
     node.desired.delete_app(BY, &app("acme/one")).unwrap();
     node.desired.delete_tenant(BY, &tenant("acme")).unwrap();
     assert!(node.desired.token("t").is_none(), "its tokens went with it");
-    assert_eq!(
-        node.desired.put_token(BY, "create-token", token).unwrap_err(),
-        ChangeError::Missing("such tenant")
-    );
+    assert_eq!(node.desired.create_token(BY, token).unwrap_err(), ChangeError::Missing("such tenant"));
     assert!(matches!(node.deploy("acme/one", &[], Takeover::AtOnce), Err(ChangeError::Missing(_))));
 }
 
@@ -340,27 +342,117 @@ fn an_upload_goes_on_where_it_stopped() {
     let blobs = BlobFolder::open(folder.path()).unwrap();
     let bytes = b"0123456789";
     let digest = Digest::of(bytes);
-    let mut upload = blobs.upload(&digest, 0, 10).unwrap();
-    assert!(matches!(blobs.upload(&digest, 0, 10), Err(BlobError::Busy)));
+    let mut upload = blobs.upload(&of(&digest, 0, 10)).unwrap();
+    assert!(matches!(blobs.upload(&of(&digest, 0, 10)), Err(BlobError::Busy)));
     upload.write(&bytes[..4]).unwrap();
     assert_eq!(upload.finish().unwrap(), Uploaded::Part(4));
-    assert_eq!((blobs.length(&digest), blobs.offset(&digest)), (None, 4));
-    assert!(matches!(blobs.upload(&digest, 3, 10), Err(BlobError::Offset(4))));
-    let mut upload = blobs.upload(&digest, 4, 10).unwrap();
+    assert_eq!((blobs.length(&digest), blobs.offset(None, &digest)), (None, 4));
+    assert!(matches!(blobs.upload(&of(&digest, 3, 10)), Err(BlobError::Offset(4))));
+    let mut upload = blobs.upload(&of(&digest, 4, 10)).unwrap();
     assert!(matches!(upload.write(b"4567890"), Err(BlobError::TooLarge(10))));
     upload.write(&bytes[4..]).unwrap();
     assert_eq!(upload.finish().unwrap(), Uploaded::Whole);
     assert_eq!(blobs.read(&digest).unwrap().unwrap(), bytes);
 
-    let mut wrong = blobs.upload(&digest, 0, 10).unwrap();
+    let mut wrong = blobs.upload(&of(&digest, 0, 10)).unwrap();
     wrong.write(b"9876543210").unwrap();
     assert!(matches!(wrong.finish(), Err(BlobError::Digest(_))));
     assert_eq!(blobs.read(&digest).unwrap().unwrap(), bytes, "what was there before stays");
-    assert!(matches!(blobs.upload(&digest, 0, 1 << 40), Err(BlobError::TooLarge(_))));
+    assert!(matches!(blobs.upload(&of(&digest, 0, 1 << 40)), Err(BlobError::TooLarge(_))));
 
     fs::write(blobs.place(&digest), b"damaged").unwrap();
     assert!(matches!(blobs.read(&digest), Err(BlobError::Digest(_))));
     assert!(blobs.read(&digest).unwrap().is_none(), "it can be uploaded again");
+}
+
+#[test]
+fn tenants_that_upload_the_same_neither_hold_each_other_up_nor_spoil_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = BlobFolder::open(folder.path()).unwrap();
+    let bytes = b"0123456789";
+    let digest = Digest::of(bytes);
+    let (acme, zeta) = (tenant("acme"), tenant("zeta"));
+    let by = |tenant| Uploading { tenant: Some(tenant), ..of(&digest, 0, 10) };
+    // One begins with something else, and stays.
+    let mut other = blobs.upload(&by(&acme)).unwrap();
+    other.write(b"abcd").unwrap();
+    assert!(matches!(blobs.upload(&by(&acme)), Err(BlobError::Busy)));
+    assert_eq!(blobs.offset(Some(&zeta), &digest), 0, "nothing of it is another's");
+    let mut own = blobs.upload(&by(&zeta)).unwrap();
+    own.write(bytes).unwrap();
+    assert_eq!(own.finish().unwrap(), Uploaded::Whole);
+    assert_eq!(blobs.read(&digest).unwrap().unwrap(), bytes);
+    other.write(b"efghij").unwrap();
+    assert!(matches!(other.finish(), Err(BlobError::Digest(_))));
+    assert_eq!(blobs.read(&digest).unwrap().unwrap(), bytes);
+}
+
+#[test]
+fn what_is_uploaded_and_not_deployed_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    let acme = tenant("acme");
+    let digests: Vec<Digest> = (0..8).map(|number: u8| Digest::of(&[number])).collect();
+    let large = |digest, unused_bytes| Uploading {
+        tenant: Some(&acme),
+        unused_bytes,
+        ..of(digest, 0, UNUSED_BYTES_MAX / 4)
+    };
+    // What is coming counts as if it were there.
+    let coming: Vec<_> =
+        digests[..4].iter().map(|digest| node.blobs.upload(&large(digest, 0)).unwrap()).collect();
+    assert!(matches!(node.blobs.upload(&large(&digests[4], 0)), Err(BlobError::Unused(_))));
+    let of_all = Uploading { tenant: None, ..large(&digests[4], 0) };
+    node.blobs.upload(&of_all).unwrap();
+    drop(coming);
+    node.blobs.upload(&large(&digests[4], 0)).unwrap();
+    assert!(matches!(node.blobs.upload(&large(&digests[5], UNUSED_BYTES_MAX)), Err(BlobError::Unused(_))));
+
+    // What a revision is made of does not count.
+    let digest = node.upload(b"acme/shop");
+    node.desired.claim(BY, Some(&acme), &digest).unwrap();
+    assert_eq!(node.desired.unused_by(&acme).unwrap(), [digest]);
+    assert!(node.desired.unused_by(&tenant("zeta")).unwrap().is_empty());
+    node.deploy("acme/shop", &[], Takeover::AtOnce).unwrap();
+    assert!(node.desired.unused_by(&acme).unwrap().is_empty());
+    assert_eq!(node.desired.used().unwrap().into_iter().collect::<Vec<_>>(), [digest]);
+}
+
+#[test]
+fn a_token_that_was_made_invalid_is_not_brought_back_by_who_gives_it_another_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    let token = TokenRecord {
+        id: "t".into(),
+        tenant: None,
+        verb: "read".into(),
+        hash: "first".into(),
+        before: None,
+        created: 0,
+        expires: None,
+        note: String::new(),
+    };
+    node.desired.create_token(BY, token).unwrap();
+    let rotated = node.desired.rotate_token(BY, "t", "second", 9).unwrap();
+    assert_eq!((rotated.hash.as_str(), &rotated.before), ("second", &Some(("first".to_owned(), 9))));
+    node.desired.delete_token(BY, "t").unwrap();
+    let refused = node.desired.rotate_token(BY, "t", "third", 9).unwrap_err();
+    assert_eq!(refused, ChangeError::Missing("such token"));
+    assert!(node.desired.token("t").is_none());
+}
+
+#[test]
+fn of_two_who_change_a_tenant_the_second_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    let put = |expected| node.desired.put_tenant(BY, &tenant("acme"), expected, "{}", 3);
+    let before = node.desired.tenant(&tenant("acme")).unwrap().generation;
+    assert!(before > 0 && put(Some(before)).unwrap().generation > before);
+    assert!(
+        matches!(put(Some(before)), Err(ChangeError::TenantConflict { expected, .. }) if expected == before)
+    );
+    assert!(matches!(put(Some(0)), Err(ChangeError::TenantConflict { .. })), "it is there");
+    assert_eq!(node.desired.put_tenant(BY, &tenant("new"), Some(0), "{}", 3).unwrap().apps_max, 3);
 }
 
 #[test]
@@ -408,12 +500,12 @@ fn deploy_until(from: u64, at: u64) {
         let bytes = component(number);
         let digest = Digest::of(&bytes);
         let half = bytes.len() / 2;
-        let mut upload = node.blobs.upload(&digest, 0, bytes.len() as u64).unwrap();
+        let mut upload = node.blobs.upload(&of(&digest, 0, bytes.len() as u64)).unwrap();
         upload.write(&bytes[..half]).unwrap();
         step();
         upload.finish().unwrap();
         step();
-        let mut upload = node.blobs.upload(&digest, half as u64, bytes.len() as u64).unwrap();
+        let mut upload = node.blobs.upload(&of(&digest, half as u64, bytes.len() as u64)).unwrap();
         upload.write(&bytes[half..]).unwrap();
         step();
         assert_eq!(upload.finish().unwrap(), Uploaded::Whole);
@@ -526,7 +618,7 @@ fn fill() {
     assert_eq!(node.desired.generation(), generation);
     assert!(!node.desired.app(&app("acme/shop")).unwrap().paused);
     let digest = Digest::of(b"more");
-    let failed = node.blobs.upload(&digest, 0, 4).and_then(|mut upload| {
+    let failed = node.blobs.upload(&of(&digest, 0, 4)).and_then(|mut upload| {
         upload.write(b"more")?;
         upload.finish()
     });

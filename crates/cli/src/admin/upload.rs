@@ -1,8 +1,10 @@
 //! Uploads: what is there is not sent again, and what broke off goes on where it was.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use tenon_model::{Digest, format_bytes};
+use tenon_model::{Diagnostic, Digest, format_bytes};
 use tenon_node::wire::{UPLOAD_LENGTH, UPLOAD_OFFSET};
 
 use super::{Admin, Answer};
@@ -13,23 +15,44 @@ use crate::terminal::Terminal;
 const CHUNK_BYTES: usize = 8 << 20;
 /// How often it is begun again before it is given up.
 const BREAKS_MAX: u32 = 5;
+/// How often it is looked whether whoever uploads the same is done, and for how long: as long as a client that has vanished
+/// can hold it up, and then some.
+const BUSY_LOOK: Duration = Duration::from_millis(500);
+const BUSY_MAX: Duration = Duration::from_secs(600);
+
+/// What is said where somebody else uploads the same, or has got further meanwhile.
+const OF_ANOTHER: [&str; 2] = ["upload-busy", "upload-offset"];
 
 impl Admin {
     /// Makes sure that the node has these bytes, and says under which digest.
     pub(crate) fn upload(&self, bytes: &Bytes, terminal: &Terminal) -> Result<Digest, CommandError> {
         let digest = Digest::of(bytes);
         let path = format!("/v1/blobs/{digest}");
-        for _ in 0..BREAKS_MAX {
-            match self.advance(&path, bytes, terminal) {
+        let began = Instant::now();
+        let (mut breaks, mut is_waiting) = (0, false);
+        loop {
+            // Each time the node is asked how far it got.
+            let why = match self.advance(&path, bytes, terminal) {
                 Ok(true) => return Ok(digest),
-                Ok(false) => terminal.step("again", "the node has not all of it"),
-                // The node is asked again how far it got.
-                Err(error) if is_broken(&error) => terminal.step("again", "the connection broke"),
+                Ok(false) => "the node has not all of it",
+                Err(error) if has_code(&error, &OF_ANOTHER) && began.elapsed() < BUSY_MAX => {
+                    if !std::mem::replace(&mut is_waiting, true) {
+                        terminal.step("waiting", "the same is being uploaded by somebody else");
+                    }
+                    std::thread::sleep(BUSY_LOOK);
+                    continue;
+                }
+                Err(error) if has_code(&error, &["node-connection"]) && breaks < BREAKS_MAX => {
+                    "the connection broke"
+                }
                 Err(error) => return Err(error),
+            };
+            if breaks == BREAKS_MAX {
+                return Err(incomplete().into());
             }
+            breaks += 1;
+            terminal.step("again", why);
         }
-        self.advance(&path, bytes, terminal)?;
-        Ok(digest)
     }
 
     /// Asks how much is there and sends the next piece; says whether all of it is there.
@@ -62,6 +85,11 @@ fn offset(answer: &Answer) -> Option<usize> {
     answer.headers.get(UPLOAD_OFFSET)?.to_str().ok()?.parse().ok()
 }
 
-fn is_broken(error: &CommandError) -> bool {
-    error.diagnostics().iter().any(|one| one.code == "node-connection")
+fn has_code(error: &CommandError, codes: &[&str]) -> bool {
+    error.diagnostics().iter().any(|one| codes.contains(&one.code))
+}
+
+fn incomplete() -> Diagnostic {
+    Diagnostic::new("not-uploaded", "the node took all bytes of the component, and has not all of them")
+        .mend("look into the node's log; then deploy again")
 }

@@ -12,6 +12,9 @@ use crate::project::{self, COMPONENT_BYTES_MAX, read};
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 
+/// What a data directory has in it that a node serves from.
+const NODE_FOLDER: &str = "node";
+
 pub(crate) fn run(args: &CompileArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     let bytes = read(&args.file, COMPONENT_BYTES_MAX)?;
     tenon_wit::require_component(&args.file.display().to_string(), &bytes)?;
@@ -38,9 +41,16 @@ pub(crate) fn run(args: &CompileArgs, settings: &Settings, terminal: &Terminal) 
     Ok(())
 }
 
-/// Opens the artifact store of a data directory.
+/// Opens the artifact store of a data directory, and removes what is too much. Of a node's, the node does: only it knows what
+/// its apps need.
 pub(crate) fn open_store(data: &Path) -> Result<Artifacts, CommandError> {
-    Artifacts::open(data).map_err(|error| {
+    let opened = Artifacts::open(data).and_then(|artifacts| {
+        if !data.join(NODE_FOLDER).exists() {
+            artifacts.prune_all()?;
+        }
+        Ok(artifacts)
+    });
+    opened.map_err(|error| {
         Diagnostic::new(
             "data-directory",
             format!("the data directory cannot be used: {error}: {}", error.source),

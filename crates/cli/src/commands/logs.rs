@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 use tenon_model::format_time;
-use tenon_node::wire::LogLine;
+use tenon_node::wire::{LogLine, LostLines};
 
 use crate::admin::Admin;
 use crate::args::LogsArgs;
@@ -18,12 +18,22 @@ pub(crate) fn run(args: &LogsArgs, settings: &Settings, terminal: &Terminal) -> 
     let follow = if args.follow { "?follow=true" } else { "" };
     let path = format!("/v1/tenants/{}/apps/{}/logs{follow}", args.app.tenant, args.app.app);
     admin.lines(&path, |line| {
-        // An empty line only says that the node is still there.
-        if let Ok(line) = serde_json::from_str::<LogLine>(line) {
-            terminal.result(describe(&line), || json!(line));
-        }
+        show(line, terminal);
         ControlFlow::Continue(())
     })
+}
+
+fn show(line: &str, terminal: &Terminal) {
+    // An empty line only says that the node is still there.
+    if let Ok(line) = serde_json::from_str::<LogLine>(line) {
+        terminal.result(describe(&line), || json!(line));
+    } else if let Ok(gap) = serde_json::from_str::<LostLines>(line) {
+        terminal.result(describe_gap(gap), || json!(gap));
+    }
+}
+
+fn describe_gap(gap: LostLines) -> String {
+    format!("… {} lines came faster than they were read, and are not shown", gap.lost)
 }
 
 fn describe(line: &LogLine) -> String {
@@ -51,6 +61,13 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_were_lost_are_said_to_be() {
+        let gap: LostLines = serde_json::from_str("{\"lost\":7}").unwrap();
+        assert!(describe_gap(gap).contains("7 lines"));
+        assert!(serde_json::from_str::<LogLine>("{\"lost\":7}").is_err());
+    }
 
     #[test]
     fn a_guest_cannot_steer_the_terminal() {

@@ -59,6 +59,9 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
     allow_open_files();
     let data = args.data.data.as_deref().unwrap_or(&settings.data);
     let mut config = config(args, data, logs)?;
+    // A write beyond a limit on the size of files is an error, as on a disk that is full, and not the node's end.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())
+        .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
     harden::drop_privileges(&[Some(args.listen), args.tls_listen, Some(args.admin)]);
     let (wake, woken) = channel();
     // Asked for before anything is announced: whoever reads the line below may send a signal at once.
@@ -92,7 +95,7 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
 
 /// Until it is told to stop; meanwhile certificates are read again when their files change.
 fn serve(running: &Running, woken: &Receiver<Wake>) -> Wake {
-    let mut watch = Watch::of(running.certificate_files());
+    let mut watch = Watch::of(&running.certificate_files());
     loop {
         match woken.recv_timeout(CERTIFICATES_LOOK) {
             Ok(why @ (Wake::Stop | Wake::Replaced)) => return why,
@@ -154,7 +157,8 @@ fn announce(running: &Running, has_http3: bool, terminal: &Terminal) {
     tracing::info!(instances = pool.pool.instances, page_scan = %pool.page_scan, "the pool is ready");
     let addresses = running.addresses();
     let (admin, apps) = (running.admin(), running.apps());
-    terminal.step("admin", format_args!("http://{admin}"));
+    let scheme = if running.is_admin_tls() { "https" } else { "http" };
+    terminal.step("admin", format_args!("{scheme}://{admin}"));
     if let Some(tls) = addresses.get(1) {
         terminal.step("tls", format_args!("https://{tls}"));
         if has_http3 {

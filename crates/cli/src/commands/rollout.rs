@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tenon_model::{AppId, Diagnostic, format_duration};
-use tenon_node::wire::{RolloutAnswer, RolloutState, RolloutStatus, Seen};
+use tenon_node::wire::{RolloutAnswer, RolloutState, RolloutStatus, Seen, Shadowed};
 
 use crate::admin::Admin;
 use crate::args::RolloutArgs;
@@ -85,7 +85,7 @@ fn describe(app: &AppId, status: &RolloutStatus) -> String {
         "\n  {candidate}: {}\n  {stable}: {}",
         seen(&status.seen_candidate),
         seen(&status.seen_stable)
-    );
+    ) + &shadowed(status);
     let at = status.ended.map_or_else(String::new, |ended| format!(", {}", time(ended)));
     match status.state {
         RolloutState::Running => {
@@ -105,6 +105,16 @@ fn describe(app: &AppId, status: &RolloutStatus) -> String {
             let why = status.why.as_deref().unwrap_or("somebody reverted it");
             format!("{app} {candidate} was sent back to {stable}: {why}{at}{both}")
         }
+    }
+}
+
+/// What came of the comparison, if requests are copied.
+fn shadowed(status: &RolloutStatus) -> String {
+    match status.shadow {
+        Some(Shadowed { same, different }) if status.plan.shadow_percent > 0 || same + different > 0 => {
+            format!("\n  copies: {same} answered alike, {different} differently")
+        }
+        _ => String::new(),
     }
 }
 

@@ -14,6 +14,9 @@ use crate::settings::Settings;
 use crate::table::Table;
 use crate::terminal::Terminal;
 
+/// How often a change is tried that others come before.
+const CONFLICTS_MAX: u32 = 10;
+
 pub(crate) fn run(args: &TenantArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     match &args.command {
         TenantCommand::List(args) => list(&Admin::open(&args.client, settings)?, terminal),
@@ -65,16 +68,40 @@ fn list(admin: &Admin, terminal: &Terminal) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What is there, and over it the command line.
+/// What is there, and over it the command line; anew where somebody else has changed it in between.
 fn set(args: &TenantSetArgs, admin: &Admin, terminal: &Terminal) -> Result<(), CommandError> {
     let path = format!("/v1/tenants/{}", args.tenant);
-    let (mut quota, mut allow) = match admin.get::<wire::Tenant>(&path) {
-        Ok(there) => (there.quota, there.allow),
-        Err(error) if error.diagnostics().iter().any(|one| one.code == "no-such-tenant") => {
-            Default::default()
+    let mut tries = 1;
+    let done: wire::Tenant = loop {
+        let put = over(args, there(admin, &path)?);
+        match admin.send(Method::PUT, &path, &put) {
+            Err(error) if tries < CONFLICTS_MAX && is(&error, "tenant-conflict") => tries += 1,
+            done => break done?,
         }
-        Err(error) => return Err(error),
     };
+    terminal.result(format_args!("{} is set", args.tenant), || json!(done));
+    Ok(())
+}
+
+/// The tenant as it is; one that is not there is as a new one would be.
+fn there(admin: &Admin, path: &str) -> Result<wire::PutTenant, CommandError> {
+    match admin.get::<wire::Tenant>(path) {
+        Ok(wire::Tenant { quota, allow, generation, .. }) => {
+            Ok(wire::PutTenant { quota, allow, generation: Some(generation) })
+        }
+        Err(error) if is(&error, "no-such-tenant") => {
+            Ok(wire::PutTenant { generation: Some(0), ..wire::PutTenant::default() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is(error: &CommandError, code: &str) -> bool {
+    error.diagnostics().iter().any(|one| one.code == code)
+}
+
+fn over(args: &TenantSetArgs, mut put: wire::PutTenant) -> wire::PutTenant {
+    let quota = &mut put.quota;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     quota.requests_per_second = args.requests.unwrap_or(quota.requests_per_second);
     quota.cpu_us_per_second = args.cpu.map_or(quota.cpu_us_per_second, micros);
@@ -85,9 +112,7 @@ fn set(args: &TenantSetArgs, admin: &Admin, terminal: &Terminal) -> Result<(), C
     quota.reserved_instances = args.reserved.unwrap_or(quota.reserved_instances);
     quota.apps = args.apps.unwrap_or(quota.apps);
     if args.allow_nothing || !args.allow.is_empty() {
-        allow.clone_from(&args.allow);
+        put.allow.clone_from(&args.allow);
     }
-    let done: wire::Tenant = admin.send(Method::PUT, &path, &wire::PutTenant { quota, allow })?;
-    terminal.result(format_args!("{} is set", args.tenant), || json!(done));
-    Ok(())
+    put
 }

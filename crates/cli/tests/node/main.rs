@@ -2,9 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod accounting;
 mod authorization;
+mod busy;
 mod day;
 mod deploy;
+mod disk;
 mod durable;
 mod gateway;
 mod http3;
@@ -16,6 +19,7 @@ mod quotas;
 mod replace;
 mod rest;
 mod rollout;
+mod shadow;
 mod support;
 mod swap;
 mod telemetry;

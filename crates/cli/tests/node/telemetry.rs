@@ -29,7 +29,7 @@ fn requests_are_counted_logged_and_billed() {
     request.headers_mut().insert("authorization", format!("Bearer {}", token.trim()).parse().unwrap());
     let metrics = call(site.node.admin(), request).expect(200);
     let line = metrics.lines().find(|line| {
-        line.starts_with("tenon_requests_total{")
+        line.starts_with("tenon_revision_requests_total{")
             && line.contains("tenant=\"acme\"")
             && line.contains("revision=\"r1\"")
     });

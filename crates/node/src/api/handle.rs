@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tenon_edge::Outcome;
+use tenon_edge::{CounterSnapshot, Outcome};
 use tenon_model::{AppId, RevisionNumber, TenantId};
 use tenon_state::desired::{
     AppRecord, ChangeError, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord,
@@ -16,6 +16,7 @@ use super::server::Reply;
 use super::{logs, openapi, upload};
 use crate::capacity::{self, open_files, resident_bytes};
 use crate::journey::{self, Deployer, end_rollout};
+use crate::live::{Counted, CountedRevision};
 use crate::node::{Inner, put_tenant_of};
 use crate::policy;
 use crate::refused::{Answer, Refused, missing};
@@ -100,7 +101,6 @@ pub(super) fn handle(
         }
         Action::DeleteApp => {
             let id = permitted.path_app()?;
-            let _line = node.line(&id);
             node.noted(node.desired.delete_app(node.by(permitted.who()), &id))?;
             node.reconcile();
             Ok(Reply::empty(http::StatusCode::NO_CONTENT))
@@ -229,13 +229,14 @@ fn revision(app: &AppRecord, record: &RevisionRecord, rollout: Option<&RolloutRe
 }
 
 fn tenant(node: &Inner, record: &TenantRecord) -> wire::Tenant {
-    let wire::PutTenant { quota, allow } = put_tenant_of(record);
+    let wire::PutTenant { quota, allow, .. } = put_tenant_of(record);
     let apps = node.desired.apps_of(&record.id).len();
     let running = node.live().tenants.get(&record.id).map_or(0, |tenant| tenant.usage().running);
     wire::Tenant {
         tenant: record.id.to_string(),
         quota,
         allow,
+        generation: record.generation,
         created: record.created,
         apps: u32::try_from(apps).unwrap_or(u32::MAX),
         running,
@@ -252,11 +253,12 @@ fn put_tenant(node: &Inner, permitted: &Permitted, put: &wire::PutTenant) -> Ans
             "set `concurrency` to 1 or more",
         ));
     }
-    let document = serde_json::to_string(put)
+    let kept = wire::PutTenant { generation: None, ..put.clone() };
+    let document = serde_json::to_string(&kept)
         .map_err(|error| Refused::new("admin-request", error.to_string(), "send it again"))?;
     let allowed = node.desired.tenant(&id).map(|before| put_tenant_of(&before).allow);
     let by = node.by(permitted.who());
-    let record = node.noted(node.desired.put_tenant(by, &id, &document, put.quota.apps))?;
+    let record = node.noted(node.desired.put_tenant(by, &id, put.generation, &document, put.quota.apps))?;
     if allowed.is_some_and(|allowed| allowed != put.allow) {
         node.renew(&id);
     }
@@ -331,7 +333,7 @@ fn post_token(node: &Inner, permitted: &Permitted, post: &wire::PostToken) -> An
         expires: post.lifetime_s.map(|lifetime| created.saturating_add(lifetime)),
         note: post.note.clone(),
     };
-    let record = node.noted(node.desired.put_token(node.by(permitted.who()), "create-token", record))?;
+    let record = node.noted(node.desired.create_token(node.by(permitted.who()), record))?;
     Ok(Reply::json(&wire::NewToken { token: token(&record), secret }))
 }
 
@@ -339,9 +341,8 @@ fn rotate_token(node: &Inner, permitted: &Permitted, rotate: &wire::RotateToken)
     let before = own_token(node, permitted)?;
     let Fresh { secret, hash, .. } = fresh(Some(&before.id))?;
     let until = node.now().saturating_add(rotate.grace_s.min(GRACE_S_MAX));
-    let record =
-        TokenRecord { before: Some((before.hash.clone(), until)), hash, ..TokenRecord::clone(&before) };
-    let record = node.noted(node.desired.put_token(node.by(permitted.who()), "rotate-token", record))?;
+    let done = node.desired.rotate_token(node.by(permitted.who()), &before.id, &hash, until);
+    let record = node.noted(done)?;
     Ok(Reply::json(&wire::NewToken { token: token(&record), secret }))
 }
 
@@ -411,44 +412,65 @@ fn status(node: &Inner, permitted: &Permitted) -> wire::Status {
 }
 
 fn top(node: &Inner, permitted: &Permitted) -> wire::Top {
-    let live = node.live();
-    let mut rows = Vec::new();
-    for (app, revision) in live.revisions().filter(|(app, _)| permitted.may_see(&app.id().tenant)) {
-        let seen = revision.slot.counters().snapshot();
-        let outcomes: std::collections::BTreeMap<String, u64> = Outcome::ALL
-            .into_iter()
-            .filter(|outcome| seen.of(*outcome) > 0)
-            .map(|outcome| (outcome.name().to_owned(), seen.of(outcome)))
-            .collect();
-        let messages = (seen.messages_handled, seen.messages_failed);
-        if outcomes.is_empty() && messages == (0, 0) {
-            continue;
-        }
-        let judged = seen.seen();
-        rows.push(wire::TopRow {
-            tenant: app.id().tenant.to_string(),
-            app: app.id().app.to_string(),
-            revision: revision.slot.key().revision.to_string(),
-            requests: seen.requests(),
-            errors: judged.errors,
-            outcomes,
-            running: revision.slot.running(),
-            p50_us: seen.quantile_us(500),
-            p99_us: judged.p99_us,
-            cpu_us: seen.cpu_us,
-            memory_byte_seconds: seen.memory_kib_ms.saturating_mul(1_024) / 1_000,
-            bytes_in: seen.received_bytes,
-            bytes_out: seen.sent_bytes,
-            loaded: revision.slot.is_loaded(),
-            messages: messages.0,
-            messages_failed: messages.1,
-        });
+    let Counted { apps, revisions } = node.live().counted();
+    let is_seen = |seen: &CounterSnapshot| {
+        seen.outcomes.iter().any(|count| *count > 0)
+            || (seen.messages_handled, seen.messages_failed) != (0, 0)
+    };
+    let rows = revisions.iter().filter(|it| permitted.may_see(&it.app.tenant) && is_seen(&it.seen));
+    let apps = apps.iter().filter(|(id, seen)| permitted.may_see(&id.tenant) && is_seen(seen));
+    wire::Top {
+        at_us: u64::try_from(node.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        rows: rows.map(top_row).collect(),
+        apps: apps.map(|(id, seen)| top_app(id, seen)).collect(),
     }
-    drop(live);
-    rows.sort_by(|left, right| {
-        let key = |row: &wire::TopRow| (row.tenant.clone(), row.app.clone(), row.revision.clone());
-        key(left).cmp(&key(right))
-    });
-    let at_us = u64::try_from(node.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    wire::Top { at_us, rows }
+}
+
+fn top_row(counted: &CountedRevision) -> wire::TopRow {
+    let CountedRevision { app, revision, seen, running, is_loaded } = counted;
+    let judged = seen.seen();
+    wire::TopRow {
+        tenant: app.tenant.to_string(),
+        app: app.app.to_string(),
+        revision: revision.to_string(),
+        requests: seen.requests(),
+        errors: judged.errors,
+        outcomes: outcomes(seen),
+        running: *running,
+        p50_us: seen.quantile_us(500),
+        p99_us: judged.p99_us,
+        cpu_us: seen.cpu_us,
+        memory_byte_seconds: byte_seconds(seen),
+        bytes_in: seen.received_bytes,
+        bytes_out: seen.sent_bytes,
+        loaded: *is_loaded,
+        messages: seen.messages_handled,
+        messages_failed: seen.messages_failed,
+    }
+}
+
+fn top_app(id: &AppId, seen: &CounterSnapshot) -> wire::TopApp {
+    wire::TopApp {
+        tenant: id.tenant.to_string(),
+        app: id.app.to_string(),
+        requests: seen.requests(),
+        errors: seen.seen().errors,
+        refused: seen.of(Outcome::Refused),
+        outcomes: outcomes(seen),
+        cpu_us: seen.cpu_us,
+        memory_byte_seconds: byte_seconds(seen),
+        bytes_in: seen.received_bytes,
+        bytes_out: seen.sent_bytes,
+        messages: seen.messages_handled,
+        messages_failed: seen.messages_failed,
+    }
+}
+
+fn outcomes(seen: &CounterSnapshot) -> std::collections::BTreeMap<String, u64> {
+    let seen = Outcome::ALL.into_iter().map(|outcome| (outcome.name().to_owned(), seen.of(outcome)));
+    seen.filter(|(_, count)| *count > 0).collect()
+}
+
+fn byte_seconds(seen: &CounterSnapshot) -> u64 {
+    seen.memory_kib_ms.saturating_mul(1_024) / 1_000
 }

@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 
 use super::authorize::Permitted;
 use super::server::Reply;
+use crate::logs::TooManyFollowed;
 use crate::node::Inner;
-use crate::refused::{Answer, missing};
-use crate::wire::LogLine;
+use crate::refused::{Answer, Refused, missing};
+use crate::wire::{LogLine, LostLines};
 
 /// Lines that may wait for a client that reads slowly; those beyond are left out, and it is said how many.
 const WAITING_MAX: usize = 256;
@@ -36,11 +37,16 @@ impl http_body::Body for Stream {
 pub(super) fn lines(node: &Inner, permitted: &Permitted, follow: bool, last: usize) -> Answer<Reply> {
     let id = permitted.path_app()?;
     node.desired.app(&id).ok_or_else(|| missing("app"))?;
-    let (kept, mut coming) = node.logs.follow(&id);
-    let kept: Bytes = kept.iter().skip(kept.len().saturating_sub(last)).map(text).collect::<String>().into();
+    let shown = |kept: &[LogLine]| -> Bytes {
+        kept.iter().skip(kept.len().saturating_sub(last)).map(text).collect::<String>().into()
+    };
     if !follow {
-        return Ok(Reply::whole("application/x-ndjson", kept));
+        return Ok(Reply::whole("application/x-ndjson", shown(&node.logs.last(&id))));
     }
+    let (kept, mut coming) = node.logs.follow(&id).map_err(|TooManyFollowed| {
+        Refused::new("admin-busy", "as many apps are followed as may be", "look at its last lines instead")
+    })?;
+    let kept = shown(&kept);
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     node.runtime.spawn(async move {
         if sender.send(kept).await.is_err() {
@@ -54,7 +60,7 @@ pub(super) fn lines(node: &Inner, permitted: &Permitted, follow: bool, last: usi
             };
             let line = match line {
                 Ok(line) => text(&line),
-                Err(RecvError::Lagged(lost)) => format!("{{\"lost\":{lost}}}\n"),
+                Err(RecvError::Lagged(lost)) => json_line(&LostLines { lost }),
                 Err(RecvError::Closed) => return,
             };
             if sender.send(line.into()).await.is_err() {
@@ -66,6 +72,10 @@ pub(super) fn lines(node: &Inner, permitted: &Permitted, follow: bool, last: usi
 }
 
 fn text(line: &LogLine) -> String {
+    json_line(line)
+}
+
+fn json_line(line: &impl serde::Serialize) -> String {
     let line = serde_json::to_string(line).unwrap_or_default();
     format!("{line}\n")
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::authorize::{Permitted, find};
 use super::endpoints::Action;
 use super::logs::Stream;
+use super::places::{Place, Places, PlacesMax};
 use super::rate::Rate;
 use super::{handle, upload};
 use crate::node::Inner;
@@ -37,6 +38,12 @@ const REQUESTS_BURST: u32 = 1_000;
 /// Requests from one address whose token is not valid a second, and how many may come at once.
 const STRANGERS_A_SECOND: u32 = 10;
 const STRANGERS_BURST: u32 = 50;
+/// Deploys and reverts that are under way at once, each: they may compile, which takes a thread for as long.
+const DEPLOYS: PlacesMax = PlacesMax { tenant: 4, node: 32 };
+/// Other changes that are under way at once: each waits for the disk.
+const CHANGES: PlacesMax = PlacesMax { tenant: 8, node: 64 };
+/// Where there is no place for a change: when it is worth asking again, in seconds.
+const BUSY_AGAIN_S: u64 = 1;
 /// A client has this long to send a request's head, or to shake hands.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// A client has this long to send a request's body that is not an upload.
@@ -81,9 +88,11 @@ impl Reply {
     pub(super) fn of(refused: Refused) -> Self {
         let body = serde_json::to_vec(&refused.0).unwrap_or_default();
         let mut reply = Self::whole("application/problem+json", body.into());
-        if refused.0.code == "node-draining" {
+        match refused.0.code.as_str() {
             // The next node takes over within that time, or this one goes on.
-            reply = reply.header("retry-after", DRAINING_AGAIN_S);
+            "node-draining" => reply = reply.header("retry-after", DRAINING_AGAIN_S),
+            "deploy-busy" | "upload-busy" | "admin-busy" => reply = reply.header("retry-after", BUSY_AGAIN_S),
+            _ => {}
         }
         *reply.0.status_mut() =
             StatusCode::from_u16(refused.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -108,6 +117,10 @@ struct Office {
     outlets: Arc<Outlets>,
     tokens: Rate<String>,
     strangers: Rate<IpAddr>,
+    deploys: Arc<Places>,
+    /// Whoever wants an earlier revision back does not wait for those who deploy.
+    reverts: Arc<Places>,
+    changes: Arc<Places>,
 }
 
 impl AdminServer {
@@ -119,6 +132,9 @@ impl AdminServer {
             outlets: self.outlets,
             tokens: Rate::new(REQUESTS_A_SECOND, REQUESTS_BURST),
             strangers: Rate::new(STRANGERS_A_SECOND, STRANGERS_BURST),
+            deploys: Places::new(DEPLOYS),
+            reverts: Places::new(DEPLOYS),
+            changes: Places::new(CHANGES),
         });
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
@@ -199,13 +215,35 @@ impl Office {
 
     /// What touches the state waits for the disk: on a thread where nobody else waits for that.
     async fn handle(&self, permitted: Permitted, query: String, body: Bytes) -> Answer<Reply> {
+        let place = self.place(&permitted)?;
         let (node, outlets) = (Arc::clone(&self.node), Arc::clone(&self.outlets));
-        let handled =
-            tokio::task::spawn_blocking(move || handle::handle(&node, &outlets, &permitted, &query, &body));
+        let handled = tokio::task::spawn_blocking(move || {
+            let handled = handle::handle(&node, &outlets, &permitted, &query, &body);
+            // Whether or not the client is still there.
+            drop(place);
+            handled
+        });
         handled.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a request to the admin API failed");
             Err(Refused::new("internal", "the node failed", "look into the node's log, and report it"))
         })
+    }
+}
+
+impl Office {
+    /// A place for what changes something. There are more threads than places: whoever only looks always finds one.
+    fn place(&self, permitted: &Permitted) -> Answer<Option<Place>> {
+        let endpoint = permitted.endpoint();
+        let (places, code, said) = match (endpoint.action, &endpoint.method) {
+            (_, &Method::GET | &Method::HEAD) => return Ok(None),
+            (Action::Deploy, _) => (&self.deploys, "deploy-busy", "as many deploys as may be are under way"),
+            (Action::Revert, _) => (&self.reverts, "deploy-busy", "as many reverts as may be are under way"),
+            _ => (&self.changes, "admin-busy", "as many changes as may be are under way"),
+        };
+        let place = places.take(permitted.tenant());
+        place
+            .map(Some)
+            .ok_or_else(|| Refused::new(code, said, "wait as long as `retry-after` says; `tenon` does"))
     }
 }
 

@@ -79,7 +79,7 @@ fn tokens(desired: &Desired) -> Vec<Shown> {
                 expires: None,
                 note: String::new(),
             };
-            desired.put_token(BY, "create-token", record).unwrap();
+            desired.create_token(BY, record).unwrap();
             tokens.push(Shown { secret, tenant, verb });
         }
     }
@@ -99,7 +99,7 @@ fn every_endpoint_is_for_whom_it_is_meant_and_for_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let desired = Desired::open(folder.path()).unwrap();
     for tenant in ["acme", "zeta"] {
-        desired.put_tenant(BY, &tenant.parse().unwrap(), "{}", 1).unwrap();
+        desired.put_tenant(BY, &tenant.parse().unwrap(), None, "{}", 1).unwrap();
     }
     let tokens = tokens(&desired);
     let mut asked = 0;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use serde_json::json;
 use tenon_edge::Observed;
@@ -20,18 +21,19 @@ pub(crate) struct AccessLog {
 }
 
 impl AccessLog {
-    pub(crate) fn start(mut to: Box<dyn Write + Send>) -> std::io::Result<Self> {
+    /// The log, and the thread that writes it: it ends when the log was dropped and its last line is written.
+    pub(crate) fn start(mut to: Box<dyn Write + Send>) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, lines) = sync_channel::<String>(WAITING_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = Arc::clone(&dropped);
-        std::thread::Builder::new().name("tenon-access-log".into()).spawn(move || {
+        let writer = std::thread::Builder::new().name("tenon-access-log".into()).spawn(move || {
             while let Ok(line) = lines.recv() {
                 if to.write_all(line.as_bytes()).and_then(|()| to.flush()).is_err() {
                     lost.fetch_add(1, Relaxed);
                 }
             }
         })?;
-        Ok(Self { queue, dropped })
+        Ok((Self { queue, dropped }, writer))
     }
 
     /// Lines that were not written.

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,8 +12,8 @@ use http::Uri;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tenon_edge::{Observed, Outcome};
-use tenon_model::Diagnostic;
+use tenon_edge::{CounterSnapshot, Observed, Outcome};
+use tenon_model::{AppId, Diagnostic};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -20,6 +21,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::access::protocol;
 use super::prometheus::{ENDS_US, below};
 use crate::capacity::resident_bytes;
+use crate::live::CountedRevision;
 use crate::logs::now_us;
 use crate::node::Inner;
 
@@ -104,21 +106,20 @@ impl Otlp {
         (Self { queue, dropped: Arc::default() }, spans)
     }
 
-    /// Starts to send.
+    /// Starts to send, until this is dropped and the last span is sent.
     pub(crate) fn start(
         &self,
         spans: Receiver<Span>,
         collector: Collector,
         tls: Option<TlsConnector>,
         node: Weak<Inner>,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<JoinHandle<()>> {
         let dropped = Arc::clone(&self.dropped);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("tenon-otlp".into()).spawn(move || {
             let sender = Sender { runtime, collector, tls, dropped, failing: false };
             sender.run(&spans, &node);
-        })?;
-        Ok(())
+        })
     }
 
     /// Spans that were not sent.
@@ -155,9 +156,9 @@ impl Sender {
                     batch.extend(spans.try_iter().take(BATCH_MAX - 1));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
+                // The last span has gone: a queue says so only when it is empty.
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            let Some(node) = node.upgrade() else { return };
             if !batch.is_empty() {
                 let count = batch.len() as u64;
                 let body = json!({ "resourceSpans": [{
@@ -170,9 +171,11 @@ impl Sender {
             }
             if told.elapsed() >= METRICS_EVERY {
                 told = Instant::now();
-                let body = metrics(&node);
-                drop(node);
-                self.send("/v1/metrics", &body);
+                // A node that has ended has nothing more to tell, and its last spans all the same.
+                let body = node.upgrade().map(|node| metrics(&node));
+                if let Some(body) = body {
+                    self.send("/v1/metrics", &body);
+                }
             }
         }
     }
@@ -295,37 +298,34 @@ fn span(observed: &Observed) -> Option<Span> {
     }))
 }
 
-fn metrics(node: &Inner) -> Value {
-    let now = (u128::from(now_us()) * 1_000).to_string();
-    let began = (u128::from(now_us()) * 1_000).saturating_sub(node.began.elapsed().as_nanos()).to_string();
-    let (mut requests, mut cpu, mut latency) = (Vec::new(), Vec::new(), Vec::new());
-    let live = node.live();
-    for (app, revision) in live.revisions() {
-        let seen = revision.slot.counters().snapshot();
-        let id = app.id();
-        let labels = |more: Option<Value>| {
-            let mut labels = vec![
-                text("tenant", id.tenant.as_str()),
-                text("app", id.app.as_str()),
-                text("revision", &revision.slot.key().revision.to_string()),
-            ];
-            labels.extend(more);
-            labels
-        };
-        for outcome in Outcome::ALL.into_iter().filter(|outcome| seen.of(*outcome) > 0) {
-            requests.push(json!({
-                "attributes": labels(Some(text("outcome", outcome.name()))),
-                "startTimeUnixNano": began, "timeUnixNano": now, "asInt": seen.of(outcome).to_string(),
-            }));
-        }
-        if seen.requests() == 0 {
-            continue;
-        }
-        cpu.push(json!({
-            "attributes": labels(None), "startTimeUnixNano": began, "timeUnixNano": now,
-            "asDouble": seen.cpu_us as f64 / 1e6,
-        }));
-        let below = ENDS_US.map(|end| below(&seen, end));
+/// The points of one moment: since when, until when.
+struct Points {
+    began: String,
+    now: String,
+}
+
+impl Points {
+    fn of(node: &Inner) -> Self {
+        let now = u128::from(now_us()) * 1_000;
+        Self { began: now.saturating_sub(node.began.elapsed().as_nanos()).to_string(), now: now.to_string() }
+    }
+
+    fn count(&self, attributes: Vec<Value>, value: u64) -> Value {
+        json!({
+            "attributes": attributes, "startTimeUnixNano": self.began, "timeUnixNano": self.now,
+            "asInt": value.to_string(),
+        })
+    }
+
+    fn amount(&self, attributes: Vec<Value>, value: f64) -> Value {
+        json!({
+            "attributes": attributes, "startTimeUnixNano": self.began, "timeUnixNano": self.now,
+            "asDouble": value,
+        })
+    }
+
+    fn latencies(&self, attributes: Vec<Value>, seen: &CounterSnapshot) -> Value {
+        let below = ENDS_US.map(|end| below(seen, end));
         let all = below.iter().copied().chain([seen.requests()]);
         let counts: Vec<String> = std::iter::once(0)
             .chain(below)
@@ -333,32 +333,110 @@ fn metrics(node: &Inner) -> Value {
             .map(|(before, upto)| upto.saturating_sub(before).to_string())
             .collect();
         let bounds = ENDS_US.map(|end| end as f64 / 1e6);
-        latency.push(json!({
-            "attributes": labels(None), "startTimeUnixNano": began, "timeUnixNano": now,
+        json!({
+            "attributes": attributes, "startTimeUnixNano": self.began, "timeUnixNano": self.now,
             "count": seen.requests().to_string(), "sum": seen.latency_us as f64 / 1e6,
             "explicitBounds": bounds, "bucketCounts": counts,
-        }));
+        })
     }
-    drop(live);
-    let loaded = node.loaded();
-    let gauge = |value: u64| json!({ "dataPoints": [{ "timeUnixNano": now, "asInt": value.to_string() }] });
-    let sum = |points: Vec<Value>| json!({ "dataPoints": points, "aggregationTemporality": 2, "isMonotonic": true });
+
+    fn gauge(&self, value: u64) -> Value {
+        json!({ "dataPoints": [{ "timeUnixNano": self.now, "asInt": value.to_string() }] })
+    }
+}
+
+fn sum(points: Vec<Value>) -> Value {
+    json!({ "dataPoints": points, "aggregationTemporality": 2, "isMonotonic": true })
+}
+
+/// What an app is told apart by.
+fn attributes_of(id: &AppId) -> Vec<Value> {
+    vec![text("tenant", id.tenant.as_str()), text("app", id.app.as_str())]
+}
+
+fn metrics(node: &Inner) -> Value {
+    let counted = node.live().counted();
+    let points = Points::of(node);
+    let mut metrics = of_apps(&points, &counted.apps);
+    metrics.push(latencies(&points, &counted.revisions));
+    metrics.extend([
+        json!({ "name": "tenon.apps.loaded", "unit": "{app}", "gauge": points.gauge(node.loaded() as u64) }),
+        json!({ "name": "process.memory.usage", "unit": "By", "gauge": points.gauge(resident_bytes()) }),
+    ]);
     json!({ "resourceMetrics": [{
         "resource": resource(),
-        "scopeMetrics": [{ "scope": { "name": "tenon" }, "metrics": [
-            { "name": "tenon.requests", "unit": "{request}", "sum": sum(requests) },
-            { "name": "tenon.cpu", "unit": "s", "sum": sum(cpu) },
-            { "name": "tenon.request.duration", "unit": "s",
-              "histogram": { "dataPoints": latency, "aggregationTemporality": 2 } },
-            { "name": "tenon.apps.loaded", "unit": "{app}", "gauge": gauge(loaded as u64) },
-            { "name": "process.memory.usage", "unit": "By", "gauge": gauge(resident_bytes()) },
-        ] }],
+        "scopeMetrics": [{ "scope": { "name": "tenon" }, "metrics": metrics }],
     }] })
+}
+
+/// What an app is billed by: it has what was refused, and stays when a revision goes.
+fn of_apps(points: &Points, apps: &[(AppId, CounterSnapshot)]) -> Vec<Value> {
+    let mut requests = Vec::new();
+    for (id, seen) in apps {
+        for outcome in Outcome::ALL.into_iter().filter(|outcome| seen.of(*outcome) > 0) {
+            let mut attributes = attributes_of(id);
+            attributes.push(text("outcome", outcome.name()));
+            requests.push(points.count(attributes, seen.of(outcome)));
+        }
+    }
+    let counts = |read: fn(&CounterSnapshot) -> u64| {
+        let used = apps.iter().filter(|(_, seen)| read(seen) > 0);
+        sum(used.map(|(id, seen)| points.count(attributes_of(id), read(seen))).collect())
+    };
+    let amounts = |read: fn(&CounterSnapshot) -> f64| {
+        let used = apps.iter().filter(|(_, seen)| read(seen) > 0.0);
+        sum(used.map(|(id, seen)| points.amount(attributes_of(id), read(seen))).collect())
+    };
+    vec![
+        json!({ "name": "tenon.requests", "unit": "{request}", "sum": sum(requests) }),
+        json!({ "name": "tenon.cpu", "unit": "s", "sum": amounts(|seen| seen.cpu_us as f64 / 1e6) }),
+        json!({ "name": "tenon.memory", "unit": "By.s",
+            "sum": amounts(|seen| seen.memory_kib_ms as f64 * 1.024) }),
+        json!({ "name": "tenon.received", "unit": "By", "sum": counts(|seen| seen.received_bytes) }),
+        json!({ "name": "tenon.sent", "unit": "By", "sum": counts(|seen| seen.sent_bytes) }),
+    ]
+}
+
+fn latencies(points: &Points, revisions: &[CountedRevision]) -> Value {
+    let asked = revisions.iter().filter(|it| it.seen.requests() > 0);
+    let latencies: Vec<Value> = asked
+        .map(|it| {
+            let mut attributes = attributes_of(&it.app);
+            attributes.push(text("revision", &it.revision.to_string()));
+            points.latencies(attributes, &it.seen)
+        })
+        .collect();
+    json!({ "name": "tenon.request.duration", "unit": "s",
+        "histogram": { "dataPoints": latencies, "aggregationTemporality": 2 } })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_app_is_told_with_all_that_it_is_billed_by() {
+        let id = AppId { tenant: "acme".parse().unwrap(), app: "shop".parse().unwrap() };
+        let mut seen = CounterSnapshot { cpu_us: 5, memory_kib_ms: 1_000, ..CounterSnapshot::default() };
+        (seen.received_bytes, seen.sent_bytes) = (7, 9);
+        seen.outcomes[Outcome::Refused as usize] = 3;
+        let points = Points { began: "1".into(), now: "2".into() };
+        let told = of_apps(&points, &[(id, seen)]);
+        let point = |name: &str| {
+            let metric = told.iter().find(|metric| metric["name"] == name).unwrap();
+            metric["sum"]["dataPoints"][0].clone()
+        };
+        assert_eq!(
+            (&point("tenon.received")["asInt"], &point("tenon.sent")["asInt"]),
+            (&"7".into(), &"9".into())
+        );
+        assert_eq!(point("tenon.memory")["asDouble"], 1_024.0);
+        let requests = point("tenon.requests");
+        assert_eq!(
+            (&requests["asInt"], &requests["attributes"][2]),
+            (&"3".into(), &text("outcome", "refused"))
+        );
+    }
 
     #[test]
     fn a_collector_is_named_by_its_url() {

@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use tenon_edge::{CounterSnapshot, Outcome, QuotaName};
+use tenon_model::AppId;
 
 use super::Outlets;
 use crate::capacity::{open_files, resident_bytes};
+use crate::live::CountedRevision;
 use crate::node::Inner;
 
 /// The ends of the buckets that are told of, in microseconds: what is counted is finer.
@@ -42,91 +44,14 @@ impl Text {
 /// Everything that is counted. Names are labels of DNS, so nothing has to be escaped.
 pub(crate) fn render(node: &Inner, outlets: &Outlets) -> String {
     let mut text = Text(String::new());
-    let (rows, tenants, bytes) = {
+    let (counted, tenants, bytes) = {
         let live = node.live();
-        let mut rows: Vec<(String, CounterSnapshot, u32)> = Vec::new();
-        for (app, revision) in live.revisions() {
-            let id = app.id();
-            let labels = format!(
-                "tenant=\"{}\",app=\"{}\",revision=\"{}\"",
-                id.tenant,
-                id.app,
-                revision.slot.key().revision
-            );
-            rows.push((labels, revision.slot.counters().snapshot(), revision.slot.running()));
-        }
-        rows.sort_by(|left, right| left.0.cmp(&right.0));
         let mut tenants: Vec<_> = live.tenants.values().map(|it| (it.id().to_string(), it.usage())).collect();
         tenants.sort_by(|left, right| left.0.cmp(&right.0));
-        (rows, tenants, live.loaded_bytes())
+        (live.counted(), tenants, live.loaded_bytes())
     };
-    text.about("tenon_requests_total", "counter", "Requests, by how they ended.");
-    for (labels, seen, _) in &rows {
-        for outcome in Outcome::ALL {
-            let count = seen.of(outcome);
-            if count > 0 {
-                text.value(
-                    "tenon_requests_total",
-                    &format!("{labels},outcome=\"{}\"", outcome.name()),
-                    count,
-                );
-            }
-        }
-    }
-    text.about(
-        "tenon_messages_total",
-        "counter",
-        "Messages that apps were given, each attempt by how it ended.",
-    );
-    for (labels, seen, _) in &rows {
-        for (outcome, count) in [("handled", seen.messages_handled), ("failed", seen.messages_failed)] {
-            if count > 0 {
-                text.value("tenon_messages_total", &format!("{labels},outcome=\"{outcome}\""), count);
-            }
-        }
-    }
-    text.about("tenon_request_duration_seconds", "histogram", "From a request's arrival to its guest's end.");
-    for (labels, seen, _) in rows.iter().filter(|(_, seen, _)| seen.requests() > 0) {
-        for end in ENDS_US {
-            let seconds = end as f64 / 1e6;
-            let count = below(seen, end);
-            text.value("tenon_request_duration_seconds_bucket", &format!("{labels},le=\"{seconds}\""), count);
-        }
-        text.value(
-            "tenon_request_duration_seconds_bucket",
-            &format!("{labels},le=\"+Inf\""),
-            seen.requests(),
-        );
-        text.value("tenon_request_duration_seconds_sum", labels, seen.latency_us as f64 / 1e6);
-        text.value("tenon_request_duration_seconds_count", labels, seen.requests());
-    }
-    type Read = fn(&CounterSnapshot) -> f64;
-    let counters: [(&str, &str, Read); 6] = [
-        ("tenon_cpu_seconds_total", "Time on the processor that guests used.", |seen| {
-            seen.cpu_us as f64 / 1e6
-        }),
-        ("tenon_memory_byte_seconds_total", "Memory of guests times time.", |seen| {
-            seen.memory_kib_ms as f64 * 1.024
-        }),
-        ("tenon_received_bytes_total", "Bytes of request bodies.", |seen| seen.received_bytes as f64),
-        ("tenon_sent_bytes_total", "Bytes of response bodies.", |seen| seen.sent_bytes as f64),
-        ("tenon_shadow_same_total", "Copied requests that both revisions answered alike.", |seen| {
-            seen.shadow_same as f64
-        }),
-        ("tenon_shadow_different_total", "Copied requests that they answered differently.", |seen| {
-            seen.shadow_different as f64
-        }),
-    ];
-    for (name, help, read) in counters {
-        text.about(name, "counter", help);
-        for (labels, seen, _) in rows.iter().filter(|(_, seen, _)| read(seen) > 0.0) {
-            text.value(name, labels, read(seen));
-        }
-    }
-    text.about("tenon_running_requests", "gauge", "Requests that run.");
-    for (labels, _, running) in rows.iter().filter(|(_, _, running)| *running > 0) {
-        text.value("tenon_running_requests", labels, running);
-    }
+    apps(&mut text, &counted.apps);
+    revisions(&mut text, &counted.revisions);
     text.about("tenon_quota_refused_total", "counter", "Requests refused, by the quota that was used up.");
     for (tenant, usage) in &tenants {
         for (quota, count) in QuotaName::ALL.iter().zip(usage.refused) {
@@ -178,4 +103,106 @@ pub(crate) fn render(node: &Inner, outlets: &Outlets) -> String {
         }
     }
     text.0
+}
+
+type Read = fn(&CounterSnapshot) -> f64;
+
+/// What is counted of each app: it is billed by these, so they stay when a revision goes, and have what was refused.
+fn apps(text: &mut Text, apps: &[(AppId, CounterSnapshot)]) {
+    let rows: Vec<_> = apps.iter().map(|(id, seen)| (labels(id), seen)).collect();
+    text.about("tenon_requests_total", "counter", "Requests, by how they ended.");
+    for (labels, seen) in &rows {
+        outcomes(text, "tenon_requests_total", labels, seen);
+    }
+    text.about(
+        "tenon_messages_total",
+        "counter",
+        "Messages that apps were given, each attempt by how it ended.",
+    );
+    for (labels, seen) in &rows {
+        for (outcome, count) in [("handled", seen.messages_handled), ("failed", seen.messages_failed)] {
+            if count > 0 {
+                text.value("tenon_messages_total", &format!("{labels},outcome=\"{outcome}\""), count);
+            }
+        }
+    }
+    let counters: [(&str, &str, Read); 4] = [
+        ("tenon_cpu_seconds_total", "Time on the processor that guests used.", |seen| {
+            seen.cpu_us as f64 / 1e6
+        }),
+        ("tenon_memory_byte_seconds_total", "Memory of guests times time.", |seen| {
+            seen.memory_kib_ms as f64 * 1.024
+        }),
+        ("tenon_received_bytes_total", "Bytes of request bodies.", |seen| seen.received_bytes as f64),
+        ("tenon_sent_bytes_total", "Bytes of response bodies.", |seen| seen.sent_bytes as f64),
+    ];
+    for (name, help, read) in counters {
+        text.about(name, "counter", help);
+        for (labels, seen) in rows.iter().filter(|(_, seen)| read(seen) > 0.0) {
+            text.value(name, labels, read(seen));
+        }
+    }
+}
+
+/// What is counted of each revision, to tell one from the next. They end with the revision.
+fn revisions(text: &mut Text, revisions: &[CountedRevision]) {
+    let rows: Vec<_> = revisions
+        .iter()
+        .map(|it| (format!("{},revision=\"{}\"", labels(&it.app), it.revision), &it.seen, it.running))
+        .collect();
+    text.about("tenon_revision_requests_total", "counter", "Requests of a revision, by how they ended.");
+    for (labels, seen, _) in &rows {
+        outcomes(text, "tenon_revision_requests_total", labels, seen);
+    }
+    text.about("tenon_request_duration_seconds", "histogram", "From a request's arrival to its guest's end.");
+    for (labels, seen, _) in rows.iter().filter(|(_, seen, _)| seen.requests() > 0) {
+        for end in ENDS_US {
+            let seconds = end as f64 / 1e6;
+            let count = below(seen, end);
+            text.value("tenon_request_duration_seconds_bucket", &format!("{labels},le=\"{seconds}\""), count);
+        }
+        text.value(
+            "tenon_request_duration_seconds_bucket",
+            &format!("{labels},le=\"+Inf\""),
+            seen.requests(),
+        );
+        text.value("tenon_request_duration_seconds_sum", labels, seen.latency_us as f64 / 1e6);
+        text.value("tenon_request_duration_seconds_count", labels, seen.requests());
+    }
+    let counters: [(&str, &str, Read); 3] = [
+        (
+            "tenon_revision_cpu_seconds_total",
+            "Time on the processor that a revision's guests used.",
+            |seen| seen.cpu_us as f64 / 1e6,
+        ),
+        ("tenon_shadow_same_total", "Copied requests that both revisions answered alike.", |seen| {
+            seen.shadow_same as f64
+        }),
+        ("tenon_shadow_different_total", "Copied requests that they answered differently.", |seen| {
+            seen.shadow_different as f64
+        }),
+    ];
+    for (name, help, read) in counters {
+        text.about(name, "counter", help);
+        for (labels, seen, _) in rows.iter().filter(|(_, seen, _)| read(seen) > 0.0) {
+            text.value(name, labels, read(seen));
+        }
+    }
+    text.about("tenon_running_requests", "gauge", "Requests that run.");
+    for (labels, _, running) in rows.iter().filter(|(_, _, running)| *running > 0) {
+        text.value("tenon_running_requests", labels, running);
+    }
+}
+
+fn labels(id: &AppId) -> String {
+    format!("tenant=\"{}\",app=\"{}\"", id.tenant, id.app)
+}
+
+fn outcomes(text: &mut Text, name: &str, labels: &str, seen: &CounterSnapshot) {
+    for outcome in Outcome::ALL {
+        let count = seen.of(outcome);
+        if count > 0 {
+            text.value(name, &format!("{labels},outcome=\"{}\"", outcome.name()), count);
+        }
+    }
 }

@@ -106,6 +106,18 @@ pub struct RolloutStatus {
     pub seen_stable: Seen,
     /// What the candidate did since then.
     pub seen_candidate: Seen,
+    /// Copies of requests whose answers were compared, since the candidate came into being; `None` once it is gone.
+    #[serde(default)]
+    pub shadow: Option<Shadowed>,
+}
+
+/// How the candidate's answers to copied requests compare with the stable revision's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Shadowed {
+    /// Answers with the same status and body.
+    pub same: u64,
+    /// Others.
+    pub different: u64,
 }
 
 /// How a rollout ended: kept as long as its candidate is.

@@ -3,24 +3,28 @@
 //! An upload goes into a file of its own, which is moved to its place once all of its bytes are there and have the digest
 //! that was said. What is in its place is whole. An upload that was broken off goes on where it stopped.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use tenon_model::{Diagnostic, Digest};
+use tenon_model::{Diagnostic, Digest, TenantId, format_bytes};
 
 use crate::embedded::open::unreadable;
 
 /// The largest component, in bytes.
 const BLOB_BYTES_MAX: u64 = 512 << 20;
-/// Uploads that are begun and not finished; the oldest make room for new ones.
-const UNFINISHED_MAX: usize = 1_000;
+/// Uploads of one tenant that are begun and not finished; the oldest make room for new ones.
+const UNFINISHED_MAX: usize = 100;
+/// Bytes that one tenant may have uploaded, or be uploading, without a revision that is made of them.
+pub const UNUSED_BYTES_MAX: u64 = 2 << 30;
 /// Bytes that are read at once to find their digest.
 const PIECE_BYTES: usize = 256 << 10;
+/// Hexadecimal digits of a digest.
+const HEX_LENGTH: usize = 64;
 /// An upload that was broken off is kept this long.
 const UNFINISHED_AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
@@ -30,18 +34,25 @@ pub enum BlobError {
     /// The upload goes on at another byte.
     #[error("the upload goes on at byte {0}")]
     Offset(u64),
-    /// Somebody else uploads the same at this moment.
+    /// Somebody of the same tenant uploads the same at this moment.
     #[error("the same bytes are being uploaded at this moment")]
     Busy,
     /// It is larger than a component may be, or than was said.
     #[error("more than {0} bytes")]
     TooLarge(u64),
+    /// The tenant has uploaded more than it has deployed, by more than it may.
+    #[error("{} were uploaded, or are being, that no revision is made of", text_of(.0))]
+    Unused(u64),
     /// All bytes are there and have another digest. They were thrown away.
     #[error("the bytes have the digest {0}")]
     Digest(Digest),
     /// The disk is full, or fails.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+fn text_of(bytes: &u64) -> String {
+    format_bytes(*bytes)
 }
 
 /// How far an upload is.
@@ -58,7 +69,46 @@ pub enum Uploaded {
 pub struct BlobFolder {
     whole: PathBuf,
     unfinished: PathBuf,
-    busy: Arc<Mutex<HashSet<Digest>>>,
+    busy: Busy,
+}
+
+/// Uploads that go on at this moment, and how many bytes each will have.
+type Busy = Arc<Mutex<HashMap<UploadKey, u64>>>;
+
+/// Whose upload, of what. Those of two tenants have nothing to do with each other: neither holds the other's up, nor
+/// spoils it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct UploadKey {
+    /// Of nobody: of whoever runs the node.
+    tenant: Option<TenantId>,
+    digest: Digest,
+}
+
+impl UploadKey {
+    /// The file that it is in until all of it is there.
+    fn file_name(&self) -> String {
+        format!("{}{}", self.digest.hex(), suffix(self.tenant.as_ref()))
+    }
+}
+
+/// How the names of a tenant's uploads end.
+fn suffix(tenant: Option<&TenantId>) -> String {
+    tenant.map_or_else(String::new, |tenant| format!(".{tenant}"))
+}
+
+/// An upload that somebody wants to go on with.
+#[derive(Clone, Copy, Debug)]
+pub struct Uploading<'a> {
+    /// Whose it is; whoever runs the node is not held to [`UNUSED_BYTES_MAX`].
+    pub tenant: Option<&'a TenantId>,
+    /// What it will be.
+    pub digest: &'a Digest,
+    /// At which byte it goes on; 0 begins it anew.
+    pub offset: u64,
+    /// How many bytes it will have in all.
+    pub length: u64,
+    /// Bytes that the tenant has uploaded to their end, and that no revision of its apps is made of.
+    pub unused_bytes: u64,
 }
 
 /// An upload that goes on. Dropped before it is finished, it stays as far as it came.
@@ -67,10 +117,10 @@ pub struct Upload {
     file: File,
     partial: PathBuf,
     place: PathBuf,
-    digest: Digest,
+    key: UploadKey,
     offset: u64,
     length: u64,
-    busy: Arc<Mutex<HashSet<Digest>>>,
+    busy: Busy,
 }
 
 impl BlobFolder {
@@ -101,9 +151,10 @@ impl BlobFolder {
         fs::metadata(self.place(digest)).ok().map(|meta| meta.len())
     }
 
-    /// How many bytes of an upload are there.
-    pub fn offset(&self, digest: &Digest) -> u64 {
-        fs::metadata(self.partial(digest)).map_or(0, |meta| meta.len())
+    /// How many bytes of a tenant's upload are there.
+    pub fn offset(&self, tenant: Option<&TenantId>, digest: &Digest) -> u64 {
+        let key = UploadKey { tenant: tenant.cloned(), digest: *digest };
+        fs::metadata(self.partial(&key)).map_or(0, |meta| meta.len())
     }
 
     /// The bytes, if they are there and are what they are called.
@@ -127,22 +178,22 @@ impl BlobFolder {
         Ok(Some(bytes))
     }
 
-    /// Goes on with an upload of `length` bytes at byte `offset`, which is 0 for a new one.
+    /// Goes on with an upload.
     ///
     /// # Errors
     /// See [`BlobError`].
-    pub fn upload(&self, digest: &Digest, offset: u64, length: u64) -> Result<Upload, BlobError> {
+    pub fn upload(&self, uploading: &Uploading<'_>) -> Result<Upload, BlobError> {
+        let Uploading { tenant, digest, offset, length, .. } = *uploading;
         if length > BLOB_BYTES_MAX || offset > length {
             return Err(BlobError::TooLarge(BLOB_BYTES_MAX.min(length)));
         }
-        if !lock(&self.busy).insert(*digest) {
-            return Err(BlobError::Busy);
-        }
-        // From here on, whoever leaves gives the digest free: the guard is the upload itself.
-        let partial = self.partial(digest);
+        let key = UploadKey { tenant: tenant.cloned(), digest: *digest };
+        self.begin(&key, uploading)?;
+        // From here on, whoever leaves gives the upload free: the guard is the upload itself.
+        let partial = self.partial(&key);
         let opened = (|| {
             if offset == 0 {
-                make_room(&self.unfinished)?;
+                self.make_room(&key)?;
             }
             let mut file = OpenOptions::new()
                 .read(true)
@@ -157,20 +208,68 @@ impl BlobFolder {
         let (file, there) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                lock(&self.busy).remove(digest);
+                lock(&self.busy).remove(&key);
                 return Err(BlobError::Io(error));
             }
         };
-        let upload = Upload {
-            file,
-            partial,
-            place: self.place(digest),
-            digest: *digest,
-            offset: there,
-            length,
-            busy: Arc::clone(&self.busy),
-        };
+        let place = self.place(digest);
+        let upload =
+            Upload { file, partial, place, key, offset: there, length, busy: Arc::clone(&self.busy) };
         if there == offset { Ok(upload) } else { Err(BlobError::Offset(there)) }
+    }
+
+    /// Notes that an upload goes on, unless it does already, or the tenant has no room for it.
+    fn begin(&self, key: &UploadKey, uploading: &Uploading<'_>) -> Result<(), BlobError> {
+        let mut busy = lock(&self.busy);
+        if busy.contains_key(key) {
+            return Err(BlobError::Busy);
+        }
+        if let Some(tenant) = &key.tenant {
+            // Of an upload that goes on, all that it will be counts; of one that stands still, what is there.
+            let of_tenant = busy.iter().filter(|(other, _)| other.tenant.as_ref() == Some(tenant));
+            let coming: u64 = of_tenant.map(|(_, length)| *length).sum();
+            let still = self.unfinished_of(Some(tenant))?;
+            let is_still =
+                |name: &str| name != key.file_name() && busy.keys().all(|other| other.file_name() != name);
+            let still: u64 = still.iter().filter(|it| is_still(&it.name)).map(|it| it.bytes).sum();
+            let after = [coming, still, uploading.length]
+                .iter()
+                .fold(uploading.unused_bytes, |sum, bytes| sum.saturating_add(*bytes));
+            if after > UNUSED_BYTES_MAX {
+                return Err(BlobError::Unused(after));
+            }
+        }
+        busy.insert(key.clone(), uploading.length);
+        Ok(())
+    }
+
+    /// A tenant's uploads that are not finished.
+    fn unfinished_of(&self, tenant: Option<&TenantId>) -> io::Result<Vec<Unfinished>> {
+        let suffix = suffix(tenant);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.unfinished)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if name.get(HEX_LENGTH..) == Some(suffix.as_str()) {
+                let meta = entry.metadata()?;
+                found.push(Unfinished { modified: meta.modified()?, name, bytes: meta.len() });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes the tenant's upload that stands still the longest, when it has as many as it may have.
+    fn make_room(&self, key: &UploadKey) -> io::Result<()> {
+        let all = self.unfinished_of(key.tenant.as_ref())?;
+        if all.len() < UNFINISHED_MAX {
+            return Ok(());
+        }
+        let busy: Vec<String> = lock(&self.busy).keys().map(UploadKey::file_name).collect();
+        let still = all.into_iter().filter(|it| !busy.contains(&it.name));
+        match still.min_by_key(|it| it.modified) {
+            Some(oldest) => fs::remove_file(self.unfinished.join(oldest.name)),
+            None => Ok(()),
+        }
     }
 
     /// What has lain here for longer than an upload is kept; whether anybody wants it, the state knows.
@@ -203,9 +302,16 @@ impl BlobFolder {
         }
     }
 
-    fn partial(&self, digest: &Digest) -> PathBuf {
-        self.unfinished.join(digest.hex())
+    fn partial(&self, key: &UploadKey) -> PathBuf {
+        self.unfinished.join(key.file_name())
     }
+}
+
+/// An upload that is not finished, as it lies on the disk.
+struct Unfinished {
+    modified: SystemTime,
+    name: String,
+    bytes: u64,
 }
 
 impl Upload {
@@ -244,7 +350,7 @@ impl Upload {
             piece.truncate(read);
             Ok::<_, io::Error>(read > 0)
         })?;
-        if actual != self.digest {
+        if actual != self.key.digest {
             fs::remove_file(&self.partial)?;
             return Err(BlobError::Digest(actual));
         }
@@ -260,11 +366,11 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        lock(&self.busy).remove(&self.digest);
+        lock(&self.busy).remove(&self.key);
     }
 }
 
-fn lock(busy: &Mutex<HashSet<Digest>>) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
+fn lock(busy: &Mutex<HashMap<UploadKey, u64>>) -> MutexGuard<'_, HashMap<UploadKey, u64>> {
     busy.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -281,21 +387,6 @@ fn tidy(unfinished: &Path) -> io::Result<()> {
         if entry.metadata()?.modified()?.elapsed().unwrap_or_default() > UNFINISHED_AGE_MAX {
             fs::remove_file(entry.path())?;
         }
-    }
-    Ok(())
-}
-
-/// Removes the upload that stands still the longest, when there are as many as there may be.
-fn make_room(unfinished: &Path) -> io::Result<()> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(unfinished)? {
-        let entry = entry?;
-        all.push((entry.metadata()?.modified()?, entry.path()));
-    }
-    if all.len() >= UNFINISHED_MAX
-        && let Some((_, oldest)) = all.into_iter().min()
-    {
-        fs::remove_file(oldest)?;
     }
     Ok(())
 }

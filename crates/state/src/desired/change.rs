@@ -33,6 +33,14 @@ pub enum ChangeError {
         /// What it is.
         actual: u64,
     },
+    /// Somebody else changed the tenant meanwhile.
+    #[error("it was changed meanwhile: its generation is {actual}, and not {expected}")]
+    TenantConflict {
+        /// What was expected.
+        expected: u64,
+        /// What it is.
+        actual: u64,
+    },
     /// There is no such thing.
     #[error("there is no {0}")]
     Missing(&'static str),
@@ -110,24 +118,32 @@ impl Said {
 }
 
 impl Desired {
-    /// Makes a tenant, or changes one.
+    /// Makes a tenant, or changes one that has the generation that is expected; 0 is that of one that is not there.
     ///
     /// # Errors
-    /// When the state cannot be written.
+    /// When it has another one, or when the state cannot be written.
     pub fn put_tenant(
         &self,
         by: By<'_>,
         id: &TenantId,
+        expected: Option<u64>,
         document: &str,
         apps_max: u32,
     ) -> Result<Arc<TenantRecord>, ChangeError> {
-        self.change(by, |transaction, known, _| {
-            let created = known.tenants.get(id).map_or(by.at, |tenant| tenant.created);
-            let record = TenantRecord { id: id.clone(), document: document.to_owned(), apps_max, created };
+        self.change(by, |transaction, known, generation| {
+            let before = known.tenants.get(id);
+            let actual = before.map_or(0, |tenant| tenant.generation);
+            if let Some(expected) = expected.filter(|expected| *expected != actual) {
+                return Ok(Err(ChangeError::TenantConflict { expected, actual }));
+            }
+            let created = before.map_or(by.at, |tenant| tenant.created);
+            let document = document.to_owned();
+            let record = TenantRecord { id: id.clone(), document, apps_max, generation, created };
             transaction.open_table(TENANTS)?.insert(id.as_str(), tenant_row(&record)?.as_str())?;
             let record = Arc::new(record);
             known.tenants.insert(id.clone(), Arc::clone(&record));
-            Ok(Ok((record, Said::new("put-tenant", id, document))))
+            let said = Said::new("put-tenant", id, record.document.clone());
+            Ok(Ok((record, said)))
         })
     }
 
@@ -154,25 +170,40 @@ impl Desired {
         })
     }
 
-    /// Makes a token, or gives it another hash. `what` is for the audit log.
+    /// Makes a token.
     ///
     /// # Errors
     /// When its tenant is not there, or when the state cannot be written.
-    pub fn put_token(
-        &self,
-        by: By<'_>,
-        what: &'static str,
-        record: TokenRecord,
-    ) -> Result<Arc<TokenRecord>, ChangeError> {
+    pub fn create_token(&self, by: By<'_>, record: TokenRecord) -> Result<Arc<TokenRecord>, ChangeError> {
         self.change(by, |transaction, known, _| {
             if record.tenant.as_ref().is_some_and(|tenant| !known.tenants.contains_key(tenant)) {
                 return Ok(Err(ChangeError::Missing("such tenant")));
             }
-            transaction.open_table(TOKENS)?.insert(record.id.as_str(), token_row(&record)?.as_str())?;
-            let said = Said::new(what, token_target(&record), format!("{} {}", record.verb, record.note));
-            let record = Arc::new(record);
-            known.tokens.insert(record.id.clone(), Arc::clone(&record));
-            Ok(Ok((record, said)))
+            let said = token_said("create-token", &record);
+            Ok(Ok((put_token(transaction, known, record)?, said)))
+        })
+    }
+
+    /// Gives a token the hash of another secret; that of the one before stays valid until `until` (seconds since 1970). One
+    /// that was made invalid meanwhile stays so.
+    ///
+    /// # Errors
+    /// When there is none, or when the state cannot be written.
+    pub fn rotate_token(
+        &self,
+        by: By<'_>,
+        id: &str,
+        hash: &str,
+        until: u64,
+    ) -> Result<Arc<TokenRecord>, ChangeError> {
+        self.change(by, |transaction, known, _| {
+            let Some(there) = known.tokens.get(id) else {
+                return Ok(Err(ChangeError::Missing("such token")));
+            };
+            let mut record = TokenRecord::clone(there);
+            record.before = Some((std::mem::replace(&mut record.hash, hash.to_owned()), until));
+            let said = token_said("rotate-token", &record);
+            Ok(Ok((put_token(transaction, known, record)?, said)))
         })
     }
 
@@ -461,6 +492,21 @@ impl Desired {
             }
         }
     }
+}
+
+fn put_token(
+    transaction: &WriteTransaction,
+    known: &mut Known,
+    record: TokenRecord,
+) -> Result<Arc<TokenRecord>, redb::Error> {
+    transaction.open_table(TOKENS)?.insert(record.id.as_str(), token_row(&record)?.as_str())?;
+    let record = Arc::new(record);
+    known.tokens.insert(record.id.clone(), Arc::clone(&record));
+    Ok(record)
+}
+
+fn token_said(what: &'static str, record: &TokenRecord) -> Said {
+    Said::new(what, token_target(record), format!("{} {}", record.verb, record.note))
 }
 
 fn token_target(record: &TokenRecord) -> String {

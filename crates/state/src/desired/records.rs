@@ -12,6 +12,8 @@ pub struct TenantRecord {
     pub document: String,
     /// Apps it may have.
     pub apps_max: u32,
+    /// The node's generation at its last change.
+    pub generation: u64,
     /// When it was made, in seconds since 1970.
     pub created: u64,
 }
@@ -138,6 +140,9 @@ pub struct RevisionRecord {
 struct TenantRow {
     document: String,
     apps_max: u32,
+    /// Not in rows that were written before it was kept.
+    #[serde(default)]
+    generation: u64,
     created: u64,
 }
 
@@ -223,13 +228,13 @@ pub(super) fn app_id(tenant: &str, app: &str) -> Result<AppId, redb::Error> {
 }
 
 pub(super) fn tenant(id: &str, text: &str) -> Result<TenantRecord, redb::Error> {
-    let TenantRow { document, apps_max, created } = parse(text)?;
-    Ok(TenantRecord { id: word(id)?, document, apps_max, created })
+    let TenantRow { document, apps_max, generation, created } = parse(text)?;
+    Ok(TenantRecord { id: word(id)?, document, apps_max, generation, created })
 }
 
 pub(super) fn tenant_row(record: &TenantRecord) -> Result<String, redb::Error> {
-    let TenantRecord { document, apps_max, created, .. } = record.clone();
-    print(&TenantRow { document, apps_max, created })
+    let TenantRecord { document, apps_max, generation, created, .. } = record.clone();
+    print(&TenantRow { document, apps_max, generation, created })
 }
 
 pub(super) fn token(id: &str, text: &str) -> Result<TokenRecord, redb::Error> {
