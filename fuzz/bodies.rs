@@ -1,7 +1,10 @@
 //! What is done with bytes from outside: by the fuzzer without end, and by `crates/compose/tests/robustness.rs` for a short
 //! while in every test run. Whatever the bytes are, the answer is a value or a diagnostic, never a panic.
 
+use tenon_compose::manifest::Dependency;
 use tenon_compose::{Input, Manifest, compose, provenance};
+use tenon_model::Diagnostics;
+use tenon_wit::Symbols;
 
 /// The manifest that two fuzzed components are joined by.
 pub const MANIFEST: &str = r#"
@@ -16,7 +19,25 @@ path = "handler.wasm"
 /// Reads a manifest; what it has to say must name the file, and positions must lie within it.
 pub fn manifest(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let Err(found) = Manifest::parse("tenon.toml", &text) else { return };
+    if let Err(found) = Manifest::parse("tenon.toml", &text) {
+        said(&found, &text);
+    }
+}
+
+/// Reads a WAC file, as [`manifest`] reads TOML. Most packages that it names are somewhere.
+pub fn wac(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut locate = |package: &Dependency| {
+        let component = package.name.rsplit(':').next()?;
+        (component != "missing").then(|| format!("{component}.wasm"))
+    };
+    if let Err(found) = Manifest::parse_wac("composition.wac", &text, &mut locate) {
+        said(&found, &text);
+    }
+}
+
+/// What was found in a text is about it.
+fn said(found: &Diagnostics, text: &str) {
     let lines = text.lines().count().max(1) + 1;
     for diagnostic in found.iter() {
         assert_ne!(diagnostic.code, "internal", "{diagnostic}");
@@ -25,6 +46,27 @@ pub fn manifest(bytes: &[u8]) {
     }
     // A person sees all of them drawn.
     let _drawn = found.to_string();
+}
+
+/// Asks what the bytes of a component were compiled from, as a report about a failure does.
+pub fn symbols(bytes: &[u8]) {
+    let _resolved = resolve(&Symbols::read(bytes), bytes.len());
+}
+
+/// The same of a component that was stripped, with a side file. Says whether that told a line.
+pub fn side_file(component: &[u8], side: &[u8]) -> bool {
+    let mut symbols = Symbols::read(component);
+    let _how_many = symbols.attach(side);
+    resolve(&symbols, component.len())
+}
+
+/// Places of a component that are asked for, at most.
+const PLACES_MAX: usize = 1024;
+
+fn resolve(symbols: &Symbols<'_>, length: usize) -> bool {
+    let _either = symbols.has_lines();
+    let places = (0..length).step_by(length / PLACES_MAX + 1).chain([length, usize::MAX]);
+    places.fold(false, |told, place| symbols.resolve(place as u64).iter().any(|it| it.line.is_some()) || told)
 }
 
 /// Looks at a component as `tenon inspect` does.

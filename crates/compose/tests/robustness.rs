@@ -18,6 +18,7 @@ use std::fs;
 use std::path::Path;
 
 use tenon_compose::Manifest;
+use tenon_compose::manifest::Dependency;
 
 use mutation::{Random, mutate, mutate_text};
 
@@ -88,9 +89,13 @@ fn replayable(round: u64, body: impl FnOnce()) {
     }
 }
 
-/// The seeds of the fuzzer, by name.
 fn manifests() -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/manifest");
+    seeds("manifest")
+}
+
+/// The seeds of the fuzzer for this target, by name.
+fn seeds(target: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files.into_iter().map(|file| fs::read_to_string(file).unwrap()).collect()
@@ -144,4 +149,70 @@ fn mutated_manifests_never_panic() {
         };
         replayable(round, || bodies::manifest(&mutated));
     }
+}
+
+/// Text that means something in a WAC file, or nearly.
+const WAC_WORDS: [&str; 20] = [
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    ";",
+    ":",
+    "...",
+    ".",
+    "\"",
+    "new ",
+    "let ",
+    "export ",
+    "import ",
+    "package ",
+    "demo:missing",
+    "@1.0.0",
+    "as ",
+    "\u{1f980}",
+];
+
+#[test]
+fn most_wac_seeds_are_compositions() {
+    let mut locate = |package: &Dependency| Some(format!("{}.wasm", package.name.rsplit(':').next()?));
+    let seeds = seeds("wac");
+    let good = seeds.iter().filter(|seed| Manifest::parse_wac("a.wac", seed, &mut locate).is_ok()).count();
+    assert!(good >= 3 && good < seeds.len(), "{good} of {}", seeds.len());
+}
+
+#[test]
+fn mutated_wac_files_never_panic() {
+    let seeds = seeds("wac");
+    for round in 0..MANIFEST_ROUNDS {
+        let mut random = Random(round);
+        let seed = &seeds[random.below(seeds.len())];
+        let mutated = if round % 2 == 0 {
+            mutate(&mut random, seed.as_bytes())
+        } else {
+            mutate_text(&mut random, seed, &WAC_WORDS).into_bytes()
+        };
+        replayable(round, || bodies::wac(&mutated));
+    }
+}
+
+#[test]
+fn mutated_debug_information_never_panics() {
+    let seeds: Vec<_> = seeds("symbols").iter().map(|seed| wat::parse_str(seed).unwrap()).collect();
+    let [lines, moved, stripped] = &seeds[..] else { panic!("lines, moved, stripped") };
+    // As they are, both side files tell lines of the code that is left.
+    assert!(bodies::side_file(stripped, lines) && bodies::side_file(stripped, moved));
+    let mut told = 0;
+    for round in 0..MANIFEST_ROUNDS {
+        let mut random = Random(round);
+        let seed = if random.below(2) == 0 { lines } else { moved };
+        let side = mutate(&mut random, seed);
+        replayable(round, || {
+            bodies::symbols(&side);
+            told += u32::from(bodies::side_file(stripped, &side));
+        });
+    }
+    assert!(told > 0, "some mutations are harmless, or the test tests nothing");
 }

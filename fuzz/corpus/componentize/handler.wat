@@ -1,0 +1,23 @@
+;; A library for WASI preview 1; its world is in `componentizing.wit`.
+(module
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 8)
+  (data (i32.const 1024) "ok\n")
+  (data (i32.const 1040) "adapted\n")
+  (global $free (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.set $free (i32.add (local.get $at) (local.get 3)))
+    (local.get $at))
+  (func (export "handle") (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.store (i32.const 256) (i32.const 1040))
+    (i32.store (i32.const 260) (i32.const 8))
+    (drop (call $fd_write (i32.const 2) (i32.const 256) (i32.const 1) (i32.const 264)))
+    (i32.store16 (i32.const 512) (i32.const 200))
+    (i32.store (i32.const 516) (i32.const 0))
+    (i32.store (i32.const 520) (i32.const 0))
+    (i32.store (i32.const 524) (i32.const 1024))
+    (i32.store (i32.const 528) (i32.const 3))
+    (i32.const 512)))
