@@ -39,7 +39,14 @@ pub(crate) struct Steps {
 impl Steps {
     /// A task of `total` steps.
     pub(crate) fn new(total: usize) -> Self {
-        Self { total, number: 0, only: None, started: Instant::now(), rows: Vec::new(), told: Told::default() }
+        Self {
+            total,
+            number: 0,
+            only: None,
+            started: Instant::now(),
+            rows: Vec::new(),
+            told: Told::default(),
+        }
     }
 
     /// Runs only the steps with `name` in their names, and passes over the others in silence.
@@ -52,6 +59,21 @@ impl Steps {
     /// Whether no step was run at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// Runs a step that is no part of the whole, where it was asked for by its name.
+    pub(crate) fn run_if_asked(
+        &mut self,
+        name: &'static str,
+        step: impl FnOnce() -> Result<Outcome>,
+    ) -> Result<()> {
+        match self.only.as_deref() {
+            Some(only) if only == name => {
+                self.total += 1;
+                self.run(name, step)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Runs one step, says so, and remembers what came of it. The failure is also returned, so that a task which
@@ -169,6 +191,15 @@ mod tests {
         assert!(steps.is_empty());
         steps.run("format", || Ok(Outcome::Done)).unwrap();
         assert_eq!(steps.counts(), Counts { passed: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_step_beyond_the_whole_is_run_by_its_name_alone() {
+        for (only, is_run) in [(None, false), (Some("kill"), false), (Some("kills"), true)] {
+            let mut steps = Steps::new(1).only(only);
+            steps.run_if_asked("kills", || Ok(Outcome::Done)).unwrap();
+            assert_eq!(!steps.is_empty(), is_run, "{only:?}");
+        }
     }
 
     #[test]
