@@ -61,6 +61,21 @@ impl Steps {
         self.rows.is_empty()
     }
 
+    /// Runs a step that is no part of the whole, where it was asked for by its name.
+    pub(crate) fn run_if_asked(
+        &mut self,
+        name: &'static str,
+        step: impl FnOnce() -> Result<Outcome>,
+    ) -> Result<()> {
+        match self.only.as_deref() {
+            Some(only) if only == name => {
+                self.total += 1;
+                self.run(name, step)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Runs one step, says so, and remembers what came of it. The failure is also returned, so that a task which
     /// cannot go on may stop.
     pub(crate) fn run(&mut self, name: &'static str, step: impl FnOnce() -> Result<Outcome>) -> Result<()> {
@@ -176,6 +191,15 @@ mod tests {
         assert!(steps.is_empty());
         steps.run("format", || Ok(Outcome::Done)).unwrap();
         assert_eq!(steps.counts(), Counts { passed: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_step_beyond_the_whole_is_run_by_its_name_alone() {
+        for (only, is_run) in [(None, false), (Some("kill"), false), (Some("kills"), true)] {
+            let mut steps = Steps::new(1).only(only);
+            steps.run_if_asked("kills", || Ok(Outcome::Done)).unwrap();
+            assert_eq!(!steps.is_empty(), is_run, "{only:?}");
+        }
     }
 
     #[test]

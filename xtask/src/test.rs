@@ -20,6 +20,8 @@ use crate::workspace::Workspace;
 
 /// How long fetching the advisories may take.
 const FETCH_MAX: Duration = Duration::from_secs(90);
+/// How often a node is killed; the test reads it.
+const KILLS: &str = "TENON_KILLS";
 /// How deep below a folder sources and programs are looked for.
 const DEPTH_MAX: usize = 8;
 
@@ -98,6 +100,7 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
         steps.run("tests of Go guests", || not_quick(&|| go_guest_tests(workspace))),
         steps.run("licences, bans, sources", || not_quick(&|| deny(workspace))),
         steps.run("advisories", || not_quick(&|| advisories(workspace))),
+        steps.run_if_asked("kills", || kills(workspace)),
     ];
     steps
 }
@@ -206,6 +209,19 @@ fn cargo_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Outcome> {
         .env("TENON_TOOLS", workspace.tools());
     let mut told = Told::default();
     let counts = counted(&tests, &mut told, Counts::of_rust)?;
+    Ok(Outcome::Counted(counts, told))
+}
+
+/// A node that is killed as often as is asked for, or a thousand times.
+fn kills(workspace: &Workspace) -> Result<Outcome> {
+    let asked = std::env::var_os(KILLS).unwrap_or_else(|| "1000".into());
+    let test = workspace
+        .cargo(["test", "--release", "--package", "tenon-cli", "--test", "node", "durable::what_was"])
+        .args(["--", "--nocapture"])
+        .env("TENON_TOOLS", workspace.tools())
+        .env(KILLS, asked);
+    let mut told = Told::default();
+    let counts = counted(&test, &mut told, Counts::of_rust)?;
     Ok(Outcome::Counted(counts, told))
 }
 

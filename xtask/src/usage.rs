@@ -16,15 +16,19 @@ usage: cargo xtask <task>
         set up, check and test everything; the last line is the count.
         --quick leaves out the licence check, the documentation and the guests' own tests;
         --step runs one step alone, by a part of its name; FILTER runs the matching tests alone
+  test  --step kills
+        kill a node a thousand times, at every step of a deploy, which no other run does so often; TENON_KILLS says
+        how often instead, TENON_SEED at which other instants
   bench [http] [--seconds N] [--rounds N] [--connections N] [--json FILE] [--publish]
         run Tenon and its peer side by side on the same component; results go to benches/results,
         with --publish to docs/benchmarks as well
   bench sandbox [the same options]
         of that, only what needs no peer: what guarding a request costs, and what the neighbours of a guest
         that loops notice
-  bench node [--apps N] [--seconds N] [--connections N] [--built] [--publish]
+  bench node [--apps N] [--seconds N] [--connections N] [--built] [--publish] [--without-peer]
         deploy thousands of apps to one node and measure what they cost, in memory and out of it, beside the peer where
-        that is installed; --built takes target/release/tenon as it is
+        that is installed, and what a steady tenant notices of noisy ones; --built takes target/release/tenon as it is;
+        --publish publishes nothing where the peer is not installed, unless --without-peer leaves it out
   bench authoring [--rounds N] [--language LANG] [--built] [--publish]
         measure for each language how long it takes from `tenon new` to the first response, and from saving a file to its
         being served
@@ -83,11 +87,13 @@ pub(crate) struct NodeBench {
     pub(crate) built: bool,
     /// Write the published page as well.
     pub(crate) publish: bool,
+    /// Leave out what needs the peer.
+    pub(crate) without_peer: bool,
 }
 
 impl Default for NodeBench {
     fn default() -> Self {
-        Self { apps: 3_000, seconds: 10, connections: 16, built: false, publish: false }
+        Self { apps: 3_000, seconds: 10, connections: 16, built: false, publish: false, without_peer: false }
     }
 }
 
@@ -222,6 +228,7 @@ fn node_bench(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             }
             Long("built") => bench.built = true,
             Long("publish") => bench.publish = true,
+            Long("without-peer") => bench.without_peer = true,
             Long("help") | Short('h') => return Ok(Task::Help),
             other => return Err(other.unexpected()),
         }
@@ -269,10 +276,12 @@ mod tests {
         };
         assert_eq!((bench.sandbox, bench.seconds, bench.rounds), (false, SECONDS_MAX, 2));
         assert!(matches!(parsed(&["bench", "sandbox"]), Ok(Task::Bench(Bench { sandbox: true, .. }))));
-        let Ok(Task::NodeBench(node)) = parsed(&["bench", "node", "--apps", "50", "--built"]) else {
+        let Ok(Task::NodeBench(node)) =
+            parsed(&["bench", "node", "--apps", "50", "--built", "--without-peer"])
+        else {
             panic!("bench node")
         };
-        assert_eq!((node.apps, node.built, node.connections), (50, true, 16));
+        assert_eq!((node.apps, node.built, node.connections, node.without_peer), (50, true, 16, true));
         let Ok(Task::AuthoringBench(authoring)) =
             parsed(&["bench", "authoring", "--language", "go", "--rounds=1"])
         else {

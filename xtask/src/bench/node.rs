@@ -3,6 +3,7 @@
 
 mod apps;
 mod client;
+mod fairness;
 mod report;
 
 use std::collections::BTreeMap;
@@ -46,13 +47,15 @@ struct Figures {
     times: BTreeMap<&'static str, Percentiles>,
     /// Servers under the same load.
     servers: Vec<(String, Rates)>,
-    /// What was left out, and why.
+    /// What could not be measured, and why.
     missing: Vec<String>,
+    /// What was left out because somebody said so.
+    left_out: Vec<String>,
 }
 
 /// Prepares, measures and reports.
 pub(crate) fn run(workspace: &Workspace, options: &usage::NodeBench) -> Result<ExitCode> {
-    let mut steps = Steps::new(8);
+    let mut steps = Steps::new(9);
     let mut built = None;
     steps.run("build", || {
         if !options.built {
@@ -87,10 +90,14 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::NodeBench) -> Result<E
     steps.run("routing", || bench.routing(&built, &mut figures).map(|()| Outcome::Done))?;
     steps.run("live instances", || bench.held(&built, &mut figures).map(|()| Outcome::Done))?;
     steps.run("beside others", || bench.beside(&built, &mut figures).map(|()| Outcome::Done))?;
+    steps.run("a steady neighbour", || {
+        fairness::measure(&bench, &built, &mut figures).map(|()| Outcome::Done)
+    })?;
     machine.look_again();
     steps.run("report", || {
         let (text, json) = report::write(&figures, &machine, options);
         println!("\n{text}");
+        publishable(&figures, options)?;
         super::write(
             workspace,
             &folder,
@@ -102,6 +109,17 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::NodeBench) -> Result<E
     })?;
     steps.print_table("Steps:");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to publish a page with holes in it that nobody has asked for.
+fn publishable(figures: &Figures, options: &usage::NodeBench) -> Result<()> {
+    if options.publish && !figures.missing.is_empty() {
+        return Err(Failure::new(format!(
+            "not published, for not everything was measured: {}; `--without-peer` publishes what needs no peer",
+            figures.missing.join("; ")
+        )));
+    }
+    Ok(())
 }
 
 struct Bench<'a> {
@@ -299,7 +317,7 @@ impl Bench<'_> {
         apps::deploy_holding(&self.tenon(&node, &data), built, 1_000)?;
         let rates = self.load(node.server.id(), node.address, "held.example")?;
         figures.times.insert("warm_us", rates.times);
-        figures.servers.push(("tenon node, wasi:http 0.2, fresh".to_owned(), rates));
+        figures.servers.push((report::NODE.to_owned(), rates));
         node.stop()?;
         let _gone = fs::remove_dir_all(&data);
         let tenon =
@@ -309,11 +327,14 @@ impl Bench<'_> {
             ("hyper, no sandbox", Cmd::new(&built.floor)),
         ];
         match &built.hello_peer {
+            _ if self.options.without_peer => {
+                figures.left_out.push(format!("{}: `--without-peer`", tools::WASMTIME.name()));
+            }
             Some(artifact) => {
                 let peer = || subject::peer(self.workspace, artifact);
                 let reused = peer().args(["--max-instance-reuse-count", "128", "--addr"]);
                 others.push(("peer, wasi:http 0.2, fresh", peer().arg("--addr")));
-                others.push(("peer, wasi:http 0.2, reused 128 times", reused));
+                others.push((report::PEER_REUSED, reused));
             }
             None => figures
                 .missing

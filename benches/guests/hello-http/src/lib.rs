@@ -1,6 +1,6 @@
 //! `wasi:http/incoming-handler@0.2`: says hello; `GET /hold?ms=N` first sleeps inside the guest, so that a
-//! number of instances can be held alive at once; `GET /spin` never ends. With the feature `reach` it imports interfaces that need a grant and
-//! calls them for `GET /reach`.
+//! number of instances can be held alive at once; `GET /spin` never ends, and `GET /bomb` takes memory until there is no
+//! more. With the feature `reach` it imports interfaces that need a grant and calls them for `GET /reach`.
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::exports::http::incoming_handler::Guest;
@@ -17,6 +17,12 @@ impl Guest for Hello {
         if request.path_with_query().as_deref() == Some("/spin") {
             loop {
                 std::hint::spin_loop();
+            }
+        }
+        if request.path_with_query().as_deref() == Some("/bomb") {
+            let mut held = Vec::new();
+            loop {
+                held.push(std::hint::black_box(vec![1_u8; 1 << 20]));
             }
         }
         if let Some(hold_ms) = request.path_with_query().as_deref().and_then(hold_ms) {

@@ -208,6 +208,25 @@ pub(super) fn deploy_holding(tenon: &Cmd, built: &Built, concurrency: usize) -> 
     tenon.clone().arg("deploy").arg(&folder).capture().map(drop)
 }
 
+/// Deploys the small component for a tenant that is steady and for three that are not, each with the quotas that a tenant has
+/// where nobody says anything.
+pub(super) fn deploy_neighbours(tenon: &Cmd, built: &Built) -> Result<()> {
+    for tenant in ["steady", "loops", "bombs", "slow"] {
+        tenon.clone().args(["tenant", "set", tenant]).capture()?;
+        let folder = built.hello.with_file_name(tenant);
+        fs::create_dir_all(&folder).map_err(|error| Failure::file("create", &folder, &error))?;
+        let manifest = format!(
+            "name = \"app\"\n[deploy]\ntenant = \"{tenant}\"\nroutes = [\"{tenant}.example/*\"]\n[component.hello]\n\
+             path = \"{}\"\n[limits]\ncpu = \"300ms\"\nwall = \"2s\"\nmemory = \"64MiB\"\n",
+            built.hello.display()
+        );
+        let file = folder.join("tenon.toml");
+        fs::write(&file, manifest).map_err(|error| Failure::file("write", &file, &error))?;
+        tenon.clone().arg("deploy").arg(&folder).capture()?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -166,8 +166,62 @@ pub(super) fn load(
     Ok(all)
 }
 
+/// So many connections that ask together at a fixed rate, for so long. A request's time counts from when it was due: one
+/// that has to wait for the one before is no faster for it. What fails on its way is counted, and asked no more.
+pub(super) fn paced(
+    address: SocketAddr,
+    host: &str,
+    connections: usize,
+    rate: u32,
+    length: Duration,
+) -> Loaded {
+    let apart = Duration::from_secs(1) * u32::try_from(connections).unwrap_or(u32::MAX) / rate.max(1);
+    let start = Instant::now();
+    let ask = |number: usize| {
+        let mut times = Vec::new();
+        let mut failed = 0;
+        let mut client = Client::open(address).ok();
+        // Spread over the time between two of one client.
+        let mut due =
+            start + apart * u32::try_from(number).unwrap_or(0) / u32::try_from(connections).unwrap_or(1);
+        while due.duration_since(start) < length {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            match client.as_mut().map(|client| client.ask(host, "/")) {
+                Some(Ok((200, _))) => times.push(due.elapsed()),
+                Some(Ok(_)) => failed += 1,
+                Some(Err(_)) | None => {
+                    failed += 1;
+                    client = Client::open(address).ok();
+                }
+            }
+            due += apart;
+        }
+        (times, failed)
+    };
+    let clients: Vec<(Vec<Duration>, usize)> = thread::scope(|scope| {
+        let ask = &ask;
+        let threads: Vec<_> = (0..connections).map(|number| scope.spawn(move || ask(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or((Vec::new(), 1))).collect()
+    });
+    let mut all = Loaded { times: Vec::new(), failed: 0, took: start.elapsed() };
+    for (times, failed) in clients {
+        all.times.extend(times);
+        all.failed += failed;
+    }
+    all
+}
+
+/// Begins a request over a connection from the `number`th address of this machine's own, and goes no further.
+pub(super) fn begin_from(number: usize, to: SocketAddr, host: &str) -> Result<TcpStream> {
+    connect_from(number, to, &format!("GET / HTTP/1.1\r\nhost: {host}\r\nx-slow: "))
+}
+
 /// Asks from the `number`th address of this machine's own, and gives back the connection without waiting for the answer.
 pub(super) fn ask_from(number: usize, to: SocketAddr, host: &str, path: &str) -> Result<TcpStream> {
+    connect_from(number, to, &format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"))
+}
+
+fn connect_from(number: usize, to: SocketAddr, sent: &str) -> Result<TcpStream> {
     let last = u8::try_from(number + 1).unwrap_or(u8::MAX);
     let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
     let asked = || -> std::io::Result<TcpStream> {
@@ -175,10 +229,16 @@ pub(super) fn ask_from(number: usize, to: SocketAddr, host: &str, path: &str) ->
         bind(&socket, &from)?;
         connect(&socket, &to)?;
         let mut stream = TcpStream::from(socket);
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes())?;
+        stream.write_all(sent.as_bytes())?;
         Ok(stream)
     };
     asked().map_err(|error| Failure::new(format!("a request from {from} to {to}: {error}")))
+}
+
+/// Whether the other side has neither closed the connection nor said anything.
+pub(super) fn is_silent(stream: &TcpStream) -> bool {
+    let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0; 1]));
+    looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 /// Whether the answer that comes is a 200.

@@ -10,7 +10,7 @@ use crate::bench::machine::Machine;
 use crate::usage;
 
 /// The names of figures, for people.
-const ROWS: [(&str, &str, &str); 18] = [
+const ROWS: [(&str, &str, &str); 27] = [
     ("apps", "apps with digests of their own", ""),
     ("deploy_seconds", "to deploy them all", "s"),
     ("apps_answering", "of them answer, all in memory", ""),
@@ -29,7 +29,82 @@ const ROWS: [(&str, &str, &str); 18] = [
     ("held_seconds", "until the last was answered", "s"),
     ("resident_kib_per_live_instance", "for each live instance", "KiB"),
     ("page_tables_kib_per_live_instance", "page tables for each", "KiB"),
+    ("steady_quiet_p99_us", "p99 of a tenant that asks 1,000 times a second, by itself", "us"),
+    ("steady_beside_p99_us", "beside tenants that loop, take memory and hold connections open", "us"),
+    ("steady_p99_ratio", "the second over the first, median of three rounds", ""),
+    ("steady_requests", "its requests", ""),
+    ("steady_failed", "of them not answered with 200", ""),
+    ("slow_connections", "half-sent requests that were held open beside it", ""),
+    ("loops_stopped", "loops that were stopped meanwhile", ""),
+    ("bombs_stopped", "guests that were stopped at the end of their memory", ""),
+    ("noise_refused", "requests of the noisy tenants that were refused", ""),
 ];
+
+/// The longest that the first request to an app that is not in memory is to take.
+const FIRST_US_MAX: f64 = 500.0;
+/// How much longer a steady neighbour's requests may take beside noisy ones.
+const RATIO_MAX: f64 = 2.0;
+/// What the servers are called that the aim for processor time is about.
+pub(super) const NODE: &str = "tenon node, wasi:http 0.2, fresh";
+pub(super) const PEER_REUSED: &str = "peer, wasi:http 0.2, reused 128 times";
+
+/// What was aimed at, and what came of it; nothing where it was not measured.
+struct Aim {
+    what: &'static str,
+    measured: Option<(f64, f64)>,
+    is_hit: fn(f64, f64) -> bool,
+    unit: &'static str,
+}
+
+impl Aim {
+    /// Of all that is aimed at.
+    fn all(figures: &Figures) -> Vec<Self> {
+        let first = figures.times.get("first_request_us");
+        let cpu =
+            |name: &str| figures.servers.iter().find(|(is, _)| is == name).map(|(_, rates)| rates.cpu_us);
+        let figure = |name: &str| figures.node.get(name).copied();
+        vec![
+            Self {
+                what: "first request of an app not in memory, p50",
+                measured: first.map(|times| (times.p50_us, FIRST_US_MAX)),
+                is_hit: |value, bound| value < bound,
+                unit: "us",
+            },
+            Self {
+                what: "first request of an app not in memory, p99",
+                measured: first.map(|times| (times.p99_us, FIRST_US_MAX)),
+                is_hit: |value, bound| value < bound,
+                unit: "us",
+            },
+            Self {
+                what: "processor time of a fresh sandbox, beside the peer's reused one",
+                measured: cpu(NODE).zip(cpu(PEER_REUSED)),
+                is_hit: |value, bound| value < bound,
+                unit: "us",
+            },
+            Self {
+                what: "p99 of a steady neighbour, times its quiet one",
+                measured: figure("steady_p99_ratio").map(|ratio| (ratio, RATIO_MAX)),
+                is_hit: |value, bound| value <= bound,
+                unit: "",
+            },
+            Self {
+                what: "requests that the steady neighbour lost",
+                measured: figure("steady_failed").map(|failed| (failed, 0.0)),
+                is_hit: |value, bound| value <= bound,
+                unit: "",
+            },
+        ]
+    }
+
+    fn verdict(&self) -> &'static str {
+        match self.measured {
+            None => "not measured",
+            Some((value, bound)) if (self.is_hit)(value, bound) => "hit",
+            Some(_) => "miss",
+        }
+    }
+}
 
 const TIMES: [(&str, &str); 5] = [
     ("first_request_us", "first request, app not in memory: one Rust component"),
@@ -72,8 +147,25 @@ fn text(figures: &Figures, machine: &Machine, options: &usage::NodeBench) -> Str
             rates.requests_per_second, rates.cpu_us, rates.times.p99_us, rates.failed
         );
     }
+    let _infallible = writeln!(text, "\n{:>10} {:>10}     aims", "measured", "bound");
+    for aim in Aim::all(figures) {
+        let shown = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"));
+        let (value, bound) = aim.measured.unzip();
+        let _infallible = writeln!(
+            text,
+            "{:>10} {:>10} {:3} {:12}  {}",
+            shown(value),
+            shown(bound),
+            aim.unit,
+            aim.verdict(),
+            aim.what
+        );
+    }
     for missing in &figures.missing {
         let _infallible = writeln!(text, "not measured: {missing}");
+    }
+    for left_out in &figures.left_out {
+        let _infallible = writeln!(text, "left out: {left_out}");
     }
     text
 }
@@ -100,9 +192,44 @@ fn json(figures: &Figures, machine: &Machine, options: &usage::NodeBench) -> Str
             })
         })
         .collect();
+    let aims: Vec<Value> = Aim::all(figures)
+        .iter()
+        .map(|aim| {
+            let (value, bound) = aim.measured.unzip();
+            json!({
+                "aim": aim.what, "measured": value.map(round), "bound": bound.map(round), "unit": aim.unit,
+                "verdict": aim.verdict(),
+            })
+        })
+        .collect();
     let all = json!({
         "machine": machine.json(), "connections": options.connections, "seconds": options.seconds, "node": node,
-        "times": times, "servers": servers, "missing": figures.missing,
+        "times": times, "servers": servers, "aims": aims, "missing": figures.missing, "left_out": figures.left_out,
     });
     format!("{all:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::node::client::Rates;
+
+    fn verdicts(figures: &Figures) -> Vec<&'static str> {
+        Aim::all(figures).iter().map(Aim::verdict).collect()
+    }
+
+    #[test]
+    fn an_aim_is_hit_missed_or_not_measured() {
+        let mut figures = Figures::default();
+        assert_eq!(verdicts(&figures), ["not measured"; 5]);
+        let times = Percentiles { count: 1, p50_us: 499.0, p90_us: 500.0, p99_us: 500.0, max_us: 900.0 };
+        figures.times.insert("first_request_us", times);
+        figures.node.insert("steady_p99_ratio", 2.0);
+        figures.node.insert("steady_failed", 1.0);
+        let rates = |cpu_us| Rates { requests_per_second: 1.0, failed: 0, cpu_us, times };
+        figures.servers.push((NODE.to_owned(), rates(36.0)));
+        assert_eq!(verdicts(&figures), ["hit", "miss", "not measured", "hit", "miss"]);
+        figures.servers.push((PEER_REUSED.to_owned(), rates(57.0)));
+        assert_eq!(verdicts(&figures)[2], "hit");
+    }
 }

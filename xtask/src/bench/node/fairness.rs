@@ -1,0 +1,120 @@
+//! A neighbour that asks at a steady rate, by itself and beside tenants that loop, take memory, and hold connections open: how
+//! much longer its requests take, and whether any is lost.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use super::apps::{self, Built};
+use super::client::{self, Client, Percentiles};
+use super::{Bench, Figures, PER_ADDRESS};
+use crate::bench::machine::on_core;
+use crate::failure::{Failure, Result};
+use crate::signals;
+
+/// Requests a second of the neighbour.
+const RATE: u32 = 1_000;
+/// Its connections.
+const CONNECTIONS: usize = 8;
+/// Connections over which a request was begun and goes no further.
+const SLOW: usize = 10_000;
+/// Requests under way at once of the tenant that loops, and of the one that takes memory.
+const AT_ONCE: usize = 4;
+/// How often it is asked by itself and beside the others, in turns.
+const ROUNDS: usize = 3;
+/// The longest that one measurement may be: a node gives a head thirty seconds.
+const SECONDS_MAX: u64 = 20;
+
+/// What the others did.
+#[derive(Default)]
+struct Noise {
+    stopped: AtomicU64,
+    exhausted: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Measures it, on the servers' core; the load comes from the other one.
+pub(super) fn measure(bench: &Bench<'_>, built: &Built, figures: &mut Figures) -> Result<()> {
+    let data = bench.data.with_file_name("node-fairness");
+    let _nothing_there = fs::remove_dir_all(&data);
+    let node = bench.node(&data, &[])?;
+    apps::deploy_neighbours(&bench.tenon(&node, &data), built)?;
+    let length = Duration::from_secs(bench.options.seconds.min(SECONDS_MAX));
+    let noise = Noise::default();
+    let (mut rounds, mut failed, mut held, mut asked) = (Vec::new(), 0, SLOW, 0);
+    on_core(bench.cores.load, || {
+        let steady = |length| client::paced(node.address, "steady.example", CONNECTIONS, RATE, length);
+        steady(Duration::from_secs(1));
+        for _ in 0..ROUNDS {
+            signals::check()?;
+            let quiet = steady(length).rates(Duration::ZERO);
+            let slow = (0..SLOW)
+                .map(|number| client::begin_from(number / PER_ADDRESS, node.address, "slow.example"))
+                .collect::<Result<Vec<_>>>()?;
+            let beside = beside(node.address, &noise, || steady(length)).rates(Duration::ZERO);
+            held = held.min(slow.iter().filter(|stream| client::is_silent(stream)).count());
+            println!(
+                "  p99 {:>7.0} µs by itself, {:>7.0} µs beside the others",
+                quiet.times.p99_us, beside.times.p99_us
+            );
+            failed += quiet.failed + beside.failed;
+            asked += quiet.times.count + quiet.failed + beside.times.count + beside.failed;
+            rounds.push((quiet.times, beside.times));
+        }
+        Ok(())
+    })?;
+    node.stop()?;
+    let _gone = fs::remove_dir_all(&data);
+    let median = |figure: fn(&(Percentiles, Percentiles)) -> f64| {
+        let mut all: Vec<f64> = rounds.iter().map(figure).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    figures.node.insert("steady_quiet_p99_us", median(|(quiet, _)| quiet.p99_us));
+    figures.node.insert("steady_beside_p99_us", median(|(_, beside)| beside.p99_us));
+    figures.node.insert("steady_p99_ratio", median(|(quiet, beside)| beside.p99_us / quiet.p99_us));
+    figures.node.insert("steady_requests", asked as f64);
+    figures.node.insert("steady_failed", failed as f64);
+    figures.node.insert("slow_connections", held as f64);
+    figures.node.insert("loops_stopped", noise.stopped.load(Relaxed) as f64);
+    figures.node.insert("bombs_stopped", noise.exhausted.load(Relaxed) as f64);
+    figures.node.insert("noise_refused", noise.refused.load(Relaxed) as f64);
+    if noise.stopped.load(Relaxed) == 0 || noise.exhausted.load(Relaxed) == 0 {
+        return Err(Failure::new("there was no noise: no loop or no memory bomb was stopped"));
+    }
+    Ok(())
+}
+
+/// What the neighbour sees while the others are at it.
+fn beside<T: Send>(address: SocketAddr, noise: &Noise, steady: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| disturb(address, "loops.example", "/spin", &over, noise));
+            scope.spawn(|| disturb(address, "bombs.example", "/bomb", &over, noise));
+        }
+        let seen = steady();
+        over.store(true, Relaxed);
+        seen
+    })
+}
+
+/// Asks for trouble until it is over.
+fn disturb(address: SocketAddr, host: &str, path: &str, over: &AtomicBool, noise: &Noise) {
+    /// Who was refused comes again, and does not make the load's core the busy one.
+    const PAUSE: Duration = Duration::from_millis(5);
+    while !over.load(Relaxed) {
+        let Ok(mut client) = Client::open(address) else { return };
+        while let (false, Ok((status, _))) = (over.load(Relaxed), client.ask(host, path)) {
+            let count = match (status, path) {
+                (504, _) => &noise.stopped,
+                (500, "/bomb") => &noise.exhausted,
+                _ => &noise.refused,
+            };
+            count.fetch_add(1, Relaxed);
+            thread::sleep(PAUSE);
+        }
+    }
+}
