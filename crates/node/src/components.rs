@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tenon_engine::{ComponentUse, Service, Shares};
 
 /// What the components of one revision have used, over all the times that it was in memory.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Components(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     /// Of services that are gone.
     past: Vec<ComponentUse>,

@@ -411,7 +411,7 @@ fn publish(node: &Inner, app: &AppRecord, service: &Arc<Service>, size: u64) {
     let live = node.live();
     if let Some(revision) = live.revision(&app.id, app.last) {
         if !revision.slot.is_loaded() {
-            revision.slot.preload(Arc::clone(service));
+            revision.preload(Arc::clone(service));
         }
         if size > 0 {
             revision.bytes.store(size, Relaxed);

@@ -8,6 +8,7 @@
 pub mod api;
 mod capacity;
 mod compile;
+mod components;
 mod config;
 mod describe;
 mod http3;

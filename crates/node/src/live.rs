@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tenon_edge::{App, CounterSnapshot, Shares, Slot, Tenant};
+use tenon_engine::{ComponentUse, Service};
 use tenon_model::{AppId, Digest, RevisionNumber, TenantId};
 
+use crate::components::Components;
 use crate::wire;
 
 /// A revision, as it is brought into memory.
@@ -17,6 +19,16 @@ pub(crate) struct LiveRevision {
     pub(crate) content: Arc<Content>,
     /// Bytes of its compiled code, once it was loaded.
     pub(crate) bytes: AtomicU64,
+    /// What each of its components has used, if it is a composition.
+    pub(crate) components: Components,
+}
+
+impl LiveRevision {
+    /// Has this service serve it from now on.
+    pub(crate) fn preload(&self, service: Arc<Service>) {
+        self.components.note(&service);
+        self.slot.preload(service);
+    }
 }
 
 /// What a revision consists of.
@@ -57,6 +69,8 @@ pub(crate) struct CountedRevision {
     pub(crate) app: AppId,
     pub(crate) revision: RevisionNumber,
     pub(crate) seen: CounterSnapshot,
+    /// Its components, if it is a composition.
+    pub(crate) components: Vec<ComponentUse>,
     pub(crate) running: u32,
     pub(crate) is_loaded: bool,
 }
@@ -92,6 +106,7 @@ impl Live {
             app: app.id().clone(),
             revision: revision.slot.key().revision,
             seen: revision.slot.counters().snapshot(),
+            components: revision.components.used(),
             running: revision.slot.running(),
             is_loaded: revision.slot.is_loaded(),
         };

@@ -51,6 +51,7 @@ impl Loader for NodeLoader {
                     tracing::error!(app = %key.app, revision = %key.revision, code = refused.0.code, cause = said(&refused), "an app cannot be brought into memory");
                     LoadError(said(&refused).into())
                 })?;
+                revision.components.note(&ready.service);
                 if ready.bytes > 0 {
                     revision.bytes.store(ready.bytes, Relaxed);
                 }

@@ -115,7 +115,7 @@ impl Inner {
     ) -> Result<Option<Deliveries>, (String, String)> {
         let ready = self.service(id, &revision.content);
         let ready = ready.map_err(|refused| (refused.0.code.clone(), said(&refused)))?;
-        revision.slot.preload(Arc::clone(&ready.service));
+        revision.preload(Arc::clone(&ready.service));
         if ready.bytes > 0 {
             revision.bytes.store(ready.bytes, Relaxed);
         }
@@ -135,7 +135,7 @@ impl Inner {
                 break;
             }
             // It had to make room for another one in between.
-            revision.slot.preload(Arc::clone(&ready.service));
+            revision.preload(Arc::clone(&ready.service));
             started = Deliveries::start(&site).map_err(failed)?;
         }
         Ok(started)

@@ -14,6 +14,7 @@ use tenon_state::desired::{AppRecord, BlobError, By, ChangeError, TenantRecord};
 use tenon_state::{BlobFolder, Desired};
 
 use crate::compile::Compiler;
+use crate::components::Components;
 use crate::config::Bounds;
 use crate::describe::{Known, describe};
 use crate::live::{Content, Live, LiveApp, LiveRevision};
@@ -330,9 +331,14 @@ impl Inner {
         let loader = Arc::new(NodeLoader::new(Weak::clone(&self.this)));
         let key = RevisionKey { app: id.clone(), revision: number };
         let slot = Slot::new(key, content.terms.limits, loader);
-        let revision = Arc::new(LiveRevision { slot, content, bytes: AtomicU64::new(0) });
+        let revision = Arc::new(LiveRevision {
+            slot,
+            content,
+            bytes: AtomicU64::new(0),
+            components: Components::default(),
+        });
         if let Some(service) = self.in_memory(id, &revision.content) {
-            revision.slot.preload(service);
+            revision.preload(service);
         }
         if let Some(app) = live.apps.get_mut(id) {
             app.revisions.insert(number, Arc::clone(&revision));

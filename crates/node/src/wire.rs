@@ -522,6 +522,23 @@ pub struct TopRow {
     /// Attempts to handle a message that failed.
     #[serde(default)]
     pub messages_failed: u64,
+    /// Its components, in the order of the composition; none where it is a single one.
+    #[serde(default)]
+    pub components: Vec<TopComponent>,
+}
+
+/// What one component of a composition has used, of what its revision has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TopComponent {
+    /// Its name in the composition.
+    pub component: String,
+    /// Time on the processor, in microseconds, estimated: guests are looked at twice a millisecond, and this is how often its
+    /// code ran.
+    pub cpu_us: u64,
+    /// Its own linear memory at the ends of requests, times how long they took: byte-microseconds, divided by a million.
+    pub memory_byte_seconds: u64,
+    /// The most linear memory it had at the end of a request, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// `GET /v1/capacity?tenant=T&app=A`, or with `memory_bytes`, `concurrency` and `artifact_bytes` of an app that is not

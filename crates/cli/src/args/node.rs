@@ -378,6 +378,9 @@ pub(crate) struct TopArgs {
     /// Rows that are shown.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(crate) rows: u16,
+    /// Below each composition, its components: what each used of the processor and of memory.
+    #[arg(long)]
+    pub(crate) components: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tenon_model::format_bytes;
-use tenon_node::wire::{Status, Top, TopApp, TopRow};
+use tenon_node::wire::{Status, Top, TopApp, TopComponent, TopRow};
 
 use crate::admin::Admin;
 use crate::args::TopArgs;
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &TopArgs, settings: &Settings, terminal: &Terminal) -> R
         let mut rows = rates(&before, &now);
         rows.retain(|row| args.tenant.as_ref().is_none_or(|tenant| row.tenant == tenant.as_str()));
         rows.truncate(usize::from(args.rows));
-        let page = page(&status, &rows);
+        let page = page(&status, &rows, args.components);
         let page = if is_live { format!("{TOP_OF_PAGE}{page}") } else { page };
         terminal.result(
             page,
@@ -65,6 +65,17 @@ struct Rate {
     running: u32,
     p50_us: u64,
     p99_us: u64,
+    components: Vec<Part>,
+}
+
+/// What one component of a composition did of that.
+#[derive(Debug, PartialEq)]
+struct Part {
+    name: String,
+    /// Of one core, in percent.
+    cpu_percent: f64,
+    /// Memory in use, on average over the interval.
+    memory_bytes: f64,
 }
 
 impl Rate {
@@ -77,8 +88,29 @@ impl Rate {
             "memory_bytes": self.memory_bytes,
             "bytes_in_per_second": self.bytes_in_per_second, "bytes_out_per_second": self.bytes_out_per_second,
             "running": self.running, "p50_us": self.p50_us, "p99_us": self.p99_us,
+            "components": self.components.iter().map(Part::json).collect::<Vec<_>>(),
         })
     }
+}
+
+impl Part {
+    fn json(&self) -> serde_json::Value {
+        json!({ "component": self.name, "cpu_percent": self.cpu_percent, "memory_bytes": self.memory_bytes })
+    }
+}
+
+/// What the components of a revision did between two looks.
+#[expect(clippy::cast_precision_loss, reason = "rates are shown with three digits")]
+fn parts(before: &[TopComponent], now: &[TopComponent], seconds: f64) -> Vec<Part> {
+    let part = |(at, now): (usize, &TopComponent)| {
+        let then = before.get(at).filter(|then| then.component == now.component).cloned().unwrap_or_default();
+        Part {
+            name: now.component.clone(),
+            cpu_percent: now.cpu_us.saturating_sub(then.cpu_us) as f64 / seconds / 1e4,
+            memory_bytes: now.memory_byte_seconds.saturating_sub(then.memory_byte_seconds) as f64 / seconds,
+        }
+    };
+    now.iter().enumerate().map(part).collect()
 }
 
 /// What was counted in one interval.
@@ -149,6 +181,7 @@ impl Counts {
             running: 0,
             p50_us: 0,
             p99_us: 0,
+            components: Vec::new(),
         }
     }
 }
@@ -170,6 +203,7 @@ fn rates(before: &Top, now: &Top) -> Vec<Rate> {
             running: row.running,
             p50_us: row.p50_us,
             p99_us: row.p99_us,
+            components: parts(before_of(&earlier, row), &row.components, seconds),
             ..counts.rate((&row.tenant, &row.app, &row.revision), seconds)
         });
     }
@@ -182,6 +216,15 @@ fn rates(before: &Top, now: &Top) -> Vec<Rate> {
             .then(right.requests_per_second.total_cmp(&left.requests_per_second))
     });
     rates
+}
+
+/// What was counted of a revision's components before.
+fn before_of<'a>(
+    earlier: &BTreeMap<(String, String, String), &'a TopRow>,
+    row: &TopRow,
+) -> &'a [TopComponent] {
+    let key = (row.tenant.clone(), row.app.clone(), row.revision.clone());
+    earlier.get(&key).map_or(&[], |row| &row.components)
 }
 
 /// What each app did. Without what its revisions did, it is what was refused, and what revisions did that are gone.
@@ -197,7 +240,7 @@ fn of_apps<'a>(before: &'a Top, now: &'a Top) -> BTreeMap<(&'a str, &'a str), Co
     of(now).into_iter().map(since).collect()
 }
 
-fn page(status: &Status, rows: &[Rate]) -> String {
+fn page(status: &Status, rows: &[Rate], components: bool) -> String {
     let mut table = Table::new(&[
         "app",
         "revision",
@@ -229,6 +272,13 @@ fn page(status: &Status, rows: &[Rate]) -> String {
             bytes(row.bytes_in_per_second),
             bytes(row.bytes_out_per_second),
         ]);
+        for part in row.components.iter().filter(|_| components) {
+            let mut cells: [String; 13] = Default::default();
+            cells[0] = format!("  {}", part.name);
+            cells[5] = format!("{:.1}", part.cpu_percent);
+            cells[7] = bytes(part.memory_bytes);
+            table.row(cells);
+        }
     }
     format!(
         "{}: {} apps, {} in memory, {} of {} sandboxes in use, {} resident\n{table}",
@@ -272,6 +322,7 @@ mod tests {
             loaded: true,
             messages: 0,
             messages_failed: 0,
+            components: Vec::new(),
         }
     }
 

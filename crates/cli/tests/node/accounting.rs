@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tenon_testkit::client::{call, get};
-use tenon_testkit::{DEADLINE, until};
+use tenon_testkit::{DEADLINE, fixtures, until};
 
 use crate::support::Site;
 
@@ -73,5 +73,72 @@ fn what_an_app_used_does_not_fall_when_revisions_go() {
     let top = of_top(&site);
     assert_eq!(top["requests"], 25, "{top:#}");
     assert!(top["memory_byte_seconds"].as_u64().is_some() && top["bytes_out"].as_u64() > Some(0), "{top:#}");
+    site.node.stop();
+}
+
+/// Works for a millisecond or so in a memory of sixteen pages.
+const BUSY: &str = r#"
+(component
+  (core module $m
+    (memory 16)
+    (func (export "go") (param i32) (result i32)
+      (local $left i32)
+      (local.set $left (i32.const 3000000))
+      (loop $again
+        (i32.store (i32.const 64) (local.get $left))
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (br_if $again (local.get $left)))
+      (local.get 0)))
+  (core instance $i (instantiate $m))
+  (func $go (param "x" u32) (result u32) (canon lift (core func $i "go")))
+  (instance $stuff (export "go" (func $go)))
+  (export "acme:thing/stuff" (instance $stuff)))
+"#;
+
+/// Of two components of one app, each is told by itself.
+#[test]
+fn what_each_component_of_a_composition_used_is_told() {
+    let site = Site::with(["--loaded", "1"]);
+    site.run(["tenant", "set", "acme"]).expect_code(0);
+    let folder = site.tenon.data().join("composed");
+    std::fs::create_dir_all(&folder).unwrap();
+    fixtures::write(&folder, "front.wasm", fixtures::STUFF_CONSUMER);
+    fixtures::write(&folder, "back.wasm", BUSY);
+    let manifest = format!(
+        "name = \"shop\"\n[deploy]\ntenant = \"acme\"\nroutes = [\"{HOST}/*\"]\n[component.front]\npath = \"front.wasm\"\n\
+         [component.front.imports]\n\"acme:thing/stuff\" = {{ component = \"back\" }}\n[component.back]\npath = \"back.wasm\"\n"
+    );
+    std::fs::write(folder.join("tenon.toml"), manifest).unwrap();
+    site.deploy(&folder, &[]);
+    let ask = || (0..60).for_each(|_| drop(site.get(HOST, "/").expect(200)));
+    ask();
+    let of = |component: &str, name: &str| total(&site, name, &format!("component=\"{component}\""));
+    let cpu = |component: &str| of(component, "tenon_component_cpu_seconds_total");
+    let app = until("all to be counted", DEADLINE, || {
+        let answered = total(&site, "tenon_requests_total", "outcome=\"answered\"");
+        (answered >= 60.0).then(|| total(&site, "tenon_cpu_seconds_total", ""))
+    });
+    let (front, back) = (cpu("front"), cpu("back"));
+    assert!(back > 5.0 * front, "who works is found working: {front} and {back} of {app}");
+    // Found by looking, so not exactly; the app's own bill is exact.
+    assert!((0.4..1.6).contains(&((front + back) / app)), "{front} and {back} of {app}");
+    assert_eq!(of("front", "tenon_component_memory_bytes_max"), 65_536.0);
+    assert_eq!(of("back", "tenon_component_memory_bytes_max"), 16.0 * 65_536.0);
+    let held = |component: &str| of(component, "tenon_component_memory_byte_seconds_total");
+    assert!((held("back") / held("front") - 16.0).abs() < 0.1, "{} and {}", held("back"), held("front"));
+
+    // Out of memory and back in it, the sums go on.
+    site.deploy(&site.app("acme", "other", "other.example", "one"), &[]);
+    site.version("other.example");
+    assert!(cpu("back") >= back);
+    ask();
+    assert!(cpu("back") > 1.3 * back, "{} after {back}", cpu("back"));
+
+    let rows = site.json(["top", "--once", "--interval", "100ms", "--components"])["rows"].clone();
+    let row = rows.as_array().unwrap().iter().find(|row| row["app"] == "shop").unwrap();
+    let names: Vec<_> = row["components"].as_array().unwrap().iter().map(|it| &it["component"]).collect();
+    assert_eq!(names, ["front", "back"], "{row}");
+    let page = site.run(["top", "--once", "--interval", "100ms", "--components"]).expect_code(0).stdout;
+    assert!(page.contains("\n  front ") && page.contains("\n  back "), "{page}");
     site.node.stop();
 }

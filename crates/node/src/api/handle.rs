@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tenon_edge::{CounterSnapshot, Outcome};
+use tenon_engine::ComponentUse;
 use tenon_model::{AppId, RevisionNumber, TenantId};
 use tenon_state::desired::{
     AppRecord, ChangeError, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord,
@@ -427,7 +428,7 @@ fn top(node: &Inner, permitted: &Permitted) -> wire::Top {
 }
 
 fn top_row(counted: &CountedRevision) -> wire::TopRow {
-    let CountedRevision { app, revision, seen, running, is_loaded } = counted;
+    let CountedRevision { app, revision, seen, components, running, is_loaded } = counted;
     let judged = seen.seen();
     wire::TopRow {
         tenant: app.tenant.to_string(),
@@ -446,6 +447,16 @@ fn top_row(counted: &CountedRevision) -> wire::TopRow {
         loaded: *is_loaded,
         messages: seen.messages_handled,
         messages_failed: seen.messages_failed,
+        components: components.iter().map(top_component).collect(),
+    }
+}
+
+fn top_component(used: &ComponentUse) -> wire::TopComponent {
+    wire::TopComponent {
+        component: used.name.clone(),
+        cpu_us: u64::try_from(used.cpu.as_micros()).unwrap_or(u64::MAX),
+        memory_byte_seconds: used.memory_byte_us / 1_000_000,
+        memory_bytes: used.memory_bytes,
     }
 }
 

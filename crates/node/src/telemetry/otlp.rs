@@ -359,6 +359,7 @@ fn metrics(node: &Inner) -> Value {
     let points = Points::of(node);
     let mut metrics = of_apps(&points, &counted.apps);
     metrics.push(latencies(&points, &counted.revisions));
+    metrics.extend(of_components(&points, &counted.revisions));
     metrics.extend([
         json!({ "name": "tenon.apps.loaded", "unit": "{app}", "gauge": points.gauge(node.loaded() as u64) }),
         json!({ "name": "process.memory.usage", "unit": "By", "gauge": points.gauge(resident_bytes()) }),
@@ -367,6 +368,24 @@ fn metrics(node: &Inner) -> Value {
         "resource": resource(),
         "scopeMetrics": [{ "scope": { "name": "tenon" }, "metrics": metrics }],
     }] })
+}
+
+/// What each component of a composition used, of what its revision did.
+fn of_components(points: &Points, revisions: &[CountedRevision]) -> [Value; 2] {
+    let (mut cpu, mut memory) = (Vec::new(), Vec::new());
+    for counted in revisions {
+        for used in &counted.components {
+            let mut attributes = attributes_of(&counted.app);
+            attributes.push(text("revision", &counted.revision.to_string()));
+            attributes.push(text("component", &used.name));
+            cpu.push(points.amount(attributes.clone(), used.cpu.as_secs_f64()));
+            memory.push(points.amount(attributes, used.memory_byte_us as f64 / 1e6));
+        }
+    }
+    [
+        json!({ "name": "tenon.component.cpu", "unit": "s", "sum": sum(cpu) }),
+        json!({ "name": "tenon.component.memory", "unit": "By.s", "sum": sum(memory) }),
+    ]
 }
 
 /// What an app is billed by: it has what was refused, and stays when a revision goes.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use tenon_edge::{CounterSnapshot, Outcome, QuotaName};
+use tenon_engine::ComponentUse;
 use tenon_model::AppId;
 
 use super::Outlets;
@@ -188,9 +189,44 @@ fn revisions(text: &mut Text, revisions: &[CountedRevision]) {
             text.value(name, labels, read(seen));
         }
     }
+    components(text, revisions);
     text.about("tenon_running_requests", "gauge", "Requests that run.");
     for (labels, _, running) in rows.iter().filter(|(_, _, running)| *running > 0) {
         text.value("tenon_running_requests", labels, running);
+    }
+}
+
+/// What each component of a composition used, of what its revision did.
+fn components(text: &mut Text, revisions: &[CountedRevision]) {
+    type Read = fn(&ComponentUse) -> f64;
+    let counters: [(&str, &str, &str, Read); 3] = [
+        (
+            "tenon_component_cpu_seconds_total",
+            "counter",
+            "Time on the processor that a component of a composition used, estimated by looking twice a millisecond.",
+            |used| used.cpu.as_secs_f64(),
+        ),
+        (
+            "tenon_component_memory_byte_seconds_total",
+            "counter",
+            "A component's own linear memory at the ends of requests, times how long they took.",
+            |used| used.memory_byte_us as f64 / 1e6,
+        ),
+        (
+            "tenon_component_memory_bytes_max",
+            "gauge",
+            "The most linear memory that a component had at the end of a request.",
+            |used| used.memory_bytes as f64,
+        ),
+    ];
+    for (name, kind, help, read) in counters {
+        text.about(name, kind, help);
+        for counted in revisions {
+            let of = format!("{},revision=\"{}\"", labels(&counted.app), counted.revision);
+            for used in counted.components.iter().filter(|used| read(used) > 0.0) {
+                text.value(name, &format!("{of},component=\"{}\"", used.name), read(used));
+            }
+        }
     }
 }
 
