@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tenon_engine::call::Callable;
@@ -67,11 +68,10 @@ struct Half {
     label: String,
 }
 
-#[tokio::test]
-async fn a_record_that_is_derived_outside_stands_for_that_of_the_contract() {
-    let folder = tempfile::tempdir().unwrap();
+/// The component above, compiled and linked.
+fn callable(folder: &Path) -> Arc<Callable> {
     let engine = Engine::new(Pool { instances: 2, ..Pool::default() }).unwrap();
-    let artifacts = Artifacts::open(folder.path()).unwrap();
+    let artifacts = Artifacts::open(folder).unwrap();
     let bytes = wat::parse_str(MIRROR).unwrap();
     let source = Source { name: "mirror", bytes: &bytes, parts: &Vec::new, contract: &|| None };
     let stored = artifacts.get(&engine, &source).unwrap();
@@ -79,7 +79,13 @@ async fn a_record_that_is_derived_outside_stands_for_that_of_the_contract() {
     let limits = Limits::default();
     let terms =
         Terms { name: "mirror", file: "mirror", limits, authorities: &authorities, backends: &backends };
-    let callable = Arc::new(Callable::new(&engine, stored, &terms).unwrap());
+    Arc::new(Callable::new(&engine, stored, &terms).unwrap())
+}
+
+#[tokio::test]
+async fn a_record_that_is_derived_outside_stands_for_that_of_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let callable = callable(folder.path());
     let mirror = callable.find("mirror").unwrap().clone();
     let mut session = callable.session("records".into());
 

@@ -16,16 +16,23 @@ pub struct Guests;
 /// One `cargo build`, and the folder it needs to itself: guests of WASI 0.2 and 0.3 link different releases of
 /// the same bindings runtime.
 ///
-/// The third has line tables, which its name says: what is in it is there twice.
-const BUILDS: [(&str, &[&str], &str); 3] = [
+/// The third has line tables, and the last is what people have while they write code; their names say so: what is in these
+/// two is there more than once.
+const BUILDS: [(&str, &[&str], &str); 4] = [
     (
         "p2",
         &[
             "--workspace",
             "--exclude",
+            "acts-p3",
+            "--exclude",
             "conforming-p3",
             "--exclude",
             "fetching-p3",
+            "--exclude",
+            "part-back-p3",
+            "--exclude",
+            "part-front-p3",
             "--exclude",
             "reach-back-p3",
             "--exclude",
@@ -46,6 +53,10 @@ const BUILDS: [(&str, &[&str], &str); 3] = [
         &[
             "-p",
             "conforming-p3",
+            "-p",
+            "part-back-p3",
+            "-p",
+            "part-front-p3",
             "-p",
             "reach-back-p3",
             "-p",
@@ -68,12 +79,38 @@ const BUILDS: [(&str, &[&str], &str); 3] = [
             "plain-chaos",
             "-p",
             "chaos-http",
+            "-p",
+            "part-back",
+            "-p",
+            "part-front",
             "--config",
             "profile.release.strip=\"none\"",
             "--config",
             "profile.release.debug=\"line-tables-only\"",
         ],
         "-with-lines",
+    ),
+    (
+        "debug",
+        &[
+            "-p",
+            "part-back",
+            "-p",
+            "part-front",
+            "--config",
+            "profile.release.strip=\"none\"",
+            "--config",
+            "profile.release.debug=\"full\"",
+            "--config",
+            "profile.release.opt-level=0",
+            "--config",
+            "profile.release.debug-assertions=true",
+            "--config",
+            "profile.release.lto=false",
+            "--config",
+            "profile.release.codegen-units=16",
+        ],
+        "-for-debugging",
     ),
 ];
 
@@ -198,7 +235,12 @@ mod tests {
             ("conforming", "wasi:sockets/tcp@0.2.", "wasi:http/incoming-handler@0.2."),
             ("conforming-p3", "wasi:sockets/types@0.3.", "wasi:http/handler@0.3."),
             ("courier", "wasi:messaging/producer@0.2.0-draft", "wasi:http/incoming-handler@0.2."),
+            ("drafted", "wasi:keyvalue/atomics@0.2.0-draft", "wasi:http/incoming-handler@0.2."),
             ("keeper", "wasi:keyvalue/atomics@0.2.0-draft2", "wasi:http/incoming-handler@0.2."),
+            ("part-back", "wasi:config/store@0.2.0-", "fixture:parts/neighbour"),
+            ("part-front", "fixture:parts/neighbour", "wasi:http/incoming-handler@0.2."),
+            ("part-back-p3", "wasi:sockets/types@0.3.", "fixture:parts-async/neighbour"),
+            ("part-front-p3", "fixture:parts-async/neighbour", "wasi:http/handler@0.3."),
             ("chaos-http", "wasi:http/types@0.2.", "wasi:http/incoming-handler@0.2."),
             ("not-a-handler", "", "fixture:adder/arithmetic"),
             ("plain-chaos", "", "fixture:chaos/handler"),
@@ -213,6 +255,7 @@ mod tests {
             ("reaching", "wasi:sockets/udp@0.2.", "wasi:http/incoming-handler@0.2."),
             ("reaching-p3", "wasi:http/client@0.3.", "wasi:http/handler@0.3."),
             ("relaying-p3", "wasi:http/handler@0.3.", "wasi:http/handler@0.3."),
+            ("secretive", "wasi:keyvalue/store@0.2.0-draft2", "wasi:http/incoming-handler@0.2."),
             ("service-p3", "wasi:http/types@0.3.", "wasi:http/handler@0.3."),
             ("typed", "", "fixture:typed/echo@1.2.0"),
             ("typed-async", "", "fixture:streams/api"),

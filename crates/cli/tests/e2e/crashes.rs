@@ -25,7 +25,7 @@ fn report(tenon: &Tenon, request: &str, args: &[&str]) -> Value {
 
 /// Fails a request, and gives back its report.
 #[track_caller]
-fn crash(server: &Serving, target: &str, id: &str, status: u16, code: &str) -> Value {
+pub(crate) fn crash(server: &Serving, target: &str, id: &str, status: u16, code: &str) -> Value {
     call(server.address(), tagged(get(target), id)).expect_failure(status, code);
     let report = report(server.tenon(), id, &[]);
     assert_eq!(report["outcome"]["code"], code);
@@ -48,7 +48,7 @@ fn lines(report: &Value) -> Vec<String> {
 }
 
 /// The line of `faults/src/lib.rs` that has `text`.
-fn line_of(text: &str) -> usize {
+pub(crate) fn line_of(text: &str) -> usize {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/guests/faults/src/lib.rs");
     fs::read_to_string(source).unwrap().lines().position(|line| line.contains(text)).unwrap() + 1
 }

@@ -1,7 +1,7 @@
 //! What is granted can be reached, and nothing beside it: every permission with its twin without it.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 
 use tenon_testkit::client::{call, get};
@@ -32,7 +32,7 @@ fn granted(tenon: &Tenon, guest: &str, grants: &[&str], limits: &str) -> Serve {
 }
 
 /// The answer of the guest to `path` with these parameters.
-fn ask(server: &Serving, path: &str, parameters: &[(&str, &str)]) -> String {
+pub(crate) fn ask(server: &Serving, path: &str, parameters: &[(&str, &str)]) -> String {
     let encoded = |text: &str| {
         text.bytes()
             .map(|byte| {
@@ -49,7 +49,7 @@ fn ask(server: &Serving, path: &str, parameters: &[(&str, &str)]) -> String {
     call(server.address(), get(&format!("{path}?{}", query.join("&")))).expect(200)
 }
 
-fn http(address: SocketAddr, rest: &str) -> String {
+pub(crate) fn http(address: SocketAddr, rest: &str) -> String {
     format!(r#""wasi:http" = [{{ host = "127.0.0.1", scheme = "http", port = {}{rest} }}]"#, address.port())
 }
 
@@ -234,7 +234,7 @@ fn what_a_peer_sends_and_how_long_it_takes_is_bounded() {
 /// A directory with a file in it, a secret beside it, and every link that could lead from one to the other.
 fn tempting(folder: &Path) {
     let data = folder.join("app/data");
-    fs::create_dir_all(data.join("sub")).unwrap();
+    fs::create_dir_all(data.join("sub/inner")).unwrap();
     fs::write(data.join("file"), "content").unwrap();
     fs::write(folder.join("app/secret"), "SECRET").unwrap();
     for (to, name) in [
@@ -266,7 +266,8 @@ fn a_granted_directory_can_be_read_and_not_left() {
             assert_begins(&written, "refused");
             assert!(!tenon.data().join("app/data/new").exists());
         }
-        let escaped = ask(&server, "/escape", &[("from", "/data")]);
+        let secret = tenon.data().join("app/secret");
+        let escaped = ask(&server, "/escape", &[("from", "/data"), ("secret", secret.to_str().unwrap())]);
         assert!(escaped.ends_with("escaped: []"), "{escaped}");
         assert!(!tenon.data().join("app/planted").exists());
         assert_eq!(fs::read_to_string(tenon.data().join("app/secret")).unwrap(), "SECRET");
@@ -297,7 +298,9 @@ fn a_directory_of_wasi03_is_the_same() {
         let written = ask(&server, "/write", &[("path", "/data/new")]);
         assert_begins(&written, if access == "write" { "ok: opened for writing" } else { "refused" });
         assert_eq!(tenon.data().join("app/data/new").exists(), access == "write");
-        assert_eq!(ask(&server, "/escape", &[("from", "/data")]), "escaped: []");
+        let secret = tenon.data().join("app/secret");
+        let escaped = ask(&server, "/escape", &[("from", "/data"), ("secret", secret.to_str().unwrap())]);
+        assert_eq!(escaped, "escaped: []");
         let mut beside: Vec<_> = fs::read_dir(tenon.data().join("app"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -433,6 +436,34 @@ fn listening_needs_its_own_direction() {
         {
             let server = granted(&tenon, guest, &[&grant, HTTP_NOWHERE], "").start();
             assert_begins(&ask(&server, "/listen", &[(parameter.0, &parameter.1)]), expected);
+            server.stop();
+        }
+    }
+}
+
+#[test]
+fn a_udp_socket_is_bound_where_listening_was_granted() {
+    let tenon = tenon();
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let elsewhere = if port == u16::MAX { port - 1 } else { port + 1 };
+    for (protocol, direction, at, expected) in [
+        ("udp", "listen", port, "ok: bound"),
+        ("udp", "listen", elsewhere, "refused"),
+        ("udp", "connect", port, "refused"),
+        ("tcp", "listen", port, "refused"),
+    ] {
+        let grant = format!(
+            r#""wasi:sockets" = [{{ protocol = "{protocol}", direction = "{direction}", host = "127.0.0.1", port = {port} }}]"#
+        );
+        for (guest, parameter) in
+            [("reaching", ("at", format!("127.0.0.1:{at}"))), ("reaching-p3", ("port", at.to_string()))]
+        {
+            let server = granted(&tenon, guest, &[&grant, HTTP_NOWHERE], "").start();
+            assert_begins(&ask(&server, "/bind-udp", &[(parameter.0, &parameter.1)]), expected);
+            // Where no UDP is granted at all, there is not even a socket.
+            if expected == "refused" && protocol == "udp" {
+                server.logged(&["not granted", guest, "udp listen", &format!("127.0.0.1:{at}")]);
+            }
             server.stop();
         }
     }

@@ -11,7 +11,9 @@ mod storefront_page;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -314,4 +316,51 @@ fn the_metrics_app_alone_leaves_its_imports_to_the_host() {
     let mut imports = names(&shown, "imports");
     imports.retain(|import| !is_inert(import));
     assert_eq!(imports, ["demo:metrics/logging@1.0.0", "demo:metrics/math-ops@1.0.0"]);
+}
+
+/// The program of `examples/plugin-host`. It is built with what cargo calls a test run of the whole workspace, so that it
+/// stands on the engine that is built already, and is up to date.
+fn plugin_host() -> PathBuf {
+    let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = Path::new(env!("CARGO_BIN_EXE_tenon")).parent().unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["test", "--no-run", "--locked", "--workspace", "--test", "plugin", "--target-dir"]);
+    build.arg(folder.parent().unwrap()).current_dir(repository());
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    let built = build.output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    folder.join("plugin-host")
+}
+
+#[test]
+fn the_metrics_app_gets_both_imports_from_a_host() {
+    let (example, host) = (Example::build("metrics-app", "composition.toml"), plugin_host());
+    let run = |plugin: &Path| {
+        let mut host = Command::new(&host)
+            .arg(plugin)
+            .env("TMPDIR", example.tenon.data())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = host.stdin.take().unwrap();
+        input.write_all(b"1\n2\nthree\n4.5\n").unwrap();
+        drop(input);
+        host.wait_with_output().unwrap()
+    };
+    // As its README says.
+    let output = run(&example.folder.join(".tenon/app.wasm"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{err}");
+    assert_eq!(out, "{\"count\":3,\"skipped\":1,\"metric\":2.5}\n");
+    assert_eq!(err, "plugin: warn: line 3 is not a number: \"three\"\n");
+
+    // The same from components: the application cannot tell.
+    let composed = run(&example.compose());
+    let out = String::from_utf8_lossy(&composed.stdout);
+    assert_eq!(out, "{\"count\":3,\"skipped\":1,\"metric\":2.5}\n", "{composed:?}");
+    assert!(!String::from_utf8_lossy(&composed.stderr).contains("plugin: warn"), "its log is a component's");
 }

@@ -139,10 +139,15 @@ pub mod secret {
 
     /// How many aligned words of the whole linear memory, grown by 4 MiB first, hold the secret of `key`.
     pub fn find(key: u64) -> usize {
+        find_within(key, 4 << 20)
+    }
+
+    /// The same, grown by `more_bytes` first.
+    pub fn find_within(key: u64, more_bytes: usize) -> usize {
         #[cfg(target_arch = "wasm32")]
         {
             // Pages that a former instance grew into are part of what must not be seen.
-            core::arch::wasm32::memory_grow(0, (4 << 20) / PAGE);
+            core::arch::wasm32::memory_grow(0, more_bytes / PAGE);
             let words = core::arch::wasm32::memory_size(0) * PAGE / 8;
             (1..words)
                 .filter(|word| {
@@ -154,7 +159,7 @@ pub mod secret {
         }
         #[cfg(not(target_arch = "wasm32"))]
         {
-            let _ = (key, PAGE);
+            let _ = (key, more_bytes, PAGE);
             0
         }
     }

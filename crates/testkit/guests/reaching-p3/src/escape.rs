@@ -9,14 +9,16 @@ use wasip3::wit_stream;
 const FOLLOW: PathFlags = PathFlags::SYMLINK_FOLLOW;
 const NONE: OpenFlags = OpenFlags::empty();
 
-/// Tries them in the directory that is found at `from` and may be written to; what succeeded is listed.
-pub async fn all(from: &str) -> String {
+/// Tries them in the directory that is found at `from` and may be written to, to the file `secret` among others; what
+/// succeeded is listed.
+pub async fn all(from: &str, secret: &str) -> String {
     let Some((root, _)) = get_directories().into_iter().find(|(_, at)| at == from) else {
         return "no directory".to_owned();
     };
     let escaped = RefCell::new(Vec::new());
+    // Nothing of what is tried is within the directory, so that every success is one too many.
     let tried = async |path: &str| {
-        if content(&root, path).await.is_some_and(|content| content.contains("SECRET")) {
+        if content(&root, path).await.is_some() {
             escaped.borrow_mut().push(path.to_owned());
         }
     };
@@ -34,17 +36,24 @@ pub async fn all(from: &str) -> String {
         "up/secret",
         "/proc/self/environ",
         "proc/self/root/etc/passwd",
-        "proc",
+        "sub/inner/../../../secret",
+        secret,
     ] {
         tried(path).await;
     }
-    // Directories that are asked for as such, and then read from.
-    for path in ["..", "up", "dirlink", "proc", "sub/..", "sub/../.."] {
+    for from in
+        ["proc/self/root", "/proc/self/root", "../../../../../../../..", "proc/self/cwd", "up/../../.."]
+    {
+        tried(&format!("{from}{secret}")).await;
+        tried(&format!("{from}/etc/hostname")).await;
+    }
+    // Directories, asked for as such.
+    for path in
+        ["..", "up", "dirlink", "proc", "proc/self/fd", "proc/self/root", "sub/../..", "/", "/proc", "/etc"]
+    {
         let flags = DescriptorFlags::READ;
-        if let Ok(directory) = root.open_at(FOLLOW, path.to_owned(), OpenFlags::DIRECTORY, flags).await
-            && content(&directory, "secret").await.is_some()
-        {
-            escaped.borrow_mut().push(format!("{path}, then secret"));
+        if root.open_at(FOLLOW, path.to_owned(), OpenFlags::DIRECTORY, flags).await.is_ok() {
+            escaped.borrow_mut().push(format!("{path}, as a directory"));
         }
     }
     // Links of its own making.
@@ -55,6 +64,7 @@ pub async fn all(from: &str) -> String {
         let _ = root.symlink_at(owned(to), owned(name)).await;
         tried(name).await;
         tried(&format!("{name}/secret")).await;
+        tried(&format!("{name}/hostname")).await;
     }
     for (old, new) in [
         ("../secret", "stolen"),

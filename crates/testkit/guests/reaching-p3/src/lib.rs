@@ -27,7 +27,7 @@ impl wasip3::exports::http::handler::Guest for Service {
             "/fetch-many" => fetch_many(&target).await,
             "/read" => show(read(&text("path"), false).await),
             "/write" => show(read(&text("path"), true).await),
-            "/escape" => escape::all(&text("from")).await,
+            "/escape" => escape::all(&text("from"), &text("secret")).await,
             "/open-many" => {
                 let mut open = Vec::new();
                 for _ in 0..target.number("n", 1) {
@@ -42,6 +42,7 @@ impl wasip3::exports::http::handler::Guest for Service {
                 sockets.iter().filter(|socket| socket.is_ok()).count().to_string()
             }
             "/listen" => show(listen(port)),
+            "/bind-udp" => show(bind_udp(port)),
             "/udp" => show(udp(port).await),
             "/resolve" => show(
                 wasip3::sockets::ip_name_lookup::resolve_addresses(text("name"))
@@ -154,6 +155,11 @@ fn listen(port: u16) -> Result<String, wasip3::sockets::types::ErrorCode> {
     socket.bind(localhost(port))?;
     socket.listen()?;
     Ok("listening".to_owned())
+}
+
+fn bind_udp(port: u16) -> Result<String, wasip3::sockets::types::ErrorCode> {
+    UdpSocket::create(IpAddressFamily::Ipv4)?.bind(localhost(port))?;
+    Ok("bound".to_owned())
 }
 
 async fn udp(port: u16) -> Result<String, wasip3::sockets::types::ErrorCode> {

@@ -24,7 +24,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Reaching {
             "/fetch-many" => fetch_many(&target),
             "/read" => show(fs::read_to_string(text("path"))),
             "/write" => show(fs::write(text("path"), text("text")).map(|()| "written".to_owned())),
-            "/escape" => escape(&text("from")),
+            "/escape" => escape(&text("from"), &text("secret")),
             "/open-many" => open_many(&target),
             "/connect" => show(connect(&text("to"))),
             "/connect-many" => {
@@ -33,6 +33,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Reaching {
                 streams.iter().filter(|stream| stream.is_ok()).count().to_string()
             }
             "/listen" => show(TcpListener::bind(text("at")).map(|_| "listening".to_owned())),
+            "/bind-udp" => show(UdpSocket::bind(text("at")).map(|_| "bound".to_owned())),
             "/udp" => show(udp(&text("from"), &text("to"))),
             "/resolve" => show(resolve(&text("name"))),
             "/env" => format!(
@@ -95,14 +96,19 @@ fn fetch_many(target: &Target<'_>) -> String {
     format!("{fine} fine {refused}")
 }
 
-/// Tries every way out of a directory that may be written to; what succeeded is listed.
-fn escape(from: &str) -> String {
+/// Tries every way out of a directory that may be written to, to the file `secret` among others; what succeeded is listed.
+fn escape(from: &str, secret: &str) -> String {
     let mut out = String::new();
     let escaped = std::cell::RefCell::new(Vec::new());
+    // Nothing of what is tried is within the directory, so that every success is one too many.
     let tried = |what: &str, content: std::io::Result<String>| {
-        if content.is_ok_and(|content| content.contains("SECRET")) {
+        if content.is_ok() {
             escaped.borrow_mut().push(what.to_owned());
         }
+    };
+    let anywhere = |path: &str| {
+        tried(path, fs::read_to_string(format!("{from}/{path}")));
+        tried(path, fs::read_to_string(path));
     };
     for path in [
         "../secret",
@@ -118,12 +124,25 @@ fn escape(from: &str) -> String {
         "up/secret",
         "/proc/self/environ",
         "proc/self/root/etc/passwd",
-        "proc",
-        "hard/../../secret",
+        "sub/inner/../../../secret",
+        secret,
     ] {
-        tried(path, fs::read_to_string(format!("{from}/{path}")));
-        tried(path, fs::read_to_string(path));
+        anywhere(path);
     }
+    for root in
+        ["proc/self/root", "/proc/self/root", "../../../../../../../..", "proc/self/cwd", "up/../../.."]
+    {
+        anywhere(&format!("{root}{secret}"));
+        anywhere(&format!("{root}/etc/hostname"));
+    }
+    // Directories: what is in them would be out of it too.
+    for path in
+        ["..", "up", "dirlink", "proc", "proc/self/fd", "proc/self/root", "sub/../..", "/proc", "/etc"]
+    {
+        tried(path, fs::read_dir(format!("{from}/{path}")).map(|_| String::new()));
+        tried(path, fs::read_dir(path).map(|_| String::new()));
+    }
+    tried("/", fs::read_dir("/").map(|_| String::new()));
     // Links of its own making.
     #[cfg(target_os = "wasi")]
     for (to, name) in [("../secret", "made"), ("/etc", "made-absolute"), ("..", "made-up")] {
@@ -134,6 +153,8 @@ fn escape(from: &str) -> String {
         }
         tried(&link, fs::read_to_string(&link));
         tried(&link, fs::read_to_string(format!("{link}/secret")));
+        tried(&link, fs::read_to_string(format!("{link}/hostname")));
+        tried(&link, fs::read_dir(&link).map(|_| String::new()));
     }
     for (old, new) in [("../secret", "stolen"), ("absolute", "stolen-2"), ("relative", "stolen-3")] {
         let new = format!("{from}/{new}");
