@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accounting;
+mod admin_tls;
 mod authorization;
 mod busy;
 mod day;
