@@ -95,7 +95,7 @@ impl Default for OutsideLimits {
             outbound_connections: 16,
             open_files: 64,
             key_value_bytes: 64 << 20,
-            log_bytes: 16 << 10,
+            log_bytes: 256 << 10,
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) struct LimitArgs {
     /// Bytes of keys and values a component may read and write in a request. Default: 64MiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) key_value_bytes: Option<u64>,
-    /// Bytes a component may write to the log in a second, in all its requests together. Default: 16KiB.
+    /// Bytes a component may write to the log in a second, in all its requests together. Default: 256KiB.
     #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     pub(crate) log_bytes: Option<u64>,
 }

@@ -210,7 +210,7 @@ pub const TABLES: [Table; 19] = [
             ("key-value-bytes", "keys and values that each component may read and write in a request"),
             (
                 "log-bytes",
-                "what each component, in all its requests, may write to the log in a second, as in `16KiB`; a line counts 128 bytes beside its text",
+                "what each component, in all its requests, may write to the log in a second, as in `256KiB`; a line counts 128 bytes beside its text",
             ),
         ],
     },
