@@ -369,6 +369,9 @@ fn a_failure_in_either_part_is_shown_with_the_part_and_its_source_line() {
                 "{suffix}: no {source}:{line} of {name} in {report:#}"
             );
             assert!(is_there(name, &format!("part-{name}/src/lib.rs"), None), "{suffix}: {report:#}");
+            // Who called is told apart too, though it has no line of its own there.
+            let stack = report["stack"].as_array().unwrap();
+            assert!(stack.iter().any(|frame| frame["component"] == "front"), "{suffix}: {report:#}");
         }
         server.stop();
     }

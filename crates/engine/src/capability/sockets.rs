@@ -36,12 +36,12 @@ pub(crate) fn context(caller: &Arc<Caller>) -> WasiSocketsCtx {
     if grants.is_empty() {
         return WasiSocketsCtx::default();
     }
-    let any = |protocol| grants.iter().any(|grant| grant.protocol == protocol);
     let caller = Arc::clone(caller);
     let mut builder = WasiCtx::builder();
     builder
-        .allow_tcp(any(SocketProtocol::Tcp))
-        .allow_udp(any(SocketProtocol::Udp))
+        // Whatever is asked for is asked below, so that the log says what was refused.
+        .allow_tcp(true)
+        .allow_udp(true)
         // Which names, the lookup itself is asked.
         .allow_ip_name_lookup(true)
         .socket_addr_check(move |address, usage| {
@@ -59,7 +59,8 @@ async fn may_use(caller: &Caller, address: SocketAddr, usage: SocketAddrUse) -> 
     // A socket that sends is bound to whatever is free; that alone lets nobody in.
     let free = address.ip().is_unspecified() && address.port() == 0;
     let (protocol, direction) = match usage {
-        SocketAddrUse::TcpBind | SocketAddrUse::UdpBind if free => return true,
+        SocketAddrUse::TcpBind if free && any(grants, Tcp) => return true,
+        SocketAddrUse::UdpBind if free && any(grants, Udp) => return true,
         // Where it listens was checked. Who comes is whoever comes.
         SocketAddrUse::TcpAccept => {
             return has(grants, Tcp, Listen) && caller.count_socket();
@@ -88,6 +89,10 @@ async fn may_use(caller: &Caller, address: SocketAddr, usage: SocketAddrUse) -> 
         caller.refused("wasi:sockets", &format!("{protocol} {direction} {address}"), &line);
     }
     granted
+}
+
+fn any(grants: &Grants, protocol: SocketProtocol) -> bool {
+    grants.sockets.iter().any(|grant| grant.protocol == protocol)
 }
 
 fn has(grants: &Grants, protocol: SocketProtocol, direction: SocketDirection) -> bool {

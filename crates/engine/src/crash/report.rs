@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use serde::{Deserialize, Serialize};
 use tenon_model::store::Message;
 use tenon_model::{Digest, Limits};
-use wasmtime::{Error, WasmBacktrace};
+use wasmtime::{Error, FrameInfo, WasmBacktrace};
 
 use super::trail::Used;
 use crate::capability::Principals;
@@ -350,6 +350,8 @@ impl Wreck<'_> {
 /// The stack of an error; `app` is the component where there are no parts.
 pub(crate) fn stack(error: &Error, app: &str, parts: &[Part]) -> Vec<CrashFrame> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    // A frame that called another component has no instruction of its own: what hands values over is compiled into it.
+    let place = |frame: &FrameInfo| frame.module_offset().or_else(|| frame.func_start_offset());
     let component = |offset: Option<usize>| {
         let part = offset.and_then(|offset| parts.iter().find(|part| part.range.contains(&offset)));
         part.map_or(app, |part| &part.name).to_owned()
@@ -359,7 +361,7 @@ pub(crate) fn stack(error: &Error, app: &str, parts: &[Part]) -> Vec<CrashFrame>
         .iter()
         .take(FRAMES_MAX)
         .map(|frame| CrashFrame {
-            component: component(frame.module_offset()),
+            component: component(place(frame)),
             function: frame.func_name().map(|name| cut(&rustc_name(name), TEXT_BYTES_MAX)),
             function_index: frame.func_index(),
             offset: frame.module_offset().map(|offset| offset as u64),

@@ -615,6 +615,13 @@ impl FrameInfo {
         Some(self.instr?.file_offset()? as usize)
     }
 
+    /// Tenon: where this frame's function was in the binary it was compiled
+    /// from. Known also where no instruction of it is this frame's, because
+    /// it called what was compiled into it.
+    pub fn func_start_offset(&self) -> Option<usize> {
+        Some(self.func_start.file_offset()? as usize)
+    }
+
     /// Returns the offset from the original wasm module's function to this
     /// frame's program counter.
     ///
