@@ -460,7 +460,7 @@ fn a_udp_socket_is_bound_where_listening_was_granted() {
         {
             let server = granted(&tenon, guest, &[&grant, HTTP_NOWHERE], "").start();
             assert_begins(&ask(&server, "/bind-udp", &[(parameter.0, &parameter.1)]), expected);
-            // Where no UDP is granted at all, there is not even a socket.
+            // Also where no UDP is granted at all.
             if expected == "refused" {
                 server.logged(&["not granted", guest, "udp listen", &format!("127.0.0.1:{at}")]);
             }
