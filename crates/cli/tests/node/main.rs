@@ -10,6 +10,7 @@ mod gateway;
 mod http3;
 mod isolation;
 mod load;
+mod marks;
 mod memory;
 mod messages;
 mod privileges;
