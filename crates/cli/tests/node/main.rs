@@ -6,6 +6,7 @@ mod authorization;
 mod day;
 mod deploy;
 mod durable;
+mod examples;
 mod gateway;
 mod http3;
 mod isolation;
