@@ -17,7 +17,7 @@ pub mod tls;
 mod wait;
 
 pub use guests::Guests;
-pub use process::{DEADLINE, Finished, Serve, Serving, Tenon};
+pub use process::{DEADLINE, Finished, Serve, Serving, Tenon, Watched};
 pub use redis::RedisServer;
 pub use wait::until;
 

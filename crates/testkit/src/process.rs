@@ -103,6 +103,16 @@ impl Tenon {
         self.run_for(Duration::from_secs(120), folder, args)
     }
 
+    /// Starts `tenon ARGS…` in `folder`, for what goes on by itself until somebody ends it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn watch<A: AsRef<OsStr>>(&self, folder: &Path, args: impl IntoIterator<Item = A>) -> Watched {
+        let mut command = self.command(folder);
+        command.args(args);
+        Watched { process: Process::start(&mut command), command: describe(&command) }
+    }
+
     /// Runs `tenon ARGS…` in `folder` to its end, with `input` on its standard input.
     ///
     /// # Panics
@@ -209,6 +219,49 @@ impl Finished {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
             panic!("{}: not JSON ({error})\n{}\n--- stderr\n{}", self.command, self.stdout, self.stderr)
         })
+    }
+}
+
+/// A command that goes on by itself. Dropping it ends it.
+#[derive(Debug)]
+pub struct Watched {
+    process: Process,
+    command: String,
+}
+
+impl Watched {
+    /// Waits until as many lines as `count` of its standard output contain all of `texts`, and gives back the last of them.
+    ///
+    /// # Panics
+    /// With all that it said, when there are fewer in time.
+    #[track_caller]
+    pub fn shows(&self, count: usize, texts: &[&str]) -> String {
+        let start = Instant::now();
+        loop {
+            let shown = self.process.stdout.all(texts);
+            if let Some(line) = count.checked_sub(1).and_then(|last| shown.get(last)) {
+                return line.clone();
+            }
+            assert!(
+                start.elapsed() < DEADLINE,
+                "{}: {} of {count} lines with {texts:?}\n--- stdout\n{}\n--- stderr\n{}",
+                self.command,
+                shown.len(),
+                self.process.stdout.text(),
+                self.process.stderr.text()
+            );
+            self.process.stdout.wait_for_more(Duration::from_millis(20));
+        }
+    }
+
+    /// How many lines of its standard output contain all of `texts` now.
+    pub fn count(&self, texts: &[&str]) -> usize {
+        self.process.stdout.all(texts).len()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().is_none()
     }
 }
 
@@ -426,6 +479,14 @@ impl Serving {
             .collect()
     }
 
+    /// Tells a node to read its certificates again (SIGHUP).
+    ///
+    /// # Panics
+    /// When the signal cannot be sent.
+    pub fn reload(&self) {
+        kill_process(self.process.pid(), Signal::HUP).expect("the process takes a signal");
+    }
+
     /// Asks it to stop (SIGTERM).
     ///
     /// # Panics
@@ -533,6 +594,11 @@ impl Lines {
 
     fn find<T>(&self, wanted: impl FnMut(&str) -> Option<T>) -> Option<T> {
         self.lock().iter().map(String::as_str).find_map(wanted)
+    }
+
+    /// The lines that contain all of `texts`.
+    fn all(&self, texts: &[&str]) -> Vec<String> {
+        self.lock().iter().filter(|line| texts.iter().all(|text| line.contains(text))).cloned().collect()
     }
 
     fn text(&self) -> String {

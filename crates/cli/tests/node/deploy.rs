@@ -79,6 +79,37 @@ fn a_deploy_that_fails_leaves_the_old_revision_serving() {
 }
 
 #[test]
+fn what_a_revision_may_touch_more_than_the_one_before_is_told() {
+    let site = Site::of(&["acme"]);
+    let app = site.app("acme", "shop", HOST, "one");
+    let manifest = app.join("tenon.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let deploy = |access: &str, more: &[&str]| {
+        std::fs::write(&manifest, text.replace("access = \"write\"", &format!("access = \"{access}\"")))
+            .unwrap();
+        let args =
+            [&["deploy".as_ref(), app.as_os_str()][..], &more.iter().map(AsRef::as_ref).collect::<Vec<_>>()];
+        site.run(args.concat()).expect_code(0)
+    };
+    // The first has nothing before it.
+    let first = deploy("read", &[]);
+    assert!(!first.stderr.contains("new access"), "{}", first.stderr);
+    site.get(HOST, "/set?key=a&value=b").expect(403);
+    let wider = deploy("write", &[]);
+    let told: Vec<_> = wider.stderr.lines().filter(|line| line.contains("new access")).collect();
+    assert_eq!(told.len(), 1, "{}", wider.stderr);
+    assert!(told[0].contains("wasi:keyvalue") && told[0].contains("default"), "{}", told[0]);
+    assert!(wider.stderr.contains("asks for 1 more than before"), "{}", wider.stderr);
+    site.get(HOST, "/set?key=a&value=b").expect(200);
+    let narrower = deploy("read", &["--json"]);
+    assert_eq!(narrower.json()["grew"], serde_json::json!([]));
+    // Against the one that serves, not against any that there was.
+    let again = deploy("write", &["--json"]).json();
+    assert_eq!(again["grew"].as_array().unwrap().len(), 1, "{again:#}");
+    site.node.stop();
+}
+
+#[test]
 fn a_revert_is_a_new_revision_that_is_equal_to_the_old() {
     let site = Site::of(&["acme"]);
     site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);

@@ -1,9 +1,12 @@
 //! A node that is killed at any instant of a deploy comes back with everything that it acknowledged.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tenon_testkit::{Tenon, until};
+use tenon_testkit::{Guests, Tenon, until};
 
+use crate::marks::{Before, Mark};
 use crate::support::{Site, VERSION, write_app};
 
 const HOST: &str = "shop.example";
@@ -14,8 +17,10 @@ const KILLS: u64 = 12;
 const BUDGET: Duration = Duration::from_secs(30);
 /// Where the instants begin; `TENON_SEED` for other ones. A failure says which it was.
 const SEED: u64 = 7;
-/// A deploy is killed within this time of its start, in microseconds; by then most have ended.
-const WITHIN_US: u64 = 400_000;
+/// A deploy that is killed at no step of it is killed within this time of its start, in microseconds.
+const WITHIN_US: u64 = 1_000_000;
+/// One that is killed at a step, within this time of when the step is seen: most steps take no longer.
+const AFTER_US: u64 = 20_000;
 
 /// SplitMix64: the same instants for the same seed.
 fn random(state: u64) -> u64 {
@@ -23,6 +28,52 @@ fn random(state: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
+}
+
+/// When a deploy is killed.
+#[derive(Clone, Copy, Debug)]
+struct Instants {
+    /// Once this was seen; else from its start.
+    mark: Option<Mark>,
+    after: Duration,
+}
+
+impl Instants {
+    /// Of the `kill`th: each mark in turn, then one at no mark.
+    fn of(kill: u64, seed: u64) -> Self {
+        let turn = usize::try_from(kill % (Mark::ALL.len() as u64 + 1)).unwrap();
+        let mark = Mark::ALL.get(turn).copied();
+        let within = if mark.is_some() { AFTER_US } else { WITHIN_US };
+        let random = random(seed.wrapping_add(kill));
+        // Every other one as soon as the mark is seen.
+        let after = if mark.is_some() && random.is_multiple_of(2) { 0 } else { random % within };
+        Self { mark, after: Duration::from_micros(after) }
+    }
+}
+
+/// An app whose component is one of its own, so that it is uploaded and compiled: the fixture, and a section that means
+/// nothing.
+fn distinct(site: &Site, version: &str) -> std::path::PathBuf {
+    let app = site.app("acme", "shop", HOST, version);
+    let mut bytes = std::fs::read(Guests::get("keeper")).unwrap();
+    let payload = [&[1, b'v'], version.as_bytes()].concat();
+    // A custom section: id 0, its length in LEB128, which for less than 128 is one byte (Core specification, section 5.5.3).
+    bytes.extend([0, u8::try_from(payload.len()).unwrap()]);
+    bytes.extend(payload);
+    std::fs::write(app.join("app.wasm"), bytes).unwrap();
+    let manifest = app.join("tenon.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let keeper = Guests::get("keeper").display().to_string();
+    std::fs::write(&manifest, text.replace(&keeper, "app.wasm")).unwrap();
+    app
+}
+
+fn deploying(site: &Site, app: &Path) -> std::thread::JoinHandle<tenon_testkit::Finished> {
+    let (tenon, url, app) = (site.tenon.clone(), site.url(), app.to_owned());
+    std::thread::spawn(move || {
+        let args = ["deploy".as_ref(), app.as_os_str(), "--node".as_ref(), url.as_ref()];
+        tenon.run(tenon.data(), args)
+    })
 }
 
 #[test]
@@ -38,28 +89,32 @@ fn what_was_acknowledged_is_there_after_every_kill() {
     let start = |tenon: &Tenon| tenon.node().args(["--pool", "16"]).start();
     let mut site = Site { node: start(&tenon), tenon };
     site.run(["tenant", "set", "acme"]).expect_code(0);
-    site.deploy(&site.app("acme", "shop", HOST, "v0"), &[]);
+    site.deploy(&distinct(&site, "v0"), &[]);
     site.run(["tenant", "set", "other"]).expect_code(0);
     site.deploy(&site.app("other", "still", "still.example", "here"), &[]);
     let mut served = "v0".to_owned();
+    // How many of the kills at each mark found the deploy there, and not over already.
+    let mut met: BTreeMap<String, u64> = BTreeMap::new();
     let began = Instant::now();
     let goes_on = |kill: u64| match kills {
         Some(kills) => kill <= kills,
         None => kill <= KILLS || began.elapsed() < BUDGET,
     };
     for kill in (1..).take_while(|kill| goes_on(*kill)) {
-        let at = Duration::from_micros(random(seed.wrapping_add(kill)) % WITHIN_US);
+        let at = Instants::of(kill, seed);
         let which = format!("kill {kill} at {at:?} (TENON_SEED={seed})");
         let next = format!("v{kill}");
-        let app = site.app("acme", "shop", HOST, &next);
-        let (tenon, url) = (site.tenon.clone(), site.url());
-        let deploying = std::thread::spawn(move || {
-            let args = ["deploy".as_ref(), app.as_os_str(), "--node".as_ref(), url.as_ref()];
-            tenon.run(tenon.data(), args)
-        });
-        std::thread::sleep(at);
+        let app = distinct(&site, &next);
+        let before = Before::of(&site, "acme/shop");
+        let deploy = deploying(&site, &app);
+        if let Some(mark) = at.mark
+            && before.wait(&site, mark, &deploy)
+        {
+            *met.entry(format!("{mark:?}")).or_default() += 1;
+        }
+        std::thread::sleep(at.after);
         site.node.kill();
-        let done = deploying.join().unwrap();
+        let done = deploy.join().unwrap();
         site.node = start(&site.tenon);
 
         let now = site.version(HOST);
@@ -69,11 +124,19 @@ fn what_was_acknowledged_is_there_after_every_kill() {
             "{which}: {now} serves after {served}, and {next} was {}acknowledged",
             if acknowledged { "" } else { "not " }
         );
+        if at.mark == Some(Mark::Committed) && !acknowledged {
+            assert_eq!(now, next, "{which}: somebody had seen that it is committed");
+        }
         assert_eq!(site.version("still.example"), "here", "{which}");
         // What broke off goes on, and comes to the same.
-        site.deploy(&site.app("acme", "shop", HOST, &next), &[]);
+        site.deploy(&app, &[]);
         assert_eq!(site.version(HOST), next, "{which}");
         served = next;
+    }
+    println!("kills that met the deploy at its step: {met:?}");
+    for mark in Mark::ALL {
+        let mark = format!("{mark:?}");
+        assert!(met.get(&mark).is_some_and(|count| *count > 0), "none at {mark}: {met:?}");
     }
     assert_eq!(site.json(["audit", "--limit", "10000"])["intact"], true);
     site.node.stop();

@@ -1,37 +1,20 @@
 //! The example `api-gateway`: a gateway for each of several customers, made and deployed as its README says.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use http::Request;
+use tenon_testkit::Tenon;
 use tenon_testkit::client::{Body, Reply, call, full, request};
-use tenon_testkit::{Tenon, repository};
 
+use crate::examples;
 use crate::support::{Site, to};
 
-const BUILD_DEADLINE: Duration = Duration::from_secs(1200);
 const CUSTOMERS: usize = 12;
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let name = entry.file_name();
-        if [".tenon", "target"].iter().any(|product| name == *product) {
-            continue;
-        }
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to.join(name)),
-            false => std::fs::copy(entry.path(), to.join(name)).map(|_| ()).unwrap(),
-        }
-    }
-}
 
 /// The example, built from a copy of its source, and its customers' folders.
 fn fleet(tenon: &Tenon) -> (PathBuf, PathBuf) {
-    let example = Path::new(env!("CARGO_TARGET_TMPDIR")).join("api-gateway");
-    copy(&repository().join("examples/api-gateway"), &example);
-    tenon.run_for(BUILD_DEADLINE, tenon.data(), ["build".as_ref(), example.as_os_str()]).expect_code(0);
+    let example = examples::built(tenon, "api-gateway");
     let out = tenon.data().join("fleet");
     let status = Command::new("cargo")
         .args(["run", "--quiet", "--release", "--manifest-path"])

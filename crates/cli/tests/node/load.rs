@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use http::{HeaderName, HeaderValue};
 use tenon_testkit::client::{ClientError, Connection, get};
 use tenon_testkit::{DEADLINE, until};
 
@@ -18,6 +19,10 @@ pub(crate) struct Seen {
     pub(crate) client: usize,
     pub(crate) status: u16,
     pub(crate) code: String,
+    /// The quota that it was refused for.
+    pub(crate) quota: String,
+    /// After how many seconds it may ask again.
+    pub(crate) retry_after: String,
     pub(crate) body: String,
     pub(crate) took: Duration,
 }
@@ -40,8 +45,16 @@ pub(crate) struct Asking {
     pub(crate) pause: Duration,
 }
 
+/// A header of every request.
+pub(crate) type Header = (HeaderName, HeaderValue);
+
 impl Load {
     pub(crate) fn start(asking: Asking) -> Self {
+        Self::start_with(asking, None)
+    }
+
+    /// The same, each request with this header.
+    pub(crate) fn start_with(asking: Asking, header: Option<Header>) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let thread = {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
@@ -53,6 +66,7 @@ impl Load {
                             tokio::spawn(ask(
                                 client,
                                 asking.clone(),
+                                header.clone(),
                                 Arc::clone(&stop),
                                 Arc::clone(&answered),
                             ))
@@ -82,7 +96,13 @@ impl Load {
     }
 }
 
-async fn ask(client: usize, asking: Asking, stop: Arc<AtomicBool>, answered: Arc<AtomicU64>) -> Vec<Seen> {
+async fn ask(
+    client: usize,
+    asking: Asking,
+    header: Option<Header>,
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+) -> Vec<Seen> {
     let mut seen = Vec::new();
     let mut connection: Option<Connection> = None;
     while !stop.load(Relaxed) {
@@ -93,7 +113,9 @@ async fn ask(client: usize, asking: Asking, stop: Arc<AtomicBool>, answered: Arc
                 None => Connection::open(asking.address).await?,
             };
             let open = connection.insert(open);
-            open.exchange(to(&asking.host, get(&asking.path))).await
+            let mut request = to(&asking.host, get(&asking.path));
+            request.headers_mut().extend(header.clone());
+            open.exchange(request).await
         }
         .await;
         let took = start.elapsed();
@@ -102,8 +124,16 @@ async fn ask(client: usize, asking: Asking, stop: Arc<AtomicBool>, answered: Arc
                 if reply.header("connection").eq_ignore_ascii_case("close") {
                     connection = None;
                 }
-                let code = reply.header("x-error-code").to_owned();
-                seen.push(Seen { client, status: reply.status.as_u16(), code, body: reply.text(), took });
+                let header = |name| reply.header(name).to_owned();
+                seen.push(Seen {
+                    client,
+                    status: reply.status.as_u16(),
+                    code: header("x-error-code"),
+                    quota: header("x-quota"),
+                    retry_after: header("retry-after"),
+                    body: reply.text(),
+                    took,
+                });
             }
             Err(error) => {
                 connection = None;
@@ -111,6 +141,8 @@ async fn ask(client: usize, asking: Asking, stop: Arc<AtomicBool>, answered: Arc
                     client,
                     status: 0,
                     code: format!("{error}: {error:?}"),
+                    quota: String::new(),
+                    retry_after: String::new(),
                     body: String::new(),
                     took,
                 });

@@ -45,3 +45,32 @@ fn capacity_says_how_many_more_fit_and_what_runs_out_first() {
     assert!(larger["fits"].as_u64().unwrap() <= fits, "{larger:#}");
     site.node.stop();
 }
+
+#[test]
+fn as_many_apps_as_capacity_says_are_deployed_and_no_more() {
+    let site = Site::new();
+    site.run(["tenant", "set", "acme", "--apps", "3"]).expect_code(0);
+    let deploy = |name: &str| {
+        // One component, which is compiled once.
+        let app = site.app("acme", "one-of-many", &format!("{name}.example"), "one");
+        site.run(["deploy".as_ref(), app.as_os_str(), "--app".as_ref(), name.as_ref()])
+    };
+    let fits = || {
+        let capacity = site.json(["capacity", "acme/one"]);
+        (capacity["fits"].as_u64().unwrap(), capacity["bound_by"].as_str().unwrap().to_owned())
+    };
+    deploy("one").expect_code(0);
+    assert_eq!(fits(), (2, "apps".to_owned()));
+    for name in ["two", "three"] {
+        deploy(name).expect_code(0);
+    }
+    assert_eq!(fits(), (0, "apps".to_owned()));
+    deploy("four").expect_code(1).expect_stderr(&["too-many-apps"]);
+    site.get("four.example", crate::support::VERSION).expect_failure(404, "no-route");
+    // With leave for one more there is room for one more.
+    site.run(["tenant", "set", "acme", "--apps", "4"]).expect_code(0);
+    assert_eq!(fits().0, 1);
+    deploy("four").expect_code(0);
+    assert_eq!(site.version("four.example"), "one");
+    site.node.stop();
+}

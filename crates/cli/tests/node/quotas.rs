@@ -1,10 +1,10 @@
 //! Quotas bite with their names, and what one tenant does to the node its neighbours do not feel.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tenon_testkit::client::Reply;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::load::{Asking, Load, Seen, expect_all, p99};
 use crate::support::{Site, write_app};
@@ -42,13 +42,35 @@ fn refused(site: &Site, path: &str, clients: usize, code: &str) -> Vec<Seen> {
     let load = Load::start(asking(site, "noisy", path, clients));
     load.more(200);
     let seen = load.stop();
+    expect_refused(&seen, code);
+    seen
+}
+
+/// Panics unless some were refused with this code, and each of those with the quota's name and when it may ask again.
+#[track_caller]
+fn expect_refused(seen: &[Seen], code: &str) {
+    let refused: Vec<&Seen> = seen.iter().filter(|one| one.code == code).collect();
     assert!(
-        seen.iter().any(|one| one.code == code),
+        !refused.is_empty(),
         "no {code} in {:?}",
         seen.iter().map(|one| &one.code).collect::<std::collections::BTreeSet<_>>()
     );
-    seen
+    let Some((_, status, quota)) = QUOTAS.iter().find(|(named, ..)| *named == code) else { return };
+    for one in refused {
+        assert_eq!((one.status, one.quota.as_str()), (*status, *quota), "{one:?}");
+        assert!(one.retry_after.parse::<u64>().is_ok_and(|seconds| (1..=60).contains(&seconds)), "{one:?}");
+    }
 }
+
+/// As docs/node.md has them: the code, the status, and what `x-quota` says.
+const QUOTAS: [(&str, u16, &str); 6] = [
+    ("requests-quota", 429, "requests-per-second"),
+    ("cpu-quota", 429, "cpu-per-second"),
+    ("bytes-quota", 429, "bytes-per-second"),
+    ("memory-quota", 503, "memory"),
+    ("concurrency-quota", 503, "concurrency"),
+    ("instances-quota", 503, "instances"),
+];
 
 #[track_caller]
 fn named(reply: &Reply, status: u16, quota: &str) {
@@ -98,8 +120,23 @@ fn bytes_and_memory_over_the_quota_are_refused() {
     site.run(["tenant", "set", "noisy", "--bytes", "1GB", "--memory", "96MiB"]).expect_code(0);
     let load = Load::start(asking(&site, "noisy", "/alloc?mib=40", 6));
     load.more(60);
+    expect_refused(&load.stop(), "memory-quota");
+    site.node.stop();
+}
+
+#[test]
+fn sandboxes_that_others_have_in_reserve_are_refused_by_name() {
+    let site = two(&[], &["--pool", "8"]);
+    site.run(["tenant", "set", "steady", "--reserved", "6"]).expect_code(0);
+    // Two are left for it.
+    let load = Load::start(asking(&site, "noisy", "/sleep?ms=1500", 12));
+    load.more(24);
+    let steady = Load::start(asking(&site, "steady", "/ok", 4));
+    steady.more(100);
+    expect_all(&steady.stop(), 200);
     let seen = load.stop();
-    assert!(seen.iter().any(|one| one.code == "memory-quota"), "{:?}", seen.first());
+    expect_refused(&seen, "instances-quota");
+    assert!(seen.iter().any(|one| one.status == 200));
     site.node.stop();
 }
 
@@ -127,36 +164,92 @@ fn an_app_that_keeps_failing_is_given_a_rest() {
     site.node.stop();
 }
 
-/// Loops, memory bombs and slow connections beside a steady tenant, which loses no request and is about as fast as before.
+/// Connections that a client has begun to send a request over and goes no further, from several addresses: a node closes
+/// those beyond 2,048 of one.
+fn slow(site: &Site, count: usize) -> (Vec<tokio::net::TcpStream>, tokio::runtime::Runtime) {
+    const PER_ADDRESS: usize = 2_000;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let opened = runtime.block_on(async {
+        let mut opened = Vec::with_capacity(count);
+        for number in 0..count {
+            let from = u8::try_from(2 + number / PER_ADDRESS).unwrap();
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from(([127, 0, 0, from], 0))).unwrap();
+            let mut stream = socket.connect(site.address()).await.unwrap();
+            stream.write_all(b"GET /ok HTTP/1.1\r\nhost: noisy.exam").await.unwrap();
+            opened.push(stream);
+        }
+        opened
+    });
+    (opened, runtime)
+}
+
+/// How many of them the node has not closed.
+fn held(slow: &[tokio::net::TcpStream]) -> usize {
+    let is_open = |stream: &&tokio::net::TcpStream| {
+        let looked = stream.try_read(&mut [0; 1]);
+        looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    slow.iter().filter(is_open).count()
+}
+
+/// As many connections as there may be open files, up to this many, with room for everything else.
+fn connections_max(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const OTHERS: u64 = 1_000;
+    let limit = getrlimit(Resource::Nofile);
+    let needed = wanted as u64 + OTHERS;
+    let may = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
+    if limit.current.is_some_and(|current| current < may) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(may), maximum: limit.maximum }).unwrap();
+    }
+    let count = wanted.min(usize::try_from(may.saturating_sub(OTHERS)).unwrap());
+    if count < wanted {
+        eprintln!(
+            "only {count} of {wanted} slow connections: this process may have no more than {may} files open"
+        );
+    }
+    count
+}
+
+/// Loops, memory bombs and ten thousand slow connections beside a steady tenant, which loses no request and is about as fast
+/// as without.
 #[test]
 fn a_steady_neighbour_does_not_feel_the_noise() {
+    const ROUNDS: usize = 3;
+    /// Beyond twice as long: what a timer and the machine's other work add to any figure so small.
+    const BLUR: Duration = Duration::from_millis(2);
     let site = two(&["--concurrency", "16", "--queue", "16", "--cpu", "500ms"], &[]);
-    let quiet = {
-        let load = Load::start(asking(&site, "steady", "/ok", 2));
-        load.more(2_000);
+    // At a rate that leaves the machine room: what is waited for is then the neighbour's doing.
+    let steady = || {
+        let load =
+            Load::start(Asking { pause: Duration::from_millis(4), ..asking(&site, "steady", "/ok", 2) });
+        load.more(1_000);
         load.stop()
     };
-    expect_all(&quiet, 200);
-    let mut slow = Vec::new();
-    for _ in 0..1_000 {
-        let Ok(mut stream) = TcpStream::connect(site.address()) else { break };
-        let _ = stream.write_all(b"GET /ok HTTP/1.1\r\nhost: noisy.exam");
-        slow.push(stream);
+    let count = connections_max(10_000);
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let quiet = steady();
+        let (slow, _runtime) = slow(&site, count);
+        let noise: Vec<_> = ["/loop", "/oom", "/spin?ms=250"]
+            .iter()
+            .map(|path| Load::start(asking(&site, "noisy", path, 4)))
+            .collect();
+        noise[0].more(4);
+        let beside = steady();
+        let still = held(&slow);
+        let noise: Vec<Seen> = noise.into_iter().flat_map(Load::stop).collect();
+        expect_all(&quiet, 200);
+        expect_all(&beside, 200);
+        assert!(noise.iter().any(|one| one.status >= 500 || one.status == 429), "there was noise");
+        assert!(still * 10 >= count * 9, "only {still} of {count} slow connections were held");
+        let (quiet, beside) = (p99(&quiet), p99(&beside));
+        rounds.push((quiet, beside));
+        if beside <= quiet * 2 + BLUR {
+            site.node.stop();
+            return;
+        }
     }
-    let noise: Vec<_> = ["/loop", "/oom", "/spin?ms=250"]
-        .iter()
-        .map(|path| Load::start(asking(&site, "noisy", path, 4)))
-        .collect();
-    noise[0].more(4);
-    let load = Load::start(asking(&site, "steady", "/ok", 2));
-    load.more(2_000);
-    let steady = load.stop();
-    let noise: Vec<Seen> = noise.into_iter().flat_map(Load::stop).collect();
-    drop(slow);
-    expect_all(&steady, 200);
-    assert!(noise.iter().any(|one| one.status >= 500 || one.status == 429), "there was noise");
-    // Twice its quiet p99; on a machine that other tests use at the same time, and some milliseconds.
-    let bound = p99(&quiet) * 2 + Duration::from_millis(25);
-    assert!(p99(&steady) <= bound, "p99 {:?} beside noise, {:?} without", p99(&steady), p99(&quiet));
-    site.node.stop();
+    panic!("p99 without noise and beside it, in each round: {rounds:?}");
 }

@@ -70,6 +70,21 @@ fn who_chooses_the_candidate_gets_it_and_a_revert_is_instant() {
 }
 
 #[test]
+fn a_cookie_chooses_the_candidate_too() {
+    let site = rolling(&["--canary", "1", "--hold", "10min", "--chosen", "cookie:canary=yes"]);
+    let version = |cookie: &str| call(site.address(), with("cookie", cookie)).expect(200);
+    for _ in 0..20 {
+        assert_eq!(version("theme=dark; canary=yes"), "two");
+    }
+    // Of one address, which at 1% has the stable revision or, seldom, has not: but always the same.
+    let others: std::collections::BTreeSet<String> =
+        ["canary=no", "canary=yess", "xcanary=yes", "theme=yes"].map(version).into();
+    assert_eq!(others.len(), 1, "{others:?}");
+    assert!(others.contains("one"), "127.0.0.1 is not among the first hundredth");
+    site.node.stop();
+}
+
+#[test]
 fn steps_follow_one_another_by_themselves() {
     let site = Site::of(&["acme"]);
     site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
@@ -130,17 +145,75 @@ fn a_candidate_that_crashes_is_sent_back_by_itself() {
     site.node.stop();
 }
 
+/// Deploys `chaos-http` in the place of version `one`, as a candidate for half of the requests, while clients ask for `path`;
+/// what the command says when it was sent back, and how the rollout ended.
+fn sent_back(path: &str, clients: usize) -> (String, Value) {
+    let site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    let load = Load::start(Asking {
+        address: site.address(),
+        host: HOST.into(),
+        path: path.into(),
+        clients,
+        pause: Duration::from_millis(1),
+    });
+    load.more(200);
+    let next = site.tenon.data().join("apps/next");
+    write_app(&next, "chaos-http", "acme", "shop", HOST, "next");
+    let plan =
+        ["--canary", "50", "--hold", "10min", "--sticky", "cookie", "--wait"].map(std::ffi::OsStr::new);
+    let ended = site.run([&["deploy".as_ref(), next.as_os_str()][..], &plan].concat()).expect_code(1);
+    load.stop();
+    assert_eq!(site.version(HOST), "one");
+    let status = site.json(["rollout", "acme/shop"]);
+    assert_eq!(status["state"], "reverted", "{status:#}");
+    site.node.stop();
+    (ended.expect_stderr(&["rollout-reverted", "r2 was sent back"]).stderr, status)
+}
+
+#[test]
+fn a_candidate_that_fails_more_often_is_sent_back_by_itself() {
+    // The stable revision answers 404, the candidate 503: neither crashes.
+    let (said, status) = sent_back("/status?code=503", 4);
+    assert!(said.contains("1000 of 1,000 requests failed, of the stable revision 0"), "{said}");
+    let (candidate, stable) = (&status["seen_candidate"], &status["seen_stable"]);
+    assert!(candidate["requests"].as_u64().unwrap() >= 100, "too few to say so: {status:#}");
+    assert_eq!(candidate["errors"], candidate["requests"]);
+    assert_eq!((&candidate["crashes"], &stable["errors"]), (&0.into(), &0.into()), "{status:#}");
+}
+
+#[test]
+fn a_candidate_that_is_slower_is_sent_back_by_itself() {
+    // The stable revision knows nothing of that path and says so at once.
+    let (said, status) = sent_back("/sleep?ms=400", 16);
+    assert!(said.contains("p99 was ") && said.contains(" µs, of the stable revision "), "{said}");
+    let (candidate, stable) = (&status["seen_candidate"], &status["seen_stable"]);
+    assert!(candidate["p99_us"].as_u64() > stable["p99_us"].as_u64().map(|us| us * 2), "{status:#}");
+    assert_eq!((&candidate["errors"], &stable["errors"]), (&0.into(), &0.into()), "{status:#}");
+    for seen in [candidate, stable] {
+        assert!(seen["requests"].as_u64().unwrap() >= 100, "too few to say so: {status:#}");
+    }
+}
+
 #[test]
 fn shadow_requests_reach_the_candidate_and_no_client_sees_it() {
     let site = rolling(&["--shadow", "100"]);
-    for _ in 0..30 {
+    // The candidate's labels: what it answered like the stable revision, and what it did not.
+    let compared = |what: &str| {
+        let labels = ["tenant=\"acme\"", "app=\"shop\"", "revision=\"r2\""];
+        site.counted(&format!("tenon_shadow_{what}_total"), &labels)
+    };
+    until("different answers to be counted", DEADLINE, || {
         assert_eq!(site.version(HOST), "one");
-    }
-    until("copies to be counted", DEADLINE, || {
-        let top = site.json(["status"]);
-        let _ = top;
-        let rollout = site.json(["rollout", "acme/shop"]);
-        (rollout["seen_candidate"]["requests"].as_u64()? > 0).then_some(())
+        (compared("different") >= 10).then_some(())
     });
+    assert_eq!(compared("same"), 0, "each says its version");
+    until("like answers to be counted", DEADLINE, || {
+        site.get(HOST, "/get?key=nothing").expect(404);
+        (compared("same") >= 10).then_some(())
+    });
+    let rollout = site.json(["rollout", "acme/shop"]);
+    assert!(rollout["seen_candidate"]["requests"].as_u64().unwrap() >= 20, "{rollout:#}");
+    assert_eq!(rollout["state"], "running");
     site.node.stop();
 }

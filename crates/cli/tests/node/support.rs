@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use http::Request;
 use serde_json::Value;
 use tenon_testkit::client::{Body, Reply, call, get};
-use tenon_testkit::{Finished, Guests, Serving, Tenon};
+use tenon_testkit::{Finished, Guests, Serving, Tenon, Watched};
 
 /// A node, and a person with its first token.
 pub(crate) struct Site {
@@ -72,6 +72,35 @@ impl Site {
     /// Asks for `path` of `host`.
     pub(crate) fn get(&self, host: &str, path: &str) -> Reply {
         call(self.address(), to(host, get(path)))
+    }
+
+    /// Starts `tenon ARGS… --node URL`, for what goes on by itself.
+    pub(crate) fn watch(&self, args: &[&str]) -> Watched {
+        let url = self.url();
+        self.tenon.watch(self.tenon.data(), args.iter().copied().chain(["--node", &url]))
+    }
+
+    /// What the admin API answers to a GET of `path`.
+    #[track_caller]
+    pub(crate) fn admin(&self, path: &str) -> Reply {
+        let token = std::fs::read_to_string(self.tenon.data().join("node/admin-token")).unwrap();
+        let mut request = get(path);
+        request
+            .headers_mut()
+            .insert(http::header::AUTHORIZATION, format!("Bearer {}", token.trim()).parse().unwrap());
+        call(self.node.admin(), request)
+    }
+
+    /// What `/metrics` says of the metric `name` with all of `labels`; nothing was counted where it is not there.
+    #[track_caller]
+    pub(crate) fn counted(&self, name: &str, labels: &[&str]) -> u64 {
+        let metrics = self.admin("/metrics").expect(200);
+        let line = metrics.lines().find(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        let count = line.and_then(|line| line.rsplit(' ').next()).and_then(|count| count.parse::<f64>().ok());
+        count.map_or(0, |count| count as u64)
     }
 
     /// Makes the folder of an app of `tenant` at `host` that says `version`; see [`version`].

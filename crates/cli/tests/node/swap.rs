@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use tenon_testkit::client::{call, get};
+
 use crate::load::{Asking, Load, expect_all};
-use crate::support::{Site, VERSION};
+use crate::support::{Site, VERSION, to};
 
 const SWAPS: u64 = 100;
 
@@ -22,8 +24,8 @@ fn a_hundred_swaps_under_load_lose_nothing() {
         pause: Duration::ZERO,
     };
     let load = Load::start(asking(VERSION, 6));
-    // Every key of the configuration at once, read over the time of the request: one revision's.
-    let whole = Load::start(asking("/config/all", 2));
+    // Read when the request begins and again when it is about to end, longer than many a swap takes: one revision's.
+    let whole = Load::start(asking("/config/twice?key=version&ms=100", 4));
     for swap in 0..SWAPS {
         let to = if swap % 2 == 0 { "r1" } else { "r2" };
         site.run(["revert", "acme/shop", "--to", to]).expect_code(0);
@@ -33,8 +35,9 @@ fn a_hundred_swaps_under_load_lose_nothing() {
     expect_all(&seen, 200);
     expect_all(&whole, 200);
     assert!(seen.iter().all(|one| ["even", "odd"].contains(&one.body.as_str())), "{:?}", seen.first());
+    assert!(whole.len() as u64 >= SWAPS / 2, "{} requests were under way during swaps", whole.len());
     for one in &whole {
-        assert!(one.body.contains("even") != one.body.contains("odd"), "{}", one.body);
+        assert!(["even even", "odd odd"].contains(&one.body.as_str()), "{}", one.body);
     }
     // All of them saw many of the swaps.
     let changes =
@@ -46,5 +49,21 @@ fn a_hundred_swaps_under_load_lose_nothing() {
     // Revisions that are no longer served are let go of, but for the one before.
     let status = site.json(["status"]);
     assert!(status["loaded"].as_u64().unwrap() <= 2, "{status:#}");
+    site.node.stop();
+}
+
+#[test]
+fn a_request_ends_on_the_revision_that_it_began_with() {
+    const HOST: &str = "shop.example";
+    let site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "before"), &[]);
+    let address = site.address();
+    let path = "/config/twice?key=version&ms=3000&say=it-has-begun";
+    let long = std::thread::spawn(move || call(address, to(HOST, get(path))));
+    site.node.logged(&["it-has-begun"]);
+    site.deploy(&site.app("acme", "shop", HOST, "after"), &[]);
+    assert_eq!(site.version(HOST), "after");
+    assert!(!long.is_finished(), "the swap took longer than the request");
+    assert_eq!(long.join().unwrap().expect(200), "before before");
     site.node.stop();
 }

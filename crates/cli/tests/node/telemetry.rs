@@ -1,5 +1,7 @@
 //! What happens is visible: metrics, logs, the access log, traces, `top` and `status`.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,10 +26,7 @@ fn requests_are_counted_logged_and_billed() {
     }
     site.get(HOST, "/nothing").expect(404);
 
-    let token = std::fs::read_to_string(site.tenon.data().join("node/admin-token")).unwrap();
-    let mut request = get("/metrics");
-    request.headers_mut().insert("authorization", format!("Bearer {}", token.trim()).parse().unwrap());
-    let metrics = call(site.node.admin(), request).expect(200);
+    let metrics = site.admin("/metrics").expect(200);
     let line = metrics.lines().find(|line| {
         line.starts_with("tenon_revision_requests_total{")
             && line.contains("tenant=\"acme\"")
@@ -75,12 +74,169 @@ fn requests_are_counted_logged_and_billed() {
 fn what_an_app_writes_is_shown_and_followed() {
     let site = Site::of(&["acme"]);
     site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
-    site.get(HOST, "/log?level=warn&message=a-line-of-mine&context=till").expect(200);
+    let write = |level: &str, message: &str| {
+        site.get(HOST, &format!("/log?level={level}&message={message}&context=till")).expect(200);
+    };
+    write("warn", "before-anybody-follows");
     let line = until("the line", DEADLINE, || {
         let shown = site.run(["logs", "acme/shop"]).expect_code(0).stdout;
-        shown.lines().find(|line| line.contains("a-line-of-mine")).map(str::to_owned)
+        shown.lines().find(|line| line.contains("before-anybody-follows")).map(str::to_owned)
     });
     assert!(line.contains("warn"), "{line}");
+
+    // Who follows sees what was written, and stays for what comes.
+    let mut following = site.watch(&["logs", "--follow", "acme/shop"]);
+    following.shows(1, &["warn", "before-anybody-follows"]);
+    for number in 1..=3 {
+        write("error", "written-while-somebody-follows");
+        following.shows(number, &["error", "written-while-somebody-follows"]);
+    }
+    // What fails is in it, from whichever revision.
+    let next = site.tenon.data().join("apps/next");
+    crate::support::write_app(&next, "chaos-http", "acme", "shop", HOST, "two");
+    site.deploy(&next, &[]);
+    site.get(HOST, "/trap").expect_failure(500, "guest-trap");
+    following.shows(1, &["code=guest-trap"]);
+    assert!(following.is_running());
+    // Nobody else's lines are.
+    site.run(["tenant", "set", "zenith"]).expect_code(0);
+    site.deploy(&site.app("zenith", "portal", "portal.example", "one"), &[]);
+    site.get("portal.example", "/log?level=error&message=of-a-neighbour").expect(200);
+    let mut neighbours = site.watch(&["logs", "--follow", "--json", "zenith/portal"]);
+    let line: Value = serde_json::from_str(&neighbours.shows(1, &["of-a-neighbour"])).unwrap();
+    assert_eq!((&line["level"], &line["message"]), (&"error".into(), &"of-a-neighbour".into()), "{line:#}");
+    assert!(neighbours.is_running() && following.is_running());
+    assert_eq!(following.count(&["of-a-neighbour"]), 0);
+    site.node.stop();
+}
+
+#[test]
+fn top_goes_on_and_shows_what_happens_now() {
+    let site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    let mut top = site.watch(&["top", "--interval", "200ms"]);
+    // Page after page, with nothing to tell.
+    top.shows(2, &["serving: 1 apps"]);
+    let mut told = site.watch(&["top", "--interval", "200ms", "--json"]);
+    let load = Load::start(Asking {
+        address: site.address(),
+        host: HOST.into(),
+        path: VERSION.into(),
+        clients: 2,
+        pause: Duration::from_millis(2),
+    });
+    let busy = |page: &str| {
+        let page: Value = serde_json::from_str(page).unwrap();
+        let row = &page["rows"][0];
+        row["app"] == "shop" && row["requests_per_second"].as_f64().unwrap() > 1.0 && row["p99_us"] != 0
+    };
+    let mut pages = 0;
+    until("a page with the load", DEADLINE, || {
+        pages += 1;
+        busy(&told.shows(pages, &["\"rows\""])).then_some(())
+    });
+    top.shows(2, &["acme/shop", "r1"]);
+    load.stop();
+    // And again without it.
+    until("a page without it", DEADLINE, || {
+        pages += 1;
+        (!busy(&told.shows(pages, &["\"rows\""]))).then_some(())
+    });
+    assert!(top.is_running() && told.is_running());
+    site.node.stop();
+}
+
+/// A collector of OTLP in clear: what it was sent, by path.
+fn collector() -> (std::net::SocketAddr, Arc<Mutex<Vec<(String, Value)>>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let received = Arc::<Mutex<Vec<(String, Value)>>>::default();
+    let keeping = Arc::clone(&received);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A node that goes away in the middle is none of this test's.
+            if let Some(one) = take(stream) {
+                keeping.lock().unwrap().push(one);
+            }
+        }
+    });
+    (address, received)
+}
+
+/// One request, answered.
+fn take(mut stream: std::net::TcpStream) -> Option<(String, Value)> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        reader.read_line(&mut head).ok().filter(|count| *count > 0)?;
+    }
+    let lower = head.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())?;
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").ok()?;
+    Some((head.split(' ').nth(1)?.to_owned(), serde_json::from_slice(&body).ok()?))
+}
+
+#[test]
+fn a_collector_gets_the_metrics_of_each_app() {
+    let (address, received) = collector();
+    let site = Site::with(["--otlp", &format!("http://{address}"), "--trace", "1000"]);
+    site.run(["tenant", "set", "acme"]).expect_code(0);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    const REQUESTS: usize = 7;
+    for _ in 0..REQUESTS {
+        site.version(HOST);
+    }
+    let all = |path: &str| -> Vec<Value> {
+        let received = received.lock().unwrap();
+        received.iter().filter(|(to, _)| to == path).map(|(_, body)| body.clone()).collect()
+    };
+    let metric = |sent: &Value, name: &str| {
+        let metrics = &sent["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
+        metrics.as_array().unwrap().iter().find(|metric| metric["name"] == name).cloned().unwrap()
+    };
+    // They are sent every ten seconds, whatever has been counted by then; 64-bit numbers are text (Protocol Buffers, the JSON
+    // form).
+    let sent = until("the metrics of all requests", DEADLINE, || {
+        let count = |sent: &Value| metric(sent, "tenon.requests")["sum"]["dataPoints"][0]["asInt"].clone();
+        all("/v1/metrics").into_iter().find(|sent| count(sent) == REQUESTS.to_string())
+    });
+    let metric = |name: &str| metric(&sent, name);
+    assert_eq!(
+        sent["resourceMetrics"][0]["resource"]["attributes"][0]["value"]["stringValue"], "tenon",
+        "{sent:#}"
+    );
+    let labels = |point: &Value| {
+        let all = point["attributes"].as_array().unwrap().iter();
+        all.map(|it| {
+            format!("{}={}", it["key"].as_str().unwrap(), it["value"]["stringValue"].as_str().unwrap())
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
+    };
+    let requests = &metric("tenon.requests")["sum"];
+    assert_eq!((&requests["isMonotonic"], &requests["aggregationTemporality"]), (&true.into(), &2.into()));
+    assert_eq!(
+        labels(&requests["dataPoints"][0]),
+        "tenant=acme app=shop revision=r1 outcome=answered",
+        "{requests:#}"
+    );
+    let latency = &metric("tenon.request.duration")["histogram"]["dataPoints"][0];
+    let counts = latency["bucketCounts"].as_array().unwrap();
+    let number = |text: &Value| text.as_str().unwrap().parse::<usize>().unwrap();
+    assert_eq!(counts.iter().map(number).sum::<usize>(), REQUESTS, "{latency:#}");
+    assert_eq!(number(&latency["count"]), REQUESTS);
+    assert_eq!(counts.len(), latency["explicitBounds"].as_array().unwrap().len() + 1);
+    assert!(metric("tenon.cpu")["sum"]["dataPoints"][0]["asDouble"].as_f64().unwrap() > 0.0);
+    let resident = &metric("process.memory.usage")["gauge"]["dataPoints"][0]["asInt"];
+    assert!(number(resident) > 1 << 20);
+    // The traces of the same requests come, too.
+    until("their spans", DEADLINE, || {
+        let spans =
+            |sent: &Value| sent["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().len();
+        (all("/v1/traces").iter().map(spans).sum::<usize>() == REQUESTS).then_some(())
+    });
     site.node.stop();
 }
 
@@ -111,7 +267,6 @@ fn a_trace_goes_on_and_no_collector_can_hold_a_request_up() {
     });
     load.more(2_000);
     crate::load::expect_all(&load.stop(), 200);
-    let _ = VERSION;
     site.node.stop();
 }
 
@@ -129,10 +284,7 @@ fn sending(ca: &Ca, port: u16) -> (Site, tempfile::TempDir) {
 
 /// Spans that were not sent.
 fn dropped(site: &Site) -> u64 {
-    let token = std::fs::read_to_string(site.tenon.data().join("node/admin-token")).unwrap();
-    let mut request = get("/metrics");
-    request.headers_mut().insert("authorization", format!("Bearer {}", token.trim()).parse().unwrap());
-    let metrics = call(site.node.admin(), request).expect(200);
+    let metrics = site.admin("/metrics").expect(200);
     let line = metrics.lines().find(|line| line.starts_with("tenon_telemetry_dropped_total{what=\"spans\"}"));
     let count = line.and_then(|line| line.rsplit(' ').next()).and_then(|count| count.parse().ok());
     count.unwrap_or_else(|| panic!("no count in\n{metrics}"))

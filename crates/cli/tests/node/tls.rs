@@ -51,6 +51,40 @@ fn each_name_has_its_certificate_and_a_new_one_is_taken_without_a_restart() {
 }
 
 #[test]
+fn certificates_are_read_again_when_a_person_says_so() {
+    /// Every certificate file here is as long.
+    const BYTES: usize = 4_096;
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new("an authority of ours");
+    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    // Files of one length and date: whoever only looks at them sees no change.
+    let write = || {
+        let (certificate, secret) = ca.issue("shop.example");
+        for (file, text) in [(&key, secret), (&chain, certificate)] {
+            std::fs::write(file, format!("{text:<BYTES$}\n")).unwrap();
+            std::fs::File::options().write(true).open(file).unwrap().set_modified(at).unwrap();
+        }
+    };
+    write();
+    let files = [chain.as_os_str(), key.as_os_str()];
+    let args = [&["--tls-listen".as_ref(), "127.0.0.1:0".as_ref(), "--tls".as_ref()][..], &files].concat();
+    let site = Site::with(args);
+    site.run(["tenant", "set", "acme"]).expect_code(0);
+    site.deploy(&site.app("acme", "shop", "shop.example", "one"), &[]);
+    let shown =
+        || fetch(site.node.tls(), &ca, "shop.example", VERSION, &[]).map(|it| it.certificate).unwrap();
+    let first = shown();
+    write();
+    // Longer than it takes to look at files.
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    assert_eq!(shown(), first, "nobody has said anything");
+    site.node.reload();
+    until("the new certificate", DEADLINE, || (shown() != first).then_some(()));
+    site.node.stop();
+}
+
+#[test]
 fn the_admin_api_is_in_clear_on_loopback_only() {
     let tenon = tenon_testkit::Tenon::new(env!("CARGO_BIN_EXE_tenon"));
     let refused = tenon.run(tenon.data(), ["node", "--listen", "127.0.0.1:0", "--admin", "0.0.0.0:0"]);

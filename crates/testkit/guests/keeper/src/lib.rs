@@ -2,6 +2,7 @@
 //! says what to do, and the answer what came of it.
 
 use faults::Target;
+use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
 mod keyvalue {
@@ -28,11 +29,13 @@ impl wasip2::exports::http::incoming_handler::Guest for Keeper {
         let target = request.path_with_query().unwrap_or_default();
         let target = Target::parse(&target);
         let (status, text) = match target.path {
-            "/config" => match configuration::get(&parameter(&target, "key")) {
+            // Whatever stands before it, so that requests for many paths tell which app they came to.
+            path if path.ends_with("/config") => match configuration::get(&parameter(&target, "key")) {
                 Ok(Some(value)) => (200, value),
                 Ok(None) => (404, "none".into()),
                 Err(error) => (500, format!("{error:?}")),
             },
+            "/config/twice" => (200, twice(&target)),
             "/config/all" => (200, format!("{:?}", configuration::get_all())),
             "/log" => {
                 let level = match parameter(&target, "level").as_str() {
@@ -63,6 +66,17 @@ impl wasip2::exports::http::incoming_handler::Guest for Keeper {
 
 fn parameter(target: &Target, name: &str) -> String {
     target.text(name).unwrap_or_default()
+}
+
+/// What a key of the configuration is, and what it is after a while. `say` is logged in between: it has begun.
+fn twice(target: &Target) -> String {
+    let read = || configuration::get(&parameter(target, "key")).ok().flatten().unwrap_or_default();
+    let before = read();
+    if let Some(text) = target.text("say") {
+        log::log(log::Level::Info, "", &text);
+    }
+    subscribe_duration(target.number("ms", 30) * 1_000_000).block();
+    format!("{before} {}", read())
 }
 
 /// What is done with the bucket; `None` when the path is none, or there is no value.

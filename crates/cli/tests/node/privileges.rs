@@ -1,0 +1,78 @@
+//! What the process of a node has given up, as the kernel tells it.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+
+use tenon_testkit::{Serving, Tenon};
+
+/// The capability of low ports, in the kernel's numbering.
+const NET_BIND_SERVICE: u64 = 1 << 10;
+/// Sets of capabilities, as `/proc/PID/status` calls them.
+const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+
+/// The values that all threads of a process have of one field of their status.
+fn of_all_threads(node: &Serving, field: &str) -> BTreeSet<String> {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", node.id())).unwrap();
+    let statuses = threads.flatten().filter_map(|it| std::fs::read_to_string(it.path().join("status")).ok());
+    let value = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.map(|value| value.trim().to_owned())
+    };
+    statuses.filter_map(value).collect()
+}
+
+fn capabilities(node: &Serving, set: &str) -> u64 {
+    let values = of_all_threads(node, set);
+    assert_eq!(values.len(), 1, "{set} differs between threads: {values:?}");
+    u64::from_str_radix(values.first().unwrap(), 16).unwrap()
+}
+
+/// What the test itself may do decides what a node could keep.
+fn own(set: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(':'));
+    u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+}
+
+/// The limit on core dumps, soft and hard.
+fn core_limits(node: &Serving) -> Vec<String> {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.id())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    line.split_whitespace().take(2).map(str::to_owned).collect()
+}
+
+/// Those who cannot narrow what their children could have are left with it: it is worth nothing to them.
+fn narrows() -> bool {
+    const SETPCAP: u64 = 1 << 8;
+    own("CapEff") & SETPCAP != 0
+}
+
+#[test]
+fn a_node_has_no_capability_gains_none_and_leaves_no_core() {
+    let node = Tenon::new(env!("CARGO_BIN_EXE_tenon")).node().start();
+    assert_eq!(of_all_threads(&node, "NoNewPrivs"), BTreeSet::from(["1".to_owned()]));
+    for set in SETS.into_iter().filter(|set| *set != "CapBnd" || narrows()) {
+        assert_eq!(capabilities(&node, set), 0, "{set}");
+    }
+    assert_eq!(core_limits(&node), ["0", "0"]);
+    node.stop();
+}
+
+#[test]
+fn a_node_on_a_low_port_keeps_what_that_needs_and_nothing_else() {
+    let low = (900..1_024).rev().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let Some(port) = low.filter(|_| own("CapEff") & NET_BIND_SERVICE != 0) else {
+        eprintln!("skipped: only who has the capability of low ports can see a node keep it");
+        return;
+    };
+    let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    let node = tenon.node().listen(format!("127.0.0.1:{port}")).start();
+    for set in ["CapPrm", "CapEff"] {
+        assert_eq!(capabilities(&node, set), NET_BIND_SERVICE, "{set}");
+    }
+    for set in ["CapInh", "CapAmb"] {
+        assert_eq!(capabilities(&node, set), 0, "{set}");
+    }
+    assert_eq!(of_all_threads(&node, "NoNewPrivs"), BTreeSet::from(["1".to_owned()]));
+    node.stop();
+}
