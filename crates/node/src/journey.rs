@@ -492,7 +492,8 @@ impl Inner {
             plan,
             seen_stable: seen_stable.into(),
             seen_candidate: seen_candidate.into(),
-            shadow: self.shadowed(&app.id, rollout.candidate),
+            // It is counted in memory alone: what is told of one that has ended stays the same for ever.
+            shadow: rollout.is_open().then(|| self.shadowed(&app.id, rollout.candidate)).flatten(),
         })
     }
 

@@ -106,7 +106,8 @@ pub struct RolloutStatus {
     pub seen_stable: Seen,
     /// What the candidate did since then.
     pub seen_candidate: Seen,
-    /// Copies of requests whose answers were compared, since the candidate came into being; `None` once it is gone.
+    /// Copies of requests whose answers were compared, since the candidate came into being; `None` once the rollout
+    /// has ended.
     #[serde(default)]
     pub shadow: Option<Shadowed>,
 }
