@@ -254,8 +254,8 @@ fn a_core_dump_is_written_where_it_is_asked_for() {
     server.stop();
 }
 
-/// Fails a call of a typed function over HTTP with these flags, and gives back its report.
-fn typed_crash(args: &[&str]) -> (Value, String) {
+/// Fails a call of a typed function over HTTP with these flags, and gives back its report, how it is shown, and the dump.
+fn typed_crash(args: &[&str]) -> (Value, String, Option<Vec<u8>>) {
     let tenon = tenon();
     fixtures::write(tenon.data(), "maker.wasm", fixtures::STUFF_TRAP);
     let server = tenon.serve("maker.wasm").args(args).start();
@@ -268,26 +268,27 @@ fn typed_crash(args: &[&str]) -> (Value, String) {
     let report = report(&tenon, "typed-1", &[]);
     server.stop();
     let shown = tenon.run(tenon.data(), ["crash", "show", "typed-1"]).expect_code(0).stdout;
-    (report, shown)
+    // The folder ends with this function.
+    let dump = report["core_dump"].as_str().map(|file| fs::read(file).unwrap());
+    (report, shown, dump)
 }
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[test]
 fn a_typed_function_is_named_with_its_arguments_where_they_are_asked_for() {
-    let (kept, shown) = typed_crash(&["--keep-arguments", "--core-dumps"]);
+    let (kept, shown, dump) = typed_crash(&["--keep-arguments", "--core-dumps"]);
     assert_eq!(kept["request"]["function"], "acme:thing/stuff.go", "{kept}");
     assert_eq!(kept["request"]["arguments"], "(4242)", "{kept}");
     assert_eq!(kept["request"]["trace_id"], TRACE, "{kept}");
     assert_eq!(kept["stack"][0]["source"][0]["function"], "boom", "{kept}");
-    let dump = fs::read(kept["core_dump"].as_str().expect("a core dump")).unwrap();
-    assert!(dump.starts_with(b"\0asm"), "the core dump is a WebAssembly module");
+    assert!(dump.unwrap().starts_with(b"\0asm"), "the core dump is a WebAssembly module");
     for text in ["acme:thing/stuff.go(4242)", TRACE, "dump  "] {
         assert!(shown.contains(text), "no {text} in\n{shown}");
     }
 
     // The twin that was asked for neither.
-    let (redacted, shown) = typed_crash(&[]);
+    let (redacted, shown, _) = typed_crash(&[]);
     assert_eq!(redacted["request"]["function"], "acme:thing/stuff.go", "{redacted}");
     assert_eq!(redacted["request"]["trace_id"], TRACE, "{redacted}");
     assert_eq!((&redacted["request"]["arguments"], &redacted["core_dump"]), (&Value::Null, &Value::Null));
