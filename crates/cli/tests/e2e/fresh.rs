@@ -262,11 +262,11 @@ async fn ten_thousand_requests_of_several_apps_find_no_secret_of_any() {
     let planted = Planted::default();
     let address = node.address();
     let mut connection = Connection::open(address).await.unwrap();
-    for app in 0..HOSTS.len() {
+    for (app, host) in HOSTS.iter().enumerate() {
         // Before it has left anything under the names that the others use, it finds nothing there.
         if app != PLAIN {
             let found = ask(&mut connection, app, "/look?key=1").await;
-            assert_eq!(found, "0 words, bucket None, file None", "{}", HOSTS[app]);
+            assert_eq!(found, "0 words, bucket None, file None", "{host}");
         }
         plant(&mut connection, app, &planted, 0).await;
     }
