@@ -66,7 +66,8 @@ const PLACES_MAX: usize = 1024;
 fn resolve(symbols: &Symbols<'_>, length: usize) -> bool {
     let _either = symbols.has_lines();
     let places = (0..length).step_by(length / PLACES_MAX + 1).chain([length, usize::MAX]);
-    places.fold(false, |told, place| symbols.resolve(place as u64).iter().any(|it| it.line.is_some()) || told)
+    // Each is looked up, also after one that was found.
+    places.filter(|place| symbols.resolve(*place as u64).iter().any(|it| it.line.is_some())).count() > 0
 }
 
 /// Looks at a component as `tenon inspect` does.
