@@ -141,7 +141,7 @@ fn what_each_component_of_a_composition_used_is_told() {
     let rows = site.json(["top", "--once", "--interval", "100ms", "--components"])["rows"].clone();
     let row = rows.as_array().unwrap().iter().find(|row| row["app"] == "shop").unwrap();
     let names: Vec<_> = row["components"].as_array().unwrap().iter().map(|it| &it["component"]).collect();
-    assert_eq!(names, ["front", "back"], "{row}");
+    assert_eq!(names, ["back", "front"], "{row}");
     let page = site.run(["top", "--once", "--interval", "100ms", "--components"]).expect_code(0).stdout;
     assert!(page.contains("\n  front ") && page.contains("\n  back "), "{page}");
     site.node.stop();
