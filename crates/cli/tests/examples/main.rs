@@ -364,7 +364,12 @@ fn the_metrics_app_gets_both_imports_from_a_host() {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{err}");
     assert_eq!(out, "{\"count\":3,\"skipped\":1,\"metric\":2.5}\n");
-    assert_eq!(err, "plugin: warn: line 3 is not a number: \"three\"\n");
+    let logged = [
+        "plugin: debug: 14 bytes",
+        "plugin: warn: line 3 is not a number: \"three\"",
+        "plugin: info: {\"count\":3,\"skipped\":1,\"metric\":2.5}",
+    ];
+    assert_eq!(err.lines().collect::<Vec<_>>(), logged);
 
     // The same from components: the application cannot tell.
     let composed = run(&example.compose());
