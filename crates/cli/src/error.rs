@@ -37,6 +37,11 @@ impl CommandError {
         }
     }
 
+    /// Whether one of these codes is among what it says.
+    pub(crate) fn is_any(&self, codes: &[&str]) -> bool {
+        self.diagnostics().iter().any(|one| codes.contains(&one.code))
+    }
+
     pub(crate) fn diagnostics(&self) -> Vec<&Diagnostic> {
         match self {
             Self::Person(diagnostics) => diagnostics.iter().collect(),

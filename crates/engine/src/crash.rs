@@ -15,5 +15,5 @@ pub use report::{
 };
 pub use store::{CrashFolder, CrashPolicy, Crashes, CrashesError};
 
-pub(crate) use report::{Boundary, FRAMES_MAX, Wreck, is_reported, stack};
+pub(crate) use report::{Boundary, FRAMES_MAX, Wreck, is_reported, place, stack};
 pub(crate) use trail::{Called, Trail, Used, core_dump, enter, remember, trace};

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use wasmtime::{AsContext, FrameInfo, Store, WasmBacktrace};
+use wasmtime::{AsContext, Store, WasmBacktrace};
 
+use crate::crash::place;
 use crate::engine::Part;
 use crate::meter::{TICK, nanos};
 
@@ -81,7 +82,6 @@ impl Shares {
         };
         // What is between two components, to hand values over, is nobody's: who called it is found behind it.
         let stack = WasmBacktrace::force_capture(guest);
-        let place = |frame: &FrameInfo| frame.module_offset().or_else(|| frame.func_start_offset());
         let found = stack.frames().iter().filter_map(place);
         if let Some(share) = found.filter_map(|offset| self.at(offset)).next() {
             share.cpu_ns.fetch_add(stands_for * nanos(TICK), Relaxed);

@@ -1,7 +1,6 @@
 //! The life of a deploy.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -408,18 +407,13 @@ fn probe(node: &Inner, service: &Arc<Service>, probe: Option<&Probe>) -> Answer<
 fn publish(node: &Inner, app: &AppRecord, service: &Arc<Service>, size: u64) {
     node.reconcile();
     node.begin_step(app);
-    let live = node.live();
-    if let Some(revision) = live.revision(&app.id, app.last) {
+    let revision = node.live().revision(&app.id, app.last).cloned();
+    if let Some(revision) = revision {
         if !revision.slot.is_loaded() {
             revision.preload(Arc::clone(service));
         }
-        if size > 0 {
-            revision.bytes.store(size, Relaxed);
-        }
+        node.came(&revision, size);
     }
-    drop(live);
-    // Full: it has been told already.
-    let _ = node.crowded.try_send(());
 }
 
 fn deployed(

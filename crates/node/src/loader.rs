@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Weak;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tenon_edge::{LoadError, Loader, Loading, RevisionKey};
@@ -52,14 +51,7 @@ impl Loader for NodeLoader {
                     LoadError(said(&refused).into())
                 })?;
                 revision.components.note(&ready.service);
-                if ready.bytes > 0 {
-                    revision.bytes.store(ready.bytes, Relaxed);
-                }
-                // Looking who could go takes all revisions: not beside every first request.
-                if node.came(ready.bytes) {
-                    // Full: it has been told already.
-                    let _ = node.crowded.try_send(());
-                }
+                node.came(&revision, ready.bytes);
                 Ok(ready.service)
             });
             loaded.await.unwrap_or_else(|error| Err(LoadError(error.to_string().into())))

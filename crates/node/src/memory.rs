@@ -76,11 +76,21 @@ impl Inner {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many bytes of code have come into memory: whether it is time to make room.
-    pub(crate) fn came(&self, bytes: u64) -> bool {
-        let mut memory = self.memory();
-        memory.bytes_at_most = memory.bytes_at_most.saturating_add(bytes);
-        memory.at_most() > self.few_enough() || memory.bytes_at_most > self.bounds.loaded_bytes_max
+    /// So many bytes of a revision's code have come into memory; none where an equal one had brought them. Has room made where
+    /// that is due: looking who could go takes all revisions, so not beside every first request.
+    pub(crate) fn came(&self, revision: &LiveRevision, bytes: u64) {
+        if bytes > 0 {
+            revision.bytes.store(bytes, Relaxed);
+        }
+        let is_crowded = {
+            let mut memory = self.memory();
+            memory.bytes_at_most = memory.bytes_at_most.saturating_add(bytes);
+            memory.at_most() > self.few_enough() || memory.bytes_at_most > self.bounds.loaded_bytes_max
+        };
+        if is_crowded {
+            // Full: it has been told already.
+            let _ = self.crowded.try_send(());
+        }
     }
 
     /// With more services than these in memory, places are made before anybody waits for them.

@@ -116,9 +116,7 @@ impl Inner {
         let ready = self.service(id, &revision.content);
         let ready = ready.map_err(|refused| (refused.0.code.clone(), said(&refused)))?;
         revision.preload(Arc::clone(&ready.service));
-        if ready.bytes > 0 {
-            revision.bytes.store(ready.bytes, Relaxed);
-        }
+        self.came(revision, ready.bytes);
         // The same app and revision as requests have, so that both come through one gate.
         let entry = Entry {
             app: Arc::clone(app),

@@ -35,14 +35,14 @@ impl Admin {
             let why = match self.advance(&path, bytes, terminal) {
                 Ok(true) => return Ok(digest),
                 Ok(false) => "the node has not all of it",
-                Err(error) if has_code(&error, &OF_ANOTHER) && began.elapsed() < BUSY_MAX => {
+                Err(error) if error.is_any(&OF_ANOTHER) && began.elapsed() < BUSY_MAX => {
                     if !std::mem::replace(&mut is_waiting, true) {
                         terminal.step("waiting", "the same is being uploaded by somebody else");
                     }
                     std::thread::sleep(BUSY_LOOK);
                     continue;
                 }
-                Err(error) if has_code(&error, &["node-connection"]) && breaks < BREAKS_MAX => {
+                Err(error) if error.is_any(&["node-connection"]) && breaks < BREAKS_MAX => {
                     "the connection broke"
                 }
                 Err(error) => return Err(error),
@@ -83,10 +83,6 @@ impl Admin {
 
 fn offset(answer: &Answer) -> Option<usize> {
     answer.headers.get(UPLOAD_OFFSET)?.to_str().ok()?.parse().ok()
-}
-
-fn has_code(error: &CommandError, codes: &[&str]) -> bool {
-    error.diagnostics().iter().any(|one| codes.contains(&one.code))
 }
 
 fn incomplete() -> Diagnostic {

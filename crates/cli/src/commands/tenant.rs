@@ -75,7 +75,7 @@ fn set(args: &TenantSetArgs, admin: &Admin, terminal: &Terminal) -> Result<(), C
     let done: wire::Tenant = loop {
         let put = over(args, there(admin, &path)?);
         match admin.send(Method::PUT, &path, &put) {
-            Err(error) if tries < CONFLICTS_MAX && is(&error, "tenant-conflict") => tries += 1,
+            Err(error) if tries < CONFLICTS_MAX && error.is_any(&["tenant-conflict"]) => tries += 1,
             done => break done?,
         }
     };
@@ -89,15 +89,11 @@ fn there(admin: &Admin, path: &str) -> Result<wire::PutTenant, CommandError> {
         Ok(wire::Tenant { quota, allow, generation, .. }) => {
             Ok(wire::PutTenant { quota, allow, generation: Some(generation) })
         }
-        Err(error) if is(&error, "no-such-tenant") => {
+        Err(error) if error.is_any(&["no-such-tenant"]) => {
             Ok(wire::PutTenant { generation: Some(0), ..wire::PutTenant::default() })
         }
         Err(error) => Err(error),
     }
-}
-
-fn is(error: &CommandError, code: &str) -> bool {
-    error.diagnostics().iter().any(|one| one.code == code)
 }
 
 fn over(args: &TenantSetArgs, mut put: wire::PutTenant) -> wire::PutTenant {

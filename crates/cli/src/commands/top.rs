@@ -194,8 +194,9 @@ fn rates(before: &Top, now: &Top) -> Vec<Rate> {
     let mut rest = of_apps(before, now);
     let mut rates = Vec::new();
     for row in &now.rows {
-        let then = earlier.get(&key(row)).map_or_else(Counts::default, |row| Counts::of_row(row));
-        let counts = Counts::of_row(row).without(then);
+        let before = earlier.get(&key(row));
+        let counts =
+            Counts::of_row(row).without(before.map_or_else(Counts::default, |before| Counts::of_row(before)));
         if let Some(rest) = rest.get_mut(&(row.tenant.as_str(), row.app.as_str())) {
             *rest = rest.without(counts);
         }
@@ -203,7 +204,7 @@ fn rates(before: &Top, now: &Top) -> Vec<Rate> {
             running: row.running,
             p50_us: row.p50_us,
             p99_us: row.p99_us,
-            components: parts(before_of(&earlier, row), &row.components, seconds),
+            components: parts(before.map_or(&[], |before| &before.components), &row.components, seconds),
             ..counts.rate((&row.tenant, &row.app, &row.revision), seconds)
         });
     }
@@ -216,15 +217,6 @@ fn rates(before: &Top, now: &Top) -> Vec<Rate> {
             .then(right.requests_per_second.total_cmp(&left.requests_per_second))
     });
     rates
-}
-
-/// What was counted of a revision's components before.
-fn before_of<'a>(
-    earlier: &BTreeMap<(String, String, String), &'a TopRow>,
-    row: &TopRow,
-) -> &'a [TopComponent] {
-    let key = (row.tenant.clone(), row.app.clone(), row.revision.clone());
-    earlier.get(&key).map_or(&[], |row| &row.components)
 }
 
 /// What each app did. Without what its revisions did, it is what was refused, and what revisions did that are gone.

@@ -347,11 +347,15 @@ impl Wreck<'_> {
     }
 }
 
+/// Where in the component's binary a frame is, which tells whose it is. One that called another component has no instruction of
+/// its own, for what hands values over is compiled into it: then it is where its function begins.
+pub(crate) fn place(frame: &FrameInfo) -> Option<usize> {
+    frame.module_offset().or_else(|| frame.func_start_offset())
+}
+
 /// The stack of an error; `app` is the component where there are no parts.
 pub(crate) fn stack(error: &Error, app: &str, parts: &[Part]) -> Vec<CrashFrame> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    // A frame that called another component has no instruction of its own: what hands values over is compiled into it.
-    let place = |frame: &FrameInfo| frame.module_offset().or_else(|| frame.func_start_offset());
     let component = |offset: Option<usize>| {
         let part = offset.and_then(|offset| parts.iter().find(|part| part.range.contains(&offset)));
         part.map_or(app, |part| &part.name).to_owned()
