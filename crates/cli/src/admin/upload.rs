@@ -45,6 +45,10 @@ impl Admin {
                 Err(error) if error.is_any(&["node-connection"]) && breaks < BREAKS_MAX => {
                     "the connection broke"
                 }
+                // What an earlier upload left was damaged, and the node has thrown it away.
+                Err(error) if error.is_any(&["upload-digest"]) && breaks < BREAKS_MAX => {
+                    "what was there of it was damaged"
+                }
                 Err(error) => return Err(error),
             };
             if breaks == BREAKS_MAX {
@@ -62,7 +66,9 @@ impl Admin {
             StatusCode::NOT_FOUND => offset(&there).unwrap_or(0).min(bytes.len()),
             _ => return self.accepted(path, there).map(|_| true),
         };
-        while offset < bytes.len() {
+        // Where all bytes are there and the node has not accepted them (it was killed between the two), a piece without
+        // bytes asks it to.
+        loop {
             let piece = bytes.slice(offset..bytes.len().min(offset + CHUNK_BYTES));
             let sent = piece.len();
             let headers = [
@@ -75,6 +81,9 @@ impl Admin {
             offset = self::offset(&answer).unwrap_or(offset + sent);
             let total = format_bytes(bytes.len() as u64);
             terminal.step("uploaded", format_args!("{} of {total}", format_bytes(offset as u64)));
+            if offset >= bytes.len() {
+                break;
+            }
         }
         // Told by the node, and not by what was sent.
         Ok(self.exchange(Method::HEAD, path, Bytes::new(), &[])?.status.is_success())

@@ -143,6 +143,37 @@ fn what_was_acknowledged_is_there_after_every_kill() {
 }
 
 #[test]
+fn an_upload_that_was_cut_off_before_its_last_step_is_finished() {
+    let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    let mut site = Site { node: tenon.node().start(), tenon };
+    site.run(["tenant", "set", "acme"]).expect_code(0);
+    let app = site.app("acme", "shop", HOST, "one");
+    site.deploy(&app, &[]);
+    let component = site.json(["revisions", "acme/shop"])["revisions"][0]["component"].clone();
+    let hex = component.as_str().unwrap().strip_prefix("sha256:").unwrap();
+    let blobs = site.tenon.data().join("node/blobs");
+    let (whole, unfinished) =
+        (blobs.join("sha256").join(&hex[..2]).join(hex), blobs.join("unfinished").join(hex));
+    // As a kill leaves it after the last byte and before it is put in its place; then damaged, as a loss of power may.
+    for damages in [false, true] {
+        site.node.kill();
+        std::fs::rename(&whole, &unfinished).unwrap();
+        if damages {
+            std::fs::write(&unfinished, vec![0; unfinished.metadata().unwrap().len().try_into().unwrap()])
+                .unwrap();
+        }
+        site.node = site.tenon.node().start();
+        let args = ["deploy".as_ref(), app.as_os_str(), "--force".as_ref()];
+        let deployed = site.run(args).expect_code(0);
+        let again = deployed.stderr.contains("what was there of it was damaged");
+        assert_eq!(again, damages, "{}", deployed.stderr);
+        assert!(whole.is_file() && !unfinished.exists());
+    }
+    assert_eq!(site.version(HOST), "one");
+    site.node.stop();
+}
+
+#[test]
 fn a_damaged_artifact_is_made_again_and_a_node_without_its_key_too() {
     let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
     let mut site = Site { node: tenon.node().start(), tenon };
