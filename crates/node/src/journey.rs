@@ -384,7 +384,7 @@ fn probe(node: &Inner, service: &Arc<Service>, probe: Option<&Probe>) -> Answer<
     let incoming = Incoming { request, id, secure: false, account: None, trace: None, claim: None };
     let wall = service.limits().wall;
     let status = node.runtime.block_on(async {
-        let answer = service.serve(incoming, |_: Record| {}).await;
+        let answer = service.serve(incoming, Box::new(|_: Record| {})).await;
         let response = answer.map_err(|failure| format!("{}: {}", failure.code(), failure.cause()))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, PROBE_BYTES_MAX).collect();
@@ -486,14 +486,12 @@ impl Inner {
             plan,
             seen_stable: seen_stable.into(),
             seen_candidate: seen_candidate.into(),
-            // It is counted in memory alone: what is told of one that has ended stays the same for ever.
-            shadow: rollout.is_open().then(|| self.shadowed(&app.id, rollout.candidate)).flatten(),
+            shadow: match rollout.ended {
+                Some(ended) => ended.copies,
+                None => self.copies(&app.id, rollout.candidate),
+            }
+            .map(Into::into),
         })
-    }
-
-    fn shadowed(&self, id: &AppId, candidate: RevisionNumber) -> Option<wire::Shadowed> {
-        let seen = self.live().revision(id, candidate)?.slot.counters().snapshot();
-        Some(wire::Shadowed { same: seen.shadow_same, different: seen.shadow_different })
     }
 }
 
@@ -517,5 +515,6 @@ pub(crate) fn told_end(rollout: &RolloutRecord) -> Option<wire::RolloutEnd> {
         ended: ended.at,
         seen_stable: ended.stable.into(),
         seen_candidate: ended.candidate.into(),
+        shadow: ended.copies.map(Into::into),
     })
 }

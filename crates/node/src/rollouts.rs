@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tenon_edge::CounterSnapshot;
 use tenon_model::{AppId, RevisionNumber, RolloutPlan, Seen, Verdict};
-use tenon_state::desired::{AppRecord, ChangeError, Ended, Phase, RolloutRecord};
+use tenon_state::desired::{AppRecord, ChangeError, Copies, Ended, Phase, RolloutRecord};
 
 use crate::journey::end_rollout;
 use crate::node::{Inner, NODE, read_plan};
@@ -207,7 +207,14 @@ impl Inner {
     /// How a rollout that ends now stood: what both revisions did since its last step began.
     pub(crate) fn ended(&self, app: &AppRecord) -> Ended {
         let (_, stable, candidate) = self.progress(app, None);
-        Ended { at: self.now(), stable, candidate }
+        let copies = app.open_rollout().and_then(|rollout| self.copies(&app.id, rollout.candidate));
+        Ended { at: self.now(), stable, candidate, copies }
+    }
+
+    /// How the candidate's answers to copies have compared, since it came into being.
+    pub(crate) fn copies(&self, id: &AppId, candidate: RevisionNumber) -> Option<Copies> {
+        let seen = self.live().revision(id, candidate)?.slot.counters().snapshot();
+        Some(Copies { same: seen.shadow_same, different: seen.shadow_different })
     }
 
     /// How long the step is still held, and what both revisions did since it began; of a rollout that has ended, what

@@ -26,7 +26,9 @@ use tenon_model::{AppId, Diagnostic, Digest, RevisionNumber, TenantId};
 pub use audit::AuditRecord;
 pub use blobs::{BlobError, BlobFolder, UNUSED_BYTES_MAX, Upload, Uploaded, Uploading};
 pub use change::{By, ChangeError, NewRevision, Takeover};
-pub use records::{AppRecord, Ended, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord};
+pub use records::{
+    AppRecord, Copies, Ended, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord,
+};
 
 use crate::embedded::Opened;
 use open::{AUDIT, CLAIMS, REVISIONS, ROLLOUTS, USES};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tenon_model::{AppId, Digest, RevisionNumber, Route, Seen, TenantId};
 use tenon_state::desired::{
-    BlobError, By, ChangeError, Ended, NewRevision, Phase, REVISIONS_KEPT_MAX, Takeover, TokenRecord,
+    BlobError, By, ChangeError, Copies, Ended, NewRevision, Phase, REVISIONS_KEPT_MAX, Takeover, TokenRecord,
     UNUSED_BYTES_MAX, Uploaded, Uploading,
 };
 use tenon_state::{BlobFolder, Desired};
@@ -191,7 +191,8 @@ fn how_a_rollout_ended_is_kept_as_long_as_its_candidate() {
     let component = node.upload(b"shop");
     let seen = |requests| Seen { requests, errors: 1, crashes: 2, p99_us: 3 };
     let revise = |takeover: Takeover<'_>, requests| {
-        let ends = Some(Ended { at: 0, stable: seen(requests), candidate: seen(requests + 1) });
+        let copies = Some(Copies { same: requests, different: 1 });
+        let ends = Some(Ended { at: 0, stable: seen(requests), candidate: seen(requests + 1), copies });
         let new = NewRevision { component, terms: "{}", reverts_to: None, note: "", ends };
         node.desired.revise(BY, &id, None, &new, None, &takeover).unwrap()
     };
@@ -201,7 +202,7 @@ fn how_a_rollout_ended_is_kept_as_long_as_its_candidate() {
     // One takes the place of another, and is sent back; a third goes through.
     revise(Takeover::ByPlan("{}"), 20);
     let end = |phase, why: Option<&str>, requests| {
-        let ended = Some(Ended { at: 7, stable: seen(requests), candidate: seen(0) });
+        let ended = Some(Ended { at: 7, stable: seen(requests), candidate: seen(0), copies: None });
         node.desired
             .point(BY, &id, None, "end", "", |app| {
                 let rollout = app.rollout.as_mut().unwrap();
@@ -232,7 +233,9 @@ fn how_a_rollout_ended_is_kept_as_long_as_its_candidate() {
             (2, Phase::Reverted, Some("r3 took its place"), 20),
         ]
     );
-    assert_eq!((ended[2].ended.unwrap().at, ended[2].ended.unwrap().candidate), (BY.at, seen(21)));
+    let taken = ended[2].ended.unwrap();
+    let copies = Copies { same: 20, different: 1 };
+    assert_eq!((taken.at, taken.candidate, taken.copies), (BY.at, seen(21), Some(copies)));
     assert_eq!(node.desired.app(&id).unwrap().rollout.as_ref(), ended.first());
     // They go with their candidates, and with the app.
     let new = NewRevision { component, terms: "{}", reverts_to: None, note: "", ends: None };

@@ -37,7 +37,7 @@ fn a_candidate_that_fails_at_copies_is_sent_back_before_a_client_meets_it() {
 
 #[test]
 fn a_rollout_shows_how_answers_to_copies_compare() {
-    let site = Site::of(&["acme"]);
+    let mut site = Site::of(&["acme"]);
     site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
     site.deploy(&site.app("acme", "shop", HOST, "two"), &["--shadow", "100"]);
     let rollout = until("both kinds of answers", DEADLINE, || {
@@ -50,5 +50,13 @@ fn a_rollout_shows_how_answers_to_copies_compare() {
     assert_eq!(rollout["state"], "running", "a difference alone sends nobody back: {rollout:#}");
     let told = site.run(["rollout", "acme/shop"]).expect_code(0).stdout;
     assert!(told.contains("answered alike, ") && told.contains("differently"), "{told}");
+    // It stays to be seen once the rollout has ended, and after the node has.
+    site.run(["revert", "acme/shop"]).expect_code(0);
+    let ended = site.json(["rollout", "acme/shop"]);
+    let count = |kind: &str| ended["shadow"][kind].as_u64() >= rollout["shadow"][kind].as_u64();
+    assert!(count("same") && count("different"), "{ended:#}");
+    site.node.stop();
+    site.node = site.tenon.node().start();
+    assert_eq!(site.json(["rollout", "acme/shop"])["shadow"], ended["shadow"]);
     site.node.stop();
 }

@@ -106,8 +106,8 @@ pub struct RolloutStatus {
     pub seen_stable: Seen,
     /// What the candidate did since then.
     pub seen_candidate: Seen,
-    /// Copies of requests whose answers were compared, since the candidate came into being; `None` once the rollout
-    /// has ended.
+    /// Copies of requests whose answers were compared, since the candidate came into being, until the rollout
+    /// ended; `None` of one that ended under a version that did not keep it.
     #[serde(default)]
     pub shadow: Option<Shadowed>,
 }
@@ -119,6 +119,13 @@ pub struct Shadowed {
     pub same: u64,
     /// Others.
     pub different: u64,
+}
+
+impl From<tenon_state::desired::Copies> for Shadowed {
+    fn from(copies: tenon_state::desired::Copies) -> Self {
+        let tenon_state::desired::Copies { same, different } = copies;
+        Self { same, different }
+    }
 }
 
 /// How a rollout ended: kept as long as its candidate is.
@@ -138,6 +145,9 @@ pub struct RolloutEnd {
     pub seen_stable: Seen,
     /// What the candidate did since that step began.
     pub seen_candidate: Seen,
+    /// Copies of requests whose answers were compared, since the candidate came into being.
+    #[serde(default)]
+    pub shadow: Option<Shadowed>,
 }
 
 /// How a rollout stands.

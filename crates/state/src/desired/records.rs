@@ -86,6 +86,17 @@ pub struct Ended {
     pub stable: Seen,
     /// What the candidate had done since then.
     pub candidate: Seen,
+    /// How its answers to copies of requests compared; not in records that were written before it was kept.
+    pub copies: Option<Copies>,
+}
+
+/// How a candidate's answers to copies of requests compared with the stable revision's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copies {
+    /// Answers with the same status and body.
+    pub same: u64,
+    /// Others.
+    pub different: u64,
 }
 
 /// How a rollout stands.
@@ -185,6 +196,9 @@ struct EndedRow {
     at: u64,
     stable: SeenRow,
     candidate: SeenRow,
+    /// Not in rows that were written before it was kept.
+    #[serde(default)]
+    copies: Option<Copies>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -278,10 +292,11 @@ impl RolloutRow {
     fn of(record: RolloutRecord) -> Self {
         let RolloutRecord { candidate, from, plan, phase, step, why, ended } = record;
         let row = |Seen { requests, errors, crashes, p99_us }| SeenRow { requests, errors, crashes, p99_us };
-        let ended = ended.map(|Ended { at, stable, candidate }| EndedRow {
+        let ended = ended.map(|Ended { at, stable, candidate, copies }| EndedRow {
             at,
             stable: row(stable),
             candidate: row(candidate),
+            copies,
         });
         Self { candidate: candidate.0, from: from.0, plan, phase, step, why, ended }
     }
@@ -289,10 +304,11 @@ impl RolloutRow {
     fn record(self) -> RolloutRecord {
         let Self { candidate, from, plan, phase, step, why, ended } = self;
         let seen = |SeenRow { requests, errors, crashes, p99_us }| Seen { requests, errors, crashes, p99_us };
-        let ended = ended.map(|EndedRow { at, stable, candidate }| Ended {
+        let ended = ended.map(|EndedRow { at, stable, candidate, copies }| Ended {
             at,
             stable: seen(stable),
             candidate: seen(candidate),
+            copies,
         });
         let (candidate, from) = (RevisionNumber(candidate), RevisionNumber(from));
         RolloutRecord { candidate, from, plan, phase, step, why, ended }
