@@ -51,8 +51,11 @@ const MAPPINGS_PER_INSTANCE: u64 = 3 * AVERAGE_MEMORIES as u64 + 2;
 const WARM_SLOTS: u32 = 1_000;
 /// With page scanning, this much of a memory is reset in place instead of being given back and faulted in again.
 const KEEP_RESIDENT_BYTES: usize = 1 << 20;
-/// Tables are small: clearing one in place costs less than giving its page back and faulting it in again.
+/// Tables are small: clearing one in place costs less than giving its page back and faulting it in again. Without page scanning
+/// that much is cleared whether it was written or not.
 const TABLE_KEEP_RESIDENT_BYTES: usize = 4 << 10;
+/// With page scanning only what was written is cleared, so all of a table may stay: eight bytes for each element.
+const TABLE_SCANNED_RESIDENT_BYTES: usize = 8 * TABLE_ELEMENTS;
 /// Four gibibytes of address space and a guard for each memory; user space has 2^47 bytes, and two engines share it.
 const MEMORIES_IN_ADDRESS_SPACE: u32 = 12_000;
 
@@ -178,7 +181,10 @@ impl PoolReport {
             .max_unused_warm_slots(WARM_SLOTS)
             .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES);
         if self.page_scan == PageScan::Sound {
-            config.pagemap_scan(Enabled::Auto).linear_memory_keep_resident(KEEP_RESIDENT_BYTES);
+            config
+                .pagemap_scan(Enabled::Auto)
+                .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+                .table_keep_resident(TABLE_SCANNED_RESIDENT_BYTES);
         }
         config
     }
@@ -215,6 +221,10 @@ mod tests {
         // Swapped pages are counted as dirty: see `third_party/README.md`.
         let pagemap = read("third_party/wasmtime/src/runtime/vm/sys/unix/pagemap.rs");
         assert!(pagemap.contains(".category_anyof_mask(Categories::PRESENT | Categories::SWAPPED)"));
+        assert!(
+            pagemap.contains("const MAX_REGIONS: usize = 512;"),
+            "what that saves is in docs/languages.md"
+        );
         // And it is the engine that is built: a package of this repository has no source.
         let lock = read("Cargo.lock");
         let engines: Vec<_> =

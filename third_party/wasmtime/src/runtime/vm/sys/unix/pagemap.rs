@@ -279,7 +279,9 @@ pub unsafe fn reset_with_pagemap(
     // For now use a fixed set of regions on the stack, but in the future this
     // may want to use a dynamically allocated vector for more regions for
     // example.
-    const MAX_REGIONS: usize = 32;
+    // Tenon: upstream has 32, and gives back all that lies behind the 32nd written region, which the next instance then
+    // faults in again page by page. A language's runtime writes to a hundred places of its heap for a single request.
+    const MAX_REGIONS: usize = 512;
     let mut storage = [MaybeUninit::uninit(); MAX_REGIONS];
 
     let scan_arg = PageMapScanBuilder::new(ptr::slice_from_raw_parts(ptr, len.byte_count()))
