@@ -80,11 +80,14 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
         }),
         steps.run("set up toolchains", || demo::complete_all_toolchains(workspace)),
         steps.run("set up Redis", || Ok(tools::complete_redis(workspace))),
+        steps.run("set up a browser", || Ok(tools::complete_browser(workspace))),
         steps.run("lint", || {
             let lint = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-            workspace.cargo(lint).run().map(|()| Outcome::Done)
+            // The fuzz targets among them: a build script would compile the fuzzer, in C++, which nothing that is checked
+            // links.
+            let lint = workspace.cargo(lint).env("CUSTOM_LIBFUZZER_PATH", "/unused/libFuzzer.a");
+            lint.run().map(|()| Outcome::Done)
         }),
-        steps.run("fuzz targets", || not_quick(&|| fuzz_targets(workspace))),
         // Shares what `lint` has checked of the dependencies.
         steps.run("documentation", || {
             reference::check(workspace)?;
@@ -103,19 +106,6 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
         steps.run_if_asked("kills", || kills(workspace)),
     ];
     steps
-}
-
-/// Whether the fuzz targets compile. What they do runs in the tests; only a fuzzer links them.
-fn fuzz_targets(workspace: &Workspace) -> Result<Outcome> {
-    let check = workspace
-        .cargo(["check", "--locked", "--manifest-path"])
-        .arg(workspace.root.join("fuzz/Cargo.toml"))
-        // Shares what `lint` has checked of the dependencies.
-        .arg("--target-dir")
-        .arg(&workspace.target)
-        // Its build script would compile the fuzzer, in C++, which nothing that is checked links.
-        .env("CUSTOM_LIBFUZZER_PATH", "/unused/libFuzzer.a");
-    check.run().map(|()| Outcome::Done)
 }
 
 fn format(workspace: &Workspace) -> Result<Outcome> {
@@ -137,11 +127,10 @@ fn format(workspace: &Workspace) -> Result<Outcome> {
     }
 }
 
-/// The manifests of Rust packages that are not members of the workspace: guests, examples, the measured floor, the fuzz
-/// targets.
+/// The manifests of Rust packages that are not members of the workspace: guests, examples, the measured floor.
 fn manifests_outside(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for folder in ["examples", "benches", "crates/testkit/guests", "fuzz"] {
+    for folder in ["examples", "benches", "crates/testkit/guests"] {
         files(&workspace.root.join(folder), DEPTH_MAX, &mut |file| {
             if file.file_name().is_some_and(|name| name == "Cargo.toml") {
                 found.push(file.to_path_buf());
@@ -203,10 +192,14 @@ fn counted(command: &Cmd, told: &mut Told, read: impl Fn(&str) -> Option<Counts>
 }
 
 fn cargo_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Outcome> {
-    let tests = workspace
+    let mut tests = workspace
         .cargo(["test", "--release", "--workspace", "--no-fail-fast"])
         .args(filter)
         .env("TENON_TOOLS", workspace.tools());
+    // Where there is a browser, a test that does not find it is not skipped: it fails.
+    if tools::has_browser(workspace) {
+        tests = tests.env("TENON_BROWSER_REQUIRED", "1");
+    }
     let mut told = Told::default();
     let counts = counted(&tests, &mut told, Counts::of_rust)?;
     Ok(Outcome::Counted(counts, told))

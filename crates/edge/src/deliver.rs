@@ -345,7 +345,7 @@ impl Office {
             drop(admitted);
         };
         let account = Some(Arc::clone(self.door.app.tenant().account()));
-        service.deliver(delivery.message.clone(), id.shared(), account, record).await
+        service.deliver(delivery.message.clone(), id.shared(), account, Box::new(record)).await
     }
 
     /// Removes a message that was handled, or is given up.

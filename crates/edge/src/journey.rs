@@ -264,7 +264,7 @@ async fn dispatch(
         held.guest_ended(record);
         drop(sandbox);
     };
-    service.serve(incoming, record).await
+    service.serve(incoming, Box::new(record)).await
 }
 
 /// The host's own headers: a guest can neither take the id away nor claim one of the host's error codes.

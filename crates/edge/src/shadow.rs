@@ -140,7 +140,7 @@ impl Copy {
                 ended.guest_ended(&record);
                 drop((ended, sandbox));
             };
-            let same = match service.serve(incoming, record).await {
+            let same = match service.serve(incoming, Box::new(record)).await {
                 Err(_) => Some(false),
                 Ok(other) => {
                     let status = other.status().as_u16();

@@ -49,6 +49,10 @@ pub mod typed {
     pub use wasmtime::component::{ComponentNamedList, ComponentType, Lift, Lower};
 }
 
+/// A future whose code is compiled here. An `async` function is compiled once more by every crate that waits for it, with all
+/// that it waits for: of what runs guests that would be most of the engine.
+pub type Running<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 pub use account::Account;
 pub use artifact::{Artifacts, ArtifactsError, Origin, Stored};
 pub use capability::Backends;

@@ -185,14 +185,5 @@ pub struct Record {
     pub crash: Option<Arc<str>>,
 }
 
-/// Told once about every request, however it ends: also when the client goes away.
-pub trait Recorder: Send + 'static {
-    /// The request is over.
-    fn record(self, record: Record);
-}
-
-impl<F: FnOnce(Record) + Send + 'static> Recorder for F {
-    fn record(self, record: Record) {
-        self(record);
-    }
-}
+/// Told once about a request, however it ends: also when the client goes away.
+pub type Recorder = Box<dyn FnOnce(Record) + Send>;

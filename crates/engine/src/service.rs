@@ -23,6 +23,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
+use crate::Running;
 use crate::account::Account;
 use crate::artifact::Stored;
 use crate::aside::Aside;
@@ -39,7 +40,7 @@ use crate::link::{Terms, link};
 use crate::meter::{CutOff, Meter, Metered};
 use crate::plain;
 use crate::received::{Counted, Lent, Received};
-use crate::respond::{Body, Record, Recorder};
+use crate::respond::{Body, Recorder};
 use crate::reuse::{Made, Resting, Sandbox};
 use crate::room::{Claim, Idle, Rests as _};
 use crate::shape::{PlainHandler, Shape, detect, export_index};
@@ -282,18 +283,22 @@ impl Service {
     ///
     /// # Errors
     /// Why it does not.
-    pub async fn try_out(self: &Arc<Self>, id: Arc<str>) -> Result<(), Failure> {
+    pub fn try_out(self: &Arc<Self>, id: Arc<str>) -> Running<'static, Result<(), Failure>> {
+        Box::pin(Arc::clone(self).tried_out(id))
+    }
+
+    async fn tried_out(self: Arc<Self>, id: Arc<str>) -> Result<(), Failure> {
         let meter = Meter::new(self.limits.cpu, self.guard);
         let mut ending = Ending {
-            service: Arc::clone(self),
+            service: Arc::clone(&self),
             meter: Arc::clone(&meter),
-            recorder: None::<fn(Record)>,
+            recorder: None,
             watch: Arc::default(),
             boundary: None,
             function: None,
             stack: Vec::new(),
         };
-        let (service, store_meter) = (Arc::clone(self), Arc::clone(&meter));
+        let (service, store_meter) = (Arc::clone(&self), Arc::clone(&meter));
         let run = async move {
             match &service.entry {
                 // Messages come to it as they come: there is no other way in.
@@ -312,16 +317,26 @@ impl Service {
     ///
     /// # Errors
     /// Why it was not handled: the guest failed, or its handler answered with an error.
-    pub async fn deliver<R: Recorder>(
+    pub fn deliver(
         self: &Arc<Self>,
         message: Message,
         id: Arc<str>,
         account: Option<Arc<Account>>,
-        recorder: R,
+        recorder: Recorder,
+    ) -> Running<'static, Result<(), Failure>> {
+        Box::pin(Arc::clone(self).delivered(message, id, account, recorder))
+    }
+
+    async fn delivered(
+        self: Arc<Self>,
+        message: Message,
+        id: Arc<str>,
+        account: Option<Arc<Account>>,
+        recorder: Recorder,
     ) -> Result<(), Failure> {
         let meter = Meter::billed(self.limits.cpu, self.guard, account);
         let mut ending = Ending {
-            service: Arc::clone(self),
+            service: Arc::clone(&self),
             meter: Arc::clone(&meter),
             recorder: Some(recorder),
             watch: Arc::default(),
@@ -329,7 +344,7 @@ impl Service {
             function: Some(HANDLER_UNVERSIONED),
             stack: Vec::new(),
         };
-        let (service, store_meter) = (Arc::clone(self), Arc::clone(&meter));
+        let (service, store_meter) = (Arc::clone(&self), Arc::clone(&meter));
         let run = async move {
             let Some(subscriber) = &service.subscriber else {
                 let cause = "the component handles no messages".into();
@@ -353,11 +368,15 @@ impl Service {
     ///
     /// # Errors
     /// Why there is no response. A failure after the response's head is only recorded, and ends the body early.
-    pub async fn serve<R: Recorder>(
+    pub fn serve(
         self: &Arc<Self>,
-        mut incoming: Incoming,
-        recorder: R,
-    ) -> Result<Response<Body>, Failure> {
+        incoming: Incoming,
+        recorder: Recorder,
+    ) -> Running<'static, Result<Response<Body>, Failure>> {
+        Box::pin(Arc::clone(self).served(incoming, recorder))
+    }
+
+    async fn served(self: Arc<Self>, mut incoming: Incoming, recorder: Recorder) -> Given {
         let meter = Meter::billed(self.limits.cpu, self.guard, incoming.account.take());
         if let Some(trace) = incoming.trace.take() {
             meter.trail.set_trace(trace);
@@ -369,7 +388,7 @@ impl Service {
             .as_ref()
             .map(|crashes| Boundary::of(&incoming.request, &incoming.id, crashes.policy.keep_arguments));
         let ending = Ending {
-            service: Arc::clone(self),
+            service: Arc::clone(&self),
             meter: Arc::clone(&meter),
             recorder: Some(recorder),
             watch,
@@ -380,7 +399,7 @@ impl Service {
         if let Some(crowds) = &self.crowds {
             return self.serve_among(crowds, incoming, answer, ending).await;
         }
-        let run = Arc::clone(self).run(incoming, Arc::clone(&meter), answer.clone());
+        let run = Arc::clone(&self).run(incoming, Arc::clone(&meter), answer.clone());
         let run = Metered::new(run, Arc::clone(&meter), self.limits.wall);
         let mut guest = Guest { run, answer, ending };
         match guest.step(Waits::ForAnswer, MayLeave::Yes).await {
@@ -400,10 +419,9 @@ impl Service {
     }
 
     /// Goes on with a guest that has run long where it is in nobody's way.
-    async fn aside<F, R>(&self, mut guest: Guest<F, R>) -> Given
+    async fn aside<F>(&self, mut guest: Guest<F>) -> Given
     where
         F: Future<Output = Result<Option<Sandbox>, Stop>> + Send + 'static,
-        R: Recorder,
     {
         let answered = self.aside.run(async move {
             let step = guest.step(Waits::ForAnswer, MayLeave::No).await;

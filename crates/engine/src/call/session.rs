@@ -8,6 +8,7 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Func, Instance, Lift, Lower, ResourceAny, ResourceType, Type};
 
 use super::{Callable, Function, transmit};
+use crate::Running;
 use crate::canonical::Callee;
 use crate::crash::{Boundary, Wreck, is_reported, stack};
 use crate::failure::Failure;
@@ -84,11 +85,13 @@ impl Session {
     ///
     /// # Errors
     /// When the sandbox cannot be made.
-    pub async fn instantiate(&mut self) -> Result<(), Failure> {
-        self.sandbox = None;
-        self.handles.clear();
-        let called = Called { function: "instantiation".into(), text: "instantiation".into() };
-        self.run(&called, async |_, _| Ok(())).await
+    pub fn instantiate(&mut self) -> Running<'_, Result<(), Failure>> {
+        Box::pin(async {
+            self.sandbox = None;
+            self.handles.clear();
+            let called = Called { function: "instantiation".into(), text: "instantiation".into() };
+            self.run(&called, async |_, _| Ok(())).await
+        })
     }
 
     /// The parameters of a function in this sandbox, which is made if there is none: the types of resources are
@@ -96,13 +99,18 @@ impl Session {
     ///
     /// # Errors
     /// When the sandbox cannot be made.
-    pub async fn params(&mut self, function: &Function) -> Result<Vec<(String, Type)>, Failure> {
-        self.run(&Called::of(function), async |sandbox, _| {
-            let func = func(sandbox, function)?;
-            let ty = func.ty(&sandbox.store);
-            Ok(ty.params().map(|(name, ty)| (name.to_owned(), ty)).collect())
+    pub fn params<'a>(
+        &'a mut self,
+        function: &'a Function,
+    ) -> Running<'a, Result<Vec<(String, Type)>, Failure>> {
+        Box::pin(async {
+            self.run(&Called::of(function), async |sandbox, _| {
+                let func = func(sandbox, function)?;
+                let ty = func.ty(&sandbox.store);
+                Ok(ty.params().map(|(name, ty)| (name.to_owned(), ty)).collect())
+            })
+            .await
         })
-        .await
     }
 
     /// Calls a function. Streams and futures in the result are read out: a stream is then the list of its elements,
@@ -112,7 +120,15 @@ impl Session {
     ///
     /// # Errors
     /// Why there is no result; the sandbox and its handles are gone.
-    pub async fn call(&mut self, function: &Function, arguments: Vec<Val>) -> Result<Option<Val>, Failure> {
+    pub fn call<'a>(
+        &'a mut self,
+        function: &'a Function,
+        arguments: Vec<Val>,
+    ) -> Running<'a, Result<Option<Val>, Failure>> {
+        Box::pin(self.called(function, arguments))
+    }
+
+    async fn called(&mut self, function: &Function, arguments: Vec<Val>) -> Result<Option<Val>, Failure> {
         let owned = self.given_away(function, &arguments).map_err(|cause| Failure::BadRequest { cause })?;
         let concurrent = self.callable.concurrent;
         let mut called = Called::of(function);
@@ -178,12 +194,16 @@ impl Session {
     ///
     /// # Errors
     /// When the destructor fails.
-    pub async fn drop_handle(&mut self, number: u64) -> Result<bool, Failure> {
-        let Some(resource) = self.handles.remove(&number) else { return Ok(false) };
-        let called = Called { function: "a destructor".into(), text: format!("drop #{number}") };
-        self.run(&called, async |sandbox, _| Ok(resource.resource_drop_async(&mut sandbox.store).await?))
+    pub fn drop_handle(&mut self, number: u64) -> Running<'_, Result<bool, Failure>> {
+        Box::pin(async move {
+            let Some(resource) = self.handles.remove(&number) else { return Ok(false) };
+            let called = Called { function: "a destructor".into(), text: format!("drop #{number}") };
+            self.run(&called, async |sandbox, _| {
+                Ok(resource.resource_drop_async(&mut sandbox.store).await?)
+            })
             .await?;
-        Ok(true)
+            Ok(true)
+        })
     }
 
     /// Runs something in the sandbox, which is made if there is none, under a meter of its own.

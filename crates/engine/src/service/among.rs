@@ -19,18 +19,18 @@ use crate::crowd::{Crowd, Crowds, End, Handler, Inside, Job, Seat, unset_sleep};
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::meter::{CutOff, Metered};
-use crate::respond::{Body, Recorder};
+use crate::respond::Body;
 use crate::stop::{self, Stop};
 use crate::store;
 
 impl Service {
     /// Serves one request in a sandbox that others may be in.
-    pub(super) async fn serve_among<R: Recorder>(
+    pub(super) async fn serve_among(
         self: &Arc<Self>,
         crowds: &Crowds,
         incoming: Incoming,
         answer: Answer,
-        mut ending: Ending<R>,
+        mut ending: Ending,
     ) -> Result<Response<Body>, Failure> {
         let Incoming { mut request, id, secure, claim, .. } = incoming;
         let until = ending.meter.until(self.limits.wall);

@@ -14,10 +14,10 @@ use crate::reuse::Sandbox;
 use crate::stop::{self, Stop};
 
 /// Records a request's end exactly once, also when its future is dropped half-way.
-pub(super) struct Ending<R: Recorder> {
+pub(super) struct Ending {
     pub(super) service: Arc<Service>,
     pub(super) meter: Arc<Meter>,
-    pub(super) recorder: Option<R>,
+    pub(super) recorder: Option<Recorder>,
     pub(super) watch: Arc<Watch>,
     /// What a crash report tells of the request; `None` where none are written.
     pub(super) boundary: Option<Boundary>,
@@ -27,7 +27,7 @@ pub(super) struct Ending<R: Recorder> {
     pub(super) stack: Vec<CrashFrame>,
 }
 
-impl<R: Recorder> Ending<R> {
+impl Ending {
     /// Says that the guest failed before its sandbox is gone, and with it the body: another thread may be looking at that.
     pub(super) fn foretell<T>(&self, ended: &Result<Result<T, Stop>, CutOff>) {
         if !matches!(ended, Ok(Ok(_))) {
@@ -94,7 +94,7 @@ impl<R: Recorder> Ending<R> {
                 memory_bytes: self.meter.memory_bytes(),
             };
             let crash = outcome.as_ref().err().and_then(|failure| self.report(failure, &bill));
-            recorder.record(Record { outcome, bill, ended: self.meter.at(bill.wall), crash });
+            recorder(Record { outcome, bill, ended: self.meter.at(bill.wall), crash });
         }
     }
 
@@ -131,7 +131,7 @@ impl<R: Recorder> Ending<R> {
     }
 }
 
-impl<R: Recorder> Drop for Ending<R> {
+impl Drop for Ending {
     fn drop(&mut self) {
         if self.recorder.is_some() {
             self.record(Ok(false));

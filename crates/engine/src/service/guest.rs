@@ -12,7 +12,7 @@ use super::Service;
 use super::ending::Ending;
 use crate::failure::Failure;
 use crate::meter::{CutOff, Meter, Metered};
-use crate::respond::{Body, Recorder, Watch};
+use crate::respond::{Body, Watch};
 use crate::reuse::Sandbox;
 use crate::stop::Stop;
 
@@ -27,10 +27,10 @@ fn is_long(meter: &Meter, service: &Service) -> bool {
 
 /// A guest under way. Its sandbox goes back to the pool before the request stops counting as running: fields are dropped
 /// in their order.
-pub(super) struct Guest<F, R: Recorder> {
+pub(super) struct Guest<F> {
     pub(super) run: Metered<F>,
     pub(super) answer: Answer,
-    pub(super) ending: Ending<R>,
+    pub(super) ending: Ending,
 }
 
 /// What a guest is polled for.
@@ -56,10 +56,9 @@ pub(super) enum Step {
     Long,
 }
 
-impl<F, R> Guest<F, R>
+impl<F> Guest<F>
 where
     F: Future<Output = Result<Option<Sandbox>, Stop>> + Send + 'static,
-    R: Recorder,
 {
     pub(super) async fn step(&mut self, waits: Waits, may_leave: MayLeave) -> Step {
         let Self { run, answer, ending } = self;
