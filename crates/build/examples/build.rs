@@ -21,7 +21,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let toolbox = Toolbox::new(std::path::absolute(&arguments[0]).unwrap());
     let host = Host::new(std::env::vars_os());
-    let setting = Setting { toolbox: &toolbox, host: &host, progress: &Print, initialize: None };
+    let setting = Setting { toolbox: &toolbox, host: &host, progress: &Print, initialize: None, link: None };
     if let "--doctor" | "--fix" = arguments[1].as_str() {
         for language in Language::ALL {
             if arguments[1] == "--fix" {

@@ -46,6 +46,7 @@ pub fn bindings(
         host: setting.host,
         progress: setting.progress,
         initialize: None,
+        link: None,
     })?;
     files.sort();
     Ok(files)

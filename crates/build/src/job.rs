@@ -55,7 +55,13 @@ pub struct Setting<'a> {
     pub progress: &'a dyn Progress,
     /// Starts core modules, for languages whose runtime can be started at build time; without it, none is.
     pub initialize: Option<Initialize<'a>>,
+    /// Links the core modules of a component to one, for languages whose toolchain makes many; without it, none are.
+    pub link: Option<Link<'a>>,
 }
+
+/// Links the core modules of a component to one, or says, for people, why that cannot be done. Composition does this, which
+/// this room does not know.
+pub type Link<'a> = &'a (dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Sync);
 
 /// A component that is built.
 #[derive(Clone, Debug)]
@@ -145,6 +151,7 @@ pub fn build(job: &Job, setting: Setting<'_>) -> Result<Built, BuildError> {
         host: setting.host,
         progress: setting.progress,
         initialize: setting.initialize.filter(|_| job.snapshot),
+        link: setting.link,
     };
     let mut product = toolchain.build(&site)?;
     if let Some(goal) = job.optimize {

@@ -36,7 +36,7 @@ pub use drift::{KNOWN, Known, Origin, drift, source_drift};
 pub use error::BuildError;
 pub use fingerprint::PRODUCT_FOLDERS;
 pub use host::Host;
-pub use job::{Built, Job, Setting, build, build_project};
+pub use job::{Built, Job, Link, Setting, build, build_project};
 pub use language::detect;
 pub use packages::{WitPackage, wit_packages};
 pub use process::CommandError;

@@ -21,4 +21,5 @@ mod optimize;
 pub use compose::{Composed, Input, Part, Saving, SharedModule, compose};
 pub use lock::Lock;
 pub use manifest::Manifest;
+pub use optimize::link_core_modules;
 pub use tenon_wit::provenance;

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
-use tenon_compose::{Composed, Input, Manifest, compose};
+use tenon_compose::{Composed, Input, Manifest, compose, link_core_modules};
 use tenon_wit::{Inspection, Symbols, inspect};
+use wasmparser::{Validator, WasmFeatures};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -273,4 +274,45 @@ fn what_is_not_handled_stays_and_says_why() {
     assert_eq!(saving.core_instances, saving.core_instances_before);
     assert!(saving.kept.as_ref().is_some_and(|why| why.contains("several memories")), "{saving:?}");
     assert_eq!(composed.exports, ["g"]);
+}
+
+/// A library that is loaded where another module says: `slot` is where its function is in the table.
+fn library(slot: &str) -> Vec<u8> {
+    wat::parse_str(format!(
+        r#"(component
+             (core module $env
+               (memory (export "memory") 1) (table (export "table") 8 funcref)
+               (global (export "base") i32 (i32.const 3)) (global (export "changes") (mut i32) (i32.const 39)))
+             (core module $library
+               (import "env" "memory" (memory 1)) (import "env" "table" (table 8 funcref))
+               (import "env" "base" (global $base i32)) (import "env" "changes" (global $changes (mut i32)))
+               (global $slot i32 (i32.add (global.get $base) (i32.const 1)))
+               (elem (offset {slot}) $three)
+               (func $three (result i32) (global.get $slot))
+               (func (export "f") (result i32)
+                 (global.set $changes (i32.add (global.get $changes) (call_indirect (result i32) (i32.const 3))))
+                 (global.get $changes)))
+             (core instance $env (instantiate $env))
+             (core instance $library (instantiate $library (with "env" (instance $env))))
+             (func $f (result u32) (canon lift (core func $library "f")))
+             (export "f" (func $f)))"#
+    ))
+    .unwrap()
+}
+
+#[test]
+fn a_library_is_linked_with_the_place_it_is_loaded_at() {
+    let of = |bytes: &[u8]| inspect("library.wasm", bytes).unwrap().needs.whole.core_instances;
+    for slot in ["(global.get $base)", "(i32.sub (global.get $base) (i32.const 1))"] {
+        let bytes = library(slot);
+        let linked = link_core_modules(&bytes).unwrap();
+        assert_eq!((of(&bytes), of(&linked)), (2, 1), "{slot}");
+        // The value, and not where it is: engines without garbage collection take no global of the module's own there.
+        let few = WasmFeatures::all() - WasmFeatures::GC;
+        Validator::new_with_features(few).validate_all(&linked).unwrap();
+        assert_eq!(link_core_modules(&linked).unwrap_err(), "it has one core module");
+        // Optimising it comes to the same.
+        let composed = composed(&bytes, "true", true);
+        assert_eq!(composed.parts[0].optimized.clone().unwrap().core_instances, 1);
+    }
 }

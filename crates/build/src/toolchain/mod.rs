@@ -45,6 +45,8 @@ pub(crate) struct Site<'a> {
     pub progress: &'a dyn Progress,
     /// Starts a core module at build time; without it, none is to be.
     pub initialize: Option<Initialize<'a>>,
+    /// Links core modules; see [`crate::Setting::link`].
+    pub link: Option<crate::job::Link<'a>>,
 }
 
 /// What a toolchain made.

@@ -28,7 +28,7 @@ impl Toolchain for Python {
     }
 
     fn recipe(&self) -> String {
-        format!("python 1 {}", Kit::Python.pins())
+        format!("python 2 {}", Kit::Python.pins())
     }
 
     fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
@@ -100,7 +100,26 @@ impl Toolchain for Python {
             .map_err(site.compile_error(None))?;
         let bytes = std::fs::read(&output).map_err(BuildError::io("read", &output))?;
         std::fs::remove_file(&output).map_err(BuildError::io("remove", &output))?;
-        Ok(Product { bytes, also: Vec::new(), tools: vec![("componentize-py", PYTHON_VERSION.to_owned())] })
+        Ok(Product {
+            bytes: linked(site, bytes),
+            also: Vec::new(),
+            tools: vec![("componentize-py", PYTHON_VERSION.to_owned())],
+        })
+    }
+}
+
+/// The same with CPython, its libraries and what stands between them as one core module: one for each is five thousand entries in
+/// a table for every instance.
+fn linked(site: &Site<'_>, bytes: Vec<u8>) -> Vec<u8> {
+    let Some(link) = site.link else { return bytes };
+    site.progress.step(site.component, "link");
+    match link(&bytes) {
+        Ok(linked) => linked,
+        Err(why) => {
+            let said = format!("its core modules are not linked, and a sandbox takes longer to make: {why}");
+            site.progress.line(site.component, &said);
+            bytes
+        }
     }
 }
 

@@ -96,6 +96,7 @@ pub(crate) fn build(
         host: &host,
         progress: &progress,
         initialize: Some(&tenon_engine::initialize),
+        link: Some(&tenon_compose::link_core_modules),
     };
     let mut built = Vec::new();
     let mut refused = Vec::new();

@@ -179,7 +179,8 @@ fn docs(args: &WitDocsArgs, terminal: &Terminal) -> Result<(), CommandError> {
 fn bindgen(args: &WitBindgenArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
     let toolbox = Toolbox::new(&settings.tools);
     let host = Host::new(settings.environment.clone());
-    let setting = Setting { toolbox: &toolbox, host: &host, progress: &Shown(terminal), initialize: None };
+    let setting =
+        Setting { toolbox: &toolbox, host: &host, progress: &Shown(terminal), initialize: None, link: None };
     let language = Language::from(args.lang);
     let files = tenon_build::bindings(language, &args.dir, args.world.as_deref(), setting)
         .map_err(|error| CommandError::from(error.diagnostics()))?;

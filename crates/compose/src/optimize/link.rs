@@ -10,9 +10,9 @@ use std::convert::Infallible;
 
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{
-    CodeSection, DataCountSection, DataSection, ElementSection, Elements, EntityType, ExportKind,
-    ExportSection, Function, FunctionSection, GlobalSection, ImportSection, Instruction, MemorySection,
-    Module, NameMap, NameSection, RefType, TableSection, TableType, TagSection, TypeSection,
+    CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection, Elements, Encode as _, EntityType,
+    ExportKind, ExportSection, Function, FunctionSection, GlobalSection, ImportSection, Instruction,
+    MemorySection, Module, NameMap, NameSection, RefType, TableSection, TableType, TagSection, TypeSection,
 };
 use wasmparser::{ElementItems, ElementKind, FuncType, Operator, TableInit};
 
@@ -248,19 +248,50 @@ impl<'m, 'a> Linker<'m, 'a> {
         self.reach_found(module, &scan)
     }
 
-    /// Constants that are another module's would have to be there first.
-    fn reach_constant(&mut self, module: usize, value: wasmparser::ConstExpr<'_>) -> Result<(), Unsuitable> {
-        let mut scan = Scan::default();
-        let mut reader = value.get_operators_reader();
-        while !reader.eof() {
-            scan.instruction(reader.read()?)?;
-        }
-        let imported = self.modules[module].imported(Sort::Global).count();
-        if scan.found.iter().any(|(sort, index)| *sort == Sort::Global && (*index as usize) < imported) {
-            return Err(Unsuitable::Has("a constant that another module has"));
-        }
+    fn reach_constant(&mut self, module: usize, value: wasmparser::ConstExpr<'a>) -> Result<(), Unsuitable> {
         // A constant may refer to any function that is in a segment, an export or a constant.
-        self.reach_found(module, &scan)
+        for (module, operator) in self.expanded(module, value, 0)? {
+            let mut scan = Scan::default();
+            scan.instruction(operator)?;
+            self.reach_found(module, &scan)?;
+        }
+        Ok(())
+    }
+
+    /// The operators of a constant but its end, each with the module whose indices it has. For another module's global stands
+    /// what that begins as: a constant may name it only if nothing changes it (Core specification, section 3.4.17), and a
+    /// global of its own module, which it would be then, only in engines that have garbage collection.
+    fn expanded<'v>(
+        &self,
+        module: usize,
+        value: wasmparser::ConstExpr<'v>,
+        depth: usize,
+    ) -> Result<Vec<(usize, Operator<'v>)>, Unsuitable>
+    where
+        'a: 'v,
+    {
+        if depth > self.modules.len() {
+            return Err(Unsuitable::Has("constants that go in a circle"));
+        }
+        let mut operators = Vec::new();
+        for operator in value.get_operators_reader() {
+            let operator = operator?;
+            let global = match operator {
+                Operator::End => continue,
+                Operator::GlobalGet { global_index } => {
+                    Some(self.entity(module, Sort::Global, global_index)?)
+                }
+                _ => None,
+            };
+            match global {
+                Some(Entity::Own(owner, number)) if owner != module => {
+                    let value = self.modules[owner].globals[number].init_expr.clone();
+                    operators.extend(self.expanded(owner, value, depth + 1)?);
+                }
+                _ => operators.push((module, operator)),
+            }
+        }
+        Ok(operators)
     }
 
     fn write(&self, exports: &[(&str, Sort, Entity)]) -> Result<Linked, Unsuitable> {
@@ -688,6 +719,18 @@ impl Reencode for Emit<'_, '_, '_> {
 
     fn tag_index(&mut self, index: u32) -> Result<u32, EmitError> {
         self.mapped(Sort::Tag, index)
+    }
+
+    fn const_expr(&mut self, value: wasmparser::ConstExpr<'_>) -> Result<ConstExpr, EmitError> {
+        let (linker, own) = (self.linker, self.module);
+        let mut bytes = Vec::new();
+        let operators = linker.expanded(own, value, 0).map_err(reencode::Error::UserError)?;
+        for (module, operator) in operators {
+            self.module = module;
+            self.instruction(operator)?.encode(&mut bytes);
+        }
+        self.module = own;
+        Ok(ConstExpr::raw(bytes))
     }
 
     fn data_index(&mut self, index: u32) -> Result<u32, EmitError> {

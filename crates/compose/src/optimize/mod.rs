@@ -19,7 +19,7 @@ use wasmparser::{KnownCustom, Parser, Payload};
 
 use items::{Items, sections};
 use plan::Plan;
-use rewrite::{Rewritten, rewrite};
+use rewrite::{Details, Rewritten, rewrite};
 pub(crate) use share::Shared;
 pub(crate) use side::{Side, side_file};
 
@@ -61,7 +61,7 @@ pub(crate) fn slim(bytes: &[u8], keep: &dyn Fn(&str) -> bool) -> Result<Slim, Un
     let mut rewritten = None;
     match Plan::of(&items) {
         Ok(None) => {}
-        Ok(Some(plan)) => match rewrite(&items, Some(&plan), keep).and_then(valid) {
+        Ok(Some(plan)) => match rewrite(&items, Some(&plan), keep, Details::Aside).and_then(valid) {
             Ok(done) => rewritten = Some(done),
             Err(why) => unlinked = Some(why),
         },
@@ -69,16 +69,40 @@ pub(crate) fn slim(bytes: &[u8], keep: &dyn Fn(&str) -> bool) -> Result<Slim, Un
     }
     let rewritten = match rewritten {
         Some(done) => done,
-        None => rewrite(&items, None, keep).and_then(valid)?,
+        None => rewrite(&items, None, keep, Details::Aside).and_then(valid)?,
     };
-    let mut made = rewritten.bytes;
+    let made = with_customs(rewritten.bytes, bytes, &items);
+    Ok(Slim { bytes: made, sides: rewritten.sides, unlinked: unlinked.or(rewritten.unlinked) })
+}
+
+/// The valid component `bytes` with its core modules linked to one, and all else as it was. What a module imports from another
+/// is then a direct call, and one table that engines keep ready takes the place of one that is filled anew for each
+/// instance: of a runtime that is made of several libraries, as Python's is, that is most of what an instance costs.
+///
+/// # Errors
+/// Why that cannot be done for certain, for people.
+pub fn link_core_modules(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let linked = || -> Result<Vec<u8>, Unsuitable> {
+        let items = Items::read(bytes)?;
+        let plan = Plan::of(&items)?.ok_or(Unsuitable::Has("one core module"))?;
+        if plan.modules.iter().any(|module| module.has_lines) {
+            return Err(Unsuitable::Has("debug information"));
+        }
+        let rewritten = rewrite(&items, Some(&plan), &|_| true, Details::Within).and_then(valid)?;
+        Ok(with_customs(rewritten.bytes, bytes, &items))
+    };
+    linked().map_err(|why| why.to_string())
+}
+
+/// What was made of the component `bytes`, with what that says of itself.
+fn with_customs(mut made: Vec<u8>, bytes: &[u8], items: &Items<'_>) -> Vec<u8> {
     for (name, data) in items.customs.iter().filter(|(name, _)| is_kept(name)) {
         wasm_encoder::CustomSection { name: (*name).into(), data: (*data).into() }.append_to(&mut made);
     }
     if let Some(producers) = producers(bytes) {
         producers.append_to(&mut made);
     }
-    Ok(Slim { bytes: made, sides: rewritten.sides, unlinked: unlinked.or(rewritten.unlinked) })
+    made
 }
 
 /// How many core instances a component makes, everything nested included.

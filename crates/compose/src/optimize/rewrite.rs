@@ -27,11 +27,21 @@ pub(super) struct Rewritten {
     pub(super) unlinked: Option<Unsuitable>,
 }
 
+/// Where the names of functions and debug information go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Details {
+    /// To the sides.
+    Aside,
+    /// They stay in the core modules.
+    Within,
+}
+
 /// Writes the component of `items` with the exports that `keep` names.
 pub(super) fn rewrite(
     items: &Items<'_>,
     plan: Option<&Plan<'_>>,
     keep: &dyn Fn(&str) -> bool,
+    details: Details,
 ) -> Result<Rewritten, Unsuitable> {
     let mut reach = Reach { items, plan, keep, wanted: BTreeSet::new(), seen: BTreeSet::new() };
     for item in &items.all {
@@ -44,6 +54,7 @@ pub(super) fn rewrite(
         items,
         plan,
         keep,
+        details,
         linked: linked.as_ref(),
         instance: None,
         new: BTreeMap::new(),
@@ -199,6 +210,7 @@ struct Output<'r, 'a> {
     items: &'r Items<'a>,
     plan: Option<&'r Plan<'a>>,
     keep: &'r dyn Fn(&str) -> bool,
+    details: Details,
     linked: Option<&'r (Linked, Names)>,
     /// The instance of the linked module.
     instance: Option<u32>,
@@ -267,6 +279,7 @@ impl Output<'_, '_> {
 
     fn write(&mut self, kind: &Kind<'_>, refers_to_nothing: bool) -> Result<(), Unsuitable> {
         match kind {
+            Kind::Module(bytes) if self.details == Details::Within => self.writer.raw(1, bytes),
             Kind::Module(bytes) => {
                 let stripped = strip(bytes)?;
                 if stripped.len() < bytes.len() {
@@ -274,7 +287,7 @@ impl Output<'_, '_> {
                 }
                 self.writer.raw(1, &stripped);
             }
-            Kind::Component(bytes) if refers_to_nothing => {
+            Kind::Component(bytes) if refers_to_nothing && self.details == Details::Aside => {
                 let inner = slim(bytes, &|_| true)?;
                 self.sides.extend(inner.sides);
                 self.unlinked = self.unlinked.take().or(inner.unlinked);
@@ -299,7 +312,11 @@ impl Output<'_, '_> {
                 self.put((Space::CoreFunction, *function), depth + 1)?,
             ));
         }
-        let instance = self.instance_of(&linked.bytes, &given)?;
+        let module = match self.details {
+            Details::Aside => &linked.bytes,
+            Details::Within => &linked.named,
+        };
+        let instance = self.instance_of(module, &given)?;
         self.instance = Some(instance);
         Ok(instance)
     }
