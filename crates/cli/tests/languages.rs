@@ -29,12 +29,13 @@ const BUILD: Duration = Duration::from_secs(420);
 fn begins(language: &str, name: &str) {
     let tenon = tenon();
     let root = tempfile::tempdir().unwrap();
-    tenon.run(root.path(), ["new", "my-app", "--lang", language]).expect_code(0);
-    tenon.run_for(BUILD, root.path(), ["build", "my-app"]).expect_code(0);
+    // The least suitable of names for a module of that language.
+    tenon.run(root.path(), ["new", language, "--lang", language]).expect_code(0);
+    tenon.run_for(BUILD, root.path(), ["build", language]).expect_code(0);
     // What is built stays built: also when the toolchain wrote a lock file.
-    let again = tenon.run(root.path(), ["build", "my-app", "--json", "--quiet"]).expect_code(0);
+    let again = tenon.run(root.path(), ["build", language, "--json", "--quiet"]).expect_code(0);
     assert_eq!(again.json()["components"][0]["skipped"], true);
-    let server = tenon.serve(root.path().join("my-app")).start();
+    let server = tenon.serve(root.path().join(language)).start();
     let reply = call(server.address(), get("/some/path"));
     assert_eq!(reply.expect(200), format!("Hello from {name} at /some/path\n"));
     server.stop();
@@ -143,6 +144,9 @@ fn python_begins() {
     tenon.run(root.path(), ["new", "my-app", "--lang", "python"]).expect_code(0);
     tenon.run_for(BUILD, root.path(), ["build", "my-app"]).expect_code(0);
     tenon.run_for(BUILD, root.path(), ["compile", "my-app/.tenon/my-app.wasm"]).expect_code(0);
+    // CPython and its libraries are one module: of each there would be an instance, in every sandbox.
+    let inspected = tenon.run(root.path(), ["inspect", "my-app/.tenon/my-app.wasm"]).expect_code(0);
+    assert!(inspected.stdout.contains("  1 core instance, 1 memory "), "{}", inspected.stdout);
     let server = tenon.serve(root.path().join("my-app")).start();
     assert_eq!(call(server.address(), get("/a")).expect(200), "Hello from Python at /a\n");
     server.stop();

@@ -1,8 +1,8 @@
 package handler
 
 import (
-	wit "{{name}}/internal/wit/local_app_handler"
-	"{{name}}/internal/wit/types"
+	wit "example.com/{{name}}/internal/wit/local_app_handler"
+	"example.com/{{name}}/internal/wit/types"
 )
 
 func Handle(req wit.Request) wit.Response {
