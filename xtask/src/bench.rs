@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Tenon and its peer on the same component, the same core, in turns.
 
 pub(crate) mod authoring;
+mod client;
 mod figures;
 mod guards;
 mod guests;

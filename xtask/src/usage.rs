@@ -31,7 +31,7 @@ usage: cargo xtask <task>
         --publish publishes nothing where the peer is not installed, unless --without-peer leaves it out
   bench authoring [--rounds N] [--language LANG] [--built] [--publish]
         measure for each language how long it takes from `tenon new` to the first response, and from saving a file to its
-        being served
+        being served, and what a request costs in a fresh sandbox and in one that is used again
   reference
         write docs/reference.md anew, from the program";
 

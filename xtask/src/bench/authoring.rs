@@ -1,5 +1,5 @@
 //! `cargo xtask bench authoring`: how long it takes in each language from `tenon new` to the first response, and from saving a
-//! file to its being served.
+//! file to its being served; and what a request costs in a fresh sandbox, and in one that is used again.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::figures::Spread;
 use super::machine::Machine;
-use super::subject;
+use super::{client, process, subject};
 use crate::command::{Cmd, Server};
 use crate::failure::{Failure, Result};
 use crate::http::Request;
@@ -52,6 +52,12 @@ const SAVES: usize = 5;
 const PROMISED: Duration = Duration::from_secs(60);
 /// How long a server has to start, and what was saved to be served.
 const SERVING_MAX: Duration = Duration::from_secs(180);
+/// Requests under way at once, and for how long, while it is measured what one costs; and before that, so that all is warm.
+const CONNECTIONS: usize = 4;
+const LOAD: Duration = Duration::from_secs(3);
+const WARM_UP: Duration = Duration::from_millis(500);
+/// More requests than the load can have.
+const AGAIN: &str = "1000000";
 /// How often a server is asked whether it serves at all; what is timed is told by the server itself, which nothing disturbs then.
 const ASK: Duration = Duration::from_millis(50);
 
@@ -79,6 +85,10 @@ struct Measured {
     next: Vec<Begun>,
     /// From saving a file to the first response that shows it, in seconds.
     saved: Vec<f64>,
+    /// Processor time of the server for a request, in microseconds, in a fresh sandbox for each.
+    fresh: Vec<f64>,
+    /// The same in a sandbox that is used again.
+    again: Vec<f64>,
     /// Why there is nothing, if there is nothing.
     missing: Option<String>,
 }
@@ -105,6 +115,8 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::AuthoringBench) -> Res
             first: Vec::new(),
             next: Vec::new(),
             saved: Vec::new(),
+            fresh: Vec::new(),
+            again: Vec::new(),
             missing: None,
         })
         .collect();
@@ -124,13 +136,16 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::AuthoringBench) -> Res
                     continue;
                 }
                 let all = |of: &[Begun]| of.last().map_or(f64::NAN, Begun::all);
+                let last = |of: &[f64]| of.last().copied().unwrap_or(f64::NAN);
                 println!(
-                    "  round {round}/{}  {:16} {:>6.1} s, then {:>5.1} s; saved to served {:>6.2} s",
+                    "  round {round}/{}  {:16} {:>6.1} s, then {:>5.1} s; saved to served {:>6.2} s; {:.0} µs a request fresh, {:.0} again",
                     options.rounds,
                     one.language.shown,
                     all(&one.first),
                     all(&one.next),
-                    one.saved.last().copied().unwrap_or(f64::NAN)
+                    last(&one.saved),
+                    last(&one.fresh),
+                    last(&one.again)
                 );
             }
         }
@@ -197,6 +212,8 @@ impl<'a> Bench<'a> {
         let data = self.root.join("data");
         fs::remove_dir_all(&data).map_err(|error| Failure::file("remove", &data, &error))?;
         measured.next.push(self.begun("next")?);
+        measured.fresh.push(self.cost("next", &[])?);
+        measured.again.push(self.cost("next", &["--reuse-requests", AGAIN])?);
         measured.saved.extend(self.saves("next")?);
         Ok(())
     }
@@ -221,6 +238,21 @@ impl<'a> Bench<'a> {
             return Err(Failure::new(format!("{expected:?} was expected, and {greeting:?} came")));
         }
         Ok(Begun { new, build, serve, response })
+    }
+
+    /// The server's processor time for one request, in microseconds.
+    fn cost(&self, project: &str, options: &[&str]) -> Result<f64> {
+        let serve = ["serve", project, "--workers", "1"];
+        let (server, address) = self.start(self.tenon(serve.into_iter().chain(options.iter().copied())))?;
+        client::load(address, "localhost", "/some/path", CONNECTIONS, WARM_UP)?;
+        let before = process::cpu(server.id())?;
+        let loaded = client::load(address, "localhost", "/some/path", CONNECTIONS, LOAD)?;
+        let rates = loaded.rates(process::cpu(server.id())?.saturating_sub(before));
+        server.stop()?;
+        match rates.failed {
+            0 => Ok(rates.cpu_us),
+            failed => Err(Failure::new(format!("{failed} requests failed"))),
+        }
     }
 
     /// Starts a server; it is up when it says where.
@@ -297,14 +329,26 @@ fn text(measured: &[Measured], machine: &Machine, options: &usage::AuthoringBenc
         text,
         "Seconds, the middle of {} round(s). `new` to `response` with the toolchains installed and nothing compiled by them before; \
          `next` is all of it again\nfor another project. `saved` is from saving a source file under `tenon dev` to a response that \
-         shows it: the middle and the longest of {} saves.\n",
+         shows it: the middle and the longest of {} saves. `fresh` and `again` are microseconds of the server's processor time a request,\nin a \
+         sandbox of its own and in one that is used again.\n",
         options.rounds,
         options.rounds * SAVES
     );
     let _infallible = writeln!(
         text,
-        "{:16}{:>8}{:>8}{:>8}{:>10}{:>8}{:>8}{:>8}{:>9}",
-        "language", "new", "build", "serve", "response", "all", "next", "saved", "longest"
+        "{:16}{:>8}{:>8}{:>8}{:>10}{:>8}{:>8}{:>8}{:>9}{:>8}{:>8}{:>8}",
+        "language",
+        "new",
+        "build",
+        "serve",
+        "response",
+        "all",
+        "next",
+        "saved",
+        "longest",
+        "fresh",
+        "again",
+        "times"
     );
     for one in measured {
         if let Some(why) = &one.missing {
@@ -313,9 +357,11 @@ fn text(measured: &[Measured], machine: &Machine, options: &usage::AuthoringBenc
         }
         let saved = Spread::of(one.saved.iter().copied());
         let first = |figure| middle(&one.first, figure);
+        let cost = |of: &[f64]| Spread::of(of.iter().copied()).map_or(f64::NAN, |spread| spread.median);
+        let (fresh, again) = (cost(&one.fresh), cost(&one.again));
         let _infallible = writeln!(
             text,
-            "{:16}{:>8.2}{:>8.1}{:>8.2}{:>10.3}{:>8.1}{:>8.1}{:>8.2}{:>9.2}",
+            "{:16}{:>8.2}{:>8.1}{:>8.2}{:>10.3}{:>8.1}{:>8.1}{:>8.2}{:>9.2}{fresh:>8.0}{again:>8.0}{:>8.1}",
             one.language.shown,
             first(|it| it.new),
             first(|it| it.build),
@@ -324,7 +370,8 @@ fn text(measured: &[Measured], machine: &Machine, options: &usage::AuthoringBenc
             first(Begun::all),
             middle(&one.next, Begun::all),
             saved.map_or(f64::NAN, |saved| saved.median),
-            saved.map_or(f64::NAN, |saved| saved.max)
+            saved.map_or(f64::NAN, |saved| saved.max),
+            fresh / again
         );
     }
     let slow: Vec<_> = measured
@@ -357,7 +404,8 @@ fn json(measured: &[Measured], machine: &Machine, options: &usage::AuthoringBenc
         .map(|one| {
             json!({
                 "language": one.language.name, "first": begun(&one.first), "next": begun(&one.next),
-                "saved_s": spread(&mut one.saved.iter().copied()), "missing": one.missing,
+                "saved_s": spread(&mut one.saved.iter().copied()), "fresh_us": spread(&mut one.fresh.iter().copied()),
+                "again_us": spread(&mut one.again.iter().copied()), "missing": one.missing,
             })
         })
         .collect();
@@ -389,6 +437,8 @@ mod tests {
             first: if missing.is_some() { Vec::new() } else { begun(build) },
             next: if missing.is_some() { Vec::new() } else { begun(2.0) },
             saved: vec![0.5, 0.7, 0.9],
+            fresh: vec![120.0],
+            again: vec![60.0],
             missing: missing.map(str::to_owned),
         };
         let options = usage::AuthoringBench::default();
@@ -398,7 +448,10 @@ mod tests {
         assert!(good.contains("Each is within the 60 s"), "{good}");
         let row = good.lines().find(|line| line.starts_with("Rust")).unwrap();
         let figures: Vec<_> = row.split_whitespace().collect();
-        assert_eq!(figures, ["Rust", "0.01", "20.0", "0.20", "0.003", "20.2", "2.2", "0.70", "0.90"]);
+        assert_eq!(
+            figures,
+            ["Rust", "0.01", "20.0", "0.20", "0.003", "20.2", "2.2", "0.70", "0.90", "120", "60", "2.0"]
+        );
         let slow = said(&[one(6, 80.0, None), one(5, 0.0, Some("no compiler"))]);
         assert!(
             slow.contains("C++ is not within the 60 s") && slow.contains("not measured: no compiler"),

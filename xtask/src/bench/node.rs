@@ -2,7 +2,6 @@
 //! the peer and a server without a sandbox.
 
 mod apps;
-mod client;
 mod fairness;
 mod report;
 
@@ -13,6 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use super::client::{self, Client, Percentiles, Rates};
 use super::machine::{Cores, Machine, allow_open_files, on_core};
 use super::{process, subject};
 use crate::command::{Cmd, Server};
@@ -23,7 +23,6 @@ use crate::tools;
 use crate::usage;
 use crate::workspace::Workspace;
 use apps::{Apps, Deployed};
-use client::{Client, Percentiles, Rates};
 
 /// Apps that are asked when nothing is in memory, for the first request's time.
 const FIRST_APPS: usize = 500;

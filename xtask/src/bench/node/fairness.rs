@@ -8,8 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::apps::{self, Built};
-use super::client::{self, Client, Percentiles};
+
 use super::{Bench, Figures, PER_ADDRESS};
+use crate::bench::client::{self, Client, Percentiles};
 use crate::bench::machine::on_core;
 use crate::failure::{Failure, Result};
 use crate::signals;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::Figures;
-use super::client::Percentiles;
+use crate::bench::client::Percentiles;
 use crate::bench::machine::Machine;
 use crate::usage;
 
@@ -212,7 +212,7 @@ fn json(figures: &Figures, machine: &Machine, options: &usage::NodeBench) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::node::client::Rates;
+    use crate::bench::client::Rates;
 
     fn verdicts(figures: &Figures) -> Vec<&'static str> {
         Aim::all(figures).iter().map(Aim::verdict).collect()
