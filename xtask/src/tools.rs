@@ -1,6 +1,7 @@
 //! Programs that the tasks need and that come from the package registry, at exact versions, in a folder of the
 //! project's own.
 
+use std::env::consts::ARCH;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -133,7 +134,7 @@ pub(crate) fn complete_redis(workspace: &Workspace) -> Outcome {
     if program.is_file() || Cmd::new("redis-server").args(["--version"]).succeeds() {
         return Outcome::Skipped("there already".into());
     }
-    match unpack_redis(&root) {
+    match unpack(&Cmd::new("apt-get"), &root, &REDIS_PACKAGES, REDIS_FETCH_MAX) {
         Ok(()) if program.is_file() => Outcome::Said("Debian's redis-server, unpacked".into()),
         Ok(()) => {
             Outcome::Said("NOT TO BE HAD: the packages do not have the program; tests are skipped".into())
@@ -145,14 +146,86 @@ pub(crate) fn complete_redis(workspace: &Workspace) -> Outcome {
     }
 }
 
-fn unpack_redis(root: &Path) -> Result<()> {
-    let packages = root.join("packages");
-    fs::create_dir_all(&packages).map_err(|error| Failure::file("make", &packages, &error))?;
-    let fetch = Cmd::new("apt-get").args(["download", "--quiet"]).args(REDIS_PACKAGES).cwd(&packages);
-    fetch.run_at_most(REDIS_FETCH_MAX)?;
-    let listing = fs::read_dir(&packages).map_err(|error| Failure::file("read", &packages, &error))?;
+/// Fetches Debian's packages and unpacks them into `root`.
+fn unpack(apt: &Cmd, root: &Path, packages: &[&str], at_most: Duration) -> Result<()> {
+    let folder = root.join("packages");
+    fs::create_dir_all(&folder).map_err(|error| Failure::file("make", &folder, &error))?;
+    let fetch = apt.clone().args(["download", "--quiet"]).args(packages.iter().copied()).cwd(&folder);
+    fetch.run_at_most(at_most)?;
+    let listing = fs::read_dir(&folder).map_err(|error| Failure::file("read", &folder, &error))?;
     for package in listing.filter_map(std::result::Result::ok) {
         Cmd::new("dpkg").args(["--extract"]).arg(package.path()).arg(root).run()?;
     }
-    fs::remove_dir_all(&packages).map_err(|error| Failure::file("remove", &packages, &error))
+    fs::remove_dir_all(&folder).map_err(|error| Failure::file("remove", &folder, &error))
+}
+
+/// Debian's browser without windows, and what drives it. That asks for the browser with windows, and needs no more than
+/// this one.
+const BROWSER: &str = "chromium-headless-shell";
+const BROWSER_DRIVER: &str = "chromium-driver";
+/// How long fetching them may take: a hundred megabytes.
+const BROWSER_FETCH_MAX: Duration = Duration::from_secs(180);
+
+/// A browser for the test of the node's page: the system's, or Debian's packages unpacked into the folder of the tools, as
+/// those of Redis. Where neither is to be had the test says that it is skipped.
+pub(crate) fn complete_browser(workspace: &Workspace) -> Outcome {
+    if has_browser(workspace) {
+        return Outcome::Skipped("there already".into());
+    }
+    let root = browser_root(workspace);
+    let unpacked = unpack_browser(&root);
+    if unpacked.is_ok() && has_browser(workspace) {
+        return Outcome::Said("Debian's chromium, unpacked".into());
+    }
+    // Nothing stays that the test would take for a browser.
+    let _there_is_none = fs::remove_dir_all(&root);
+    match unpacked {
+        Ok(()) => {
+            Outcome::Said("NOT TO BE HAD: what the packages have does not run; its test is skipped".into())
+        }
+        Err(failure) => {
+            println!("{failure}");
+            Outcome::Said("NOT TO BE HAD from Debian's packages: the test that needs it is skipped".into())
+        }
+    }
+}
+
+/// Whether there is a browser to drive, and it runs.
+pub(crate) fn has_browser(workspace: &Workspace) -> bool {
+    let root = browser_root(workspace);
+    let libraries = root.join(format!("usr/lib/{ARCH}-linux-gnu"));
+    let folders = [libraries.join("pulseaudio"), libraries, root.join(format!("lib/{ARCH}-linux-gnu"))];
+    let folders = std::env::join_paths(folders).unwrap_or_default();
+    let runs =
+        |program: PathBuf| Cmd::new(program).args(["--version"]).env("LD_LIBRARY_PATH", &folders).succeeds();
+    let unpacked = ["usr/bin/chromedriver", "usr/lib/chromium/chromium-headless-shell"];
+    unpacked.iter().all(|program| runs(root.join(program)))
+        || ["chromedriver", "chromium"].iter().all(|it| Cmd::new(*it).args(["--version"]).succeeds())
+}
+
+fn browser_root(workspace: &Workspace) -> PathBuf {
+    workspace.tools().join("browser")
+}
+
+fn unpack_browser(root: &Path) -> Result<()> {
+    let apt = Cmd::new("apt-get");
+    let Err(failure) = fetch_browser(&apt, root) else { return Ok(()) };
+    println!("{failure}\n  once more, with new lists of packages:");
+    let lists = root.join("lists");
+    fs::create_dir_all(&lists).map_err(|error| Failure::file("make", &lists, &error))?;
+    let own = ["Dir::State::Lists", "Dir::Cache"].map(|name| format!("{name}={}", lists.display()));
+    let apt = own.into_iter().fold(apt, |apt, option| apt.arg("-o").arg(option));
+    apt.clone().args(["update", "--quiet"]).run_at_most(BROWSER_FETCH_MAX)?;
+    fetch_browser(&apt, root)?;
+    fs::remove_dir_all(&lists).map_err(|error| Failure::file("remove", &lists, &error))
+}
+
+/// The browser's packages, with those of its libraries that the system does not have.
+fn fetch_browser(apt: &Cmd, root: &Path) -> Result<()> {
+    let install = apt.clone().args(["--simulate", "--no-install-recommends", "install", BROWSER]);
+    let simulated = install.capture()?;
+    let missing = simulated.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
+    let mut packages = vec![BROWSER, BROWSER_DRIVER];
+    packages.extend(missing.filter(|name| *name != BROWSER));
+    unpack(apt, root, &packages, BROWSER_FETCH_MAX)
 }

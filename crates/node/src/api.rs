@@ -5,6 +5,7 @@ pub mod endpoints;
 mod handle;
 mod logs;
 mod openapi;
+mod page;
 mod places;
 mod rate;
 mod server;

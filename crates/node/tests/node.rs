@@ -761,6 +761,29 @@ fn what_happens_is_visible() {
     );
     assert!(site.get("/v1/openapi.json")["paths"].as_object().unwrap().len() > 20);
     assert_eq!(ask(site.running().admin(), "GET", "/v1/live", &[], b"").unwrap().text(), "live\n");
+
+    // The page is for everybody, the same whatever the node has, and a browser is held to it.
+    let page = ask(site.running().admin(), "GET", "/", &[], b"").unwrap();
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, Some("text/html; charset=utf-8")),
+        "{}",
+        page.head
+    );
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(page.header(name), Some(value), "{}", page.head);
+    }
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(
+        policy.ends_with("connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+        "{policy}"
+    );
+    assert!(!page.text().contains("acme") && !page.text().contains("shop"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod load;
 mod marks;
 mod memory;
 mod messages;
+mod page;
 mod privileges;
 mod quotas;
 mod replace;

@@ -22,6 +22,7 @@ pub enum Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table's summaries say it")]
 pub enum Action {
+    Page,
     OpenApi,
     Live,
     Status,
@@ -77,6 +78,13 @@ pub struct Endpoint {
 
 /// Every endpoint.
 pub const ENDPOINTS: &[Endpoint] = &[
+    public(
+        Method::GET,
+        "/",
+        Action::Page,
+        "A page for people: what each app, and each of its components, uses.",
+        "text/html",
+    ),
     public(Method::GET, "/v1/openapi.json", Action::OpenApi, "This description.", "application/json"),
     public(
         Method::GET,

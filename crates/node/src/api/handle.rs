@@ -14,7 +14,7 @@ use tenon_state::desired::{
 use super::authorize::Permitted;
 use super::endpoints::Action;
 use super::server::Reply;
-use super::{logs, openapi, upload};
+use super::{logs, openapi, page, upload};
 use crate::capacity::{self, open_files, resident_bytes};
 use crate::journey::{self, Deployer, end_rollout};
 use crate::live::{Counted, CountedRevision};
@@ -45,6 +45,7 @@ pub(super) fn handle(
         _ => Some(node.begin_change()?),
     };
     match action {
+        Action::Page => page::reply(),
         Action::OpenApi => Ok(Reply::json(&openapi::document())),
         Action::Live => Ok(Reply::whole("text/plain", "live\n".into())),
         Action::Status => Ok(Reply::json(&status(node, permitted))),

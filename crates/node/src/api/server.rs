@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -69,6 +71,16 @@ impl Reply {
         let mut response = Response::new(Full::new(body).boxed_unsync());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         Self(response)
+    }
+
+    /// A page, and what a browser is held to that shows it.
+    pub(super) fn page(html: &'static str, policy: HeaderValue) -> Self {
+        let mut reply = Self::whole("text/html; charset=utf-8", html.into());
+        let headers = reply.0.headers_mut();
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        reply
     }
 
     pub(super) fn stream(kind: &'static str, body: Stream) -> Self {

@@ -14,6 +14,7 @@ use crate::wire::Verb;
 
 /// What is expected, beside the table that it is compared with: a change to either needs the other.
 const EXPECTED: &[(Action, Verb, Scope)] = &[
+    (Action::Page, Verb::Read, Scope::Public),
     (Action::OpenApi, Verb::Read, Scope::Public),
     (Action::Live, Verb::Read, Scope::Public),
     (Action::Status, Verb::Read, Scope::Own),
@@ -136,7 +137,8 @@ fn what_is_no_endpoint_is_said_to_be_none() {
         find(&method, path).map(|_| ()).map_err(|it| (it.status(), it.0.code))
     };
     let none = Err((404, "admin-endpoint".to_owned()));
-    for path in ["/", "/v1", "/v2/status", "/v1/status/", "/v1/tenants//apps", "/v1/tenants/a/apps/b/nothing"]
+    for path in
+        ["", "//", "/v1", "/v2/status", "/v1/status/", "/v1/tenants//apps", "/v1/tenants/a/apps/b/nothing"]
     {
         assert_eq!(ask(http::Method::GET, path), none, "{path}");
     }
