@@ -206,6 +206,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tenon-node",
         ],
     ),
+    ("tenon-fuzz", &["tenon-model", "tenon-wit", "tenon-compose", "tenon-engine", "tenon-build"]),
     ("xtask", &[]),
 ];
 
