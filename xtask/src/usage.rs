@@ -25,10 +25,11 @@ usage: cargo xtask <task>
   bench sandbox [the same options]
         of that, only what needs no peer: what guarding a request costs, and what the neighbours of a guest
         that loops notice
-  bench node [--apps N] [--seconds N] [--connections N] [--built] [--publish] [--without-peer]
+  bench node [--apps N] [--seconds N] [--connections N] [--built] [--publish] [--without-peer] [--deployed]
         deploy thousands of apps to one node and measure what they cost, in memory and out of it, beside the peer where
         that is installed, and what a steady tenant notices of noisy ones; --built takes target/release/tenon as it is;
-        --publish publishes nothing where the peer is not installed, unless --without-peer leaves it out
+        --publish publishes nothing where the peer is not installed, unless --without-peer leaves it out;
+        --deployed takes as many apps as an earlier run has deployed, and measures the rest
   bench authoring [--rounds N] [--language LANG] [--built] [--publish]
         measure for each language how long it takes from `tenon new` to the first response, and from saving a file to its
         being served, and what a request costs in a fresh sandbox and in one that is used again
@@ -89,11 +90,21 @@ pub(crate) struct NodeBench {
     pub(crate) publish: bool,
     /// Leave out what needs the peer.
     pub(crate) without_peer: bool,
+    /// Take the apps that an earlier run has deployed.
+    pub(crate) deployed: bool,
 }
 
 impl Default for NodeBench {
     fn default() -> Self {
-        Self { apps: 3_000, seconds: 10, connections: 16, built: false, publish: false, without_peer: false }
+        Self {
+            apps: 3_000,
+            seconds: 10,
+            connections: 16,
+            built: false,
+            publish: false,
+            without_peer: false,
+            deployed: false,
+        }
     }
 }
 
@@ -229,6 +240,7 @@ fn node_bench(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             Long("built") => bench.built = true,
             Long("publish") => bench.publish = true,
             Long("without-peer") => bench.without_peer = true,
+            Long("deployed") => bench.deployed = true,
             Long("help") | Short('h') => return Ok(Task::Help),
             other => return Err(other.unexpected()),
         }
@@ -277,11 +289,12 @@ mod tests {
         assert_eq!((bench.sandbox, bench.seconds, bench.rounds), (false, SECONDS_MAX, 2));
         assert!(matches!(parsed(&["bench", "sandbox"]), Ok(Task::Bench(Bench { sandbox: true, .. }))));
         let Ok(Task::NodeBench(node)) =
-            parsed(&["bench", "node", "--apps", "50", "--built", "--without-peer"])
+            parsed(&["bench", "node", "--apps", "50", "--built", "--without-peer", "--deployed"])
         else {
             panic!("bench node")
         };
-        assert_eq!((node.apps, node.built, node.connections, node.without_peer), (50, true, 16, true));
+        assert_eq!((node.apps, node.built, node.connections), (50, true, 16));
+        assert!(node.without_peer && node.deployed);
         let Ok(Task::AuthoringBench(authoring)) =
             parsed(&["bench", "authoring", "--language", "go", "--rounds=1"])
         else {

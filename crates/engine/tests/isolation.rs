@@ -21,14 +21,17 @@ use tenon_state::{Embedded, Quota};
 const LOOKS: usize = 10_000;
 /// What only a component with async functions has, though this one does nothing with it: it runs on the other engine.
 const CONCURRENT: &str = "(type (future u32))";
-/// Every so many calls a secret is planted.
-const PLANT_EVERY: usize = 8;
+/// Every so many turns a secret is planted.
+const PLANT_EVERY: usize = 4;
+/// Guests that each engine has, at the least.
+const GUESTS: usize = 3;
 /// Places in the pool.
 const PLACES: u32 = 2;
 
 /// Memory of `pages` at the start and `grow` more when a secret is planted, with data of its own at the end of the
-/// first page, which an image of the initial memory holds.
-fn guest(pages: u32, grow: u32, more: &str) -> Vec<u8> {
+/// first page, which an image of the initial memory holds. After every 4,096 bytes so many are left out: what was written is
+/// then in many places.
+fn guest(pages: u32, grow: u32, skip: u32, more: &str) -> Vec<u8> {
     let text = format!(
         r#"
 (component {more}
@@ -48,6 +51,8 @@ fn guest(pages: u32, grow: u32, more: &str) -> Vec<u8> {
       (loop $words
         (i64.store (local.get $at) (local.get $secret))
         (local.set $at (i32.add (local.get $at) (i32.const 8)))
+        (if (i32.eqz (i32.and (local.get $at) (i32.const 4095)))
+          (then (local.set $at (i32.add (local.get $at) (i32.const {skip})))))
         (br_if $words (i32.lt_u (local.get $at) (local.get $end))))
       (global.set $number (local.get $secret))
       (global.set $wide (i64x2.splat (local.get $secret)))
@@ -109,10 +114,14 @@ async fn no_secret_of_any_guest_is_found_by_any_other() {
     let artifacts = Artifacts::open(folder.path()).unwrap();
     // One fits what is kept resident of a place, the other does not; their images differ.
     let guests = [
-        ("small", guest(1, 1, "")),
-        ("large", guest(24, 8, "")),
-        ("small-concurrent", guest(1, 1, CONCURRENT)),
-        ("large-concurrent", guest(24, 8, CONCURRENT)),
+        ("small", guest(1, 1, 0, "")),
+        ("large", guest(24, 8, 0, "")),
+        // In 128 places, which are reset one by one; and in more places than that is done with at once.
+        ("scattered", guest(16, 0, 4_096, "")),
+        ("scattered-far", guest(72, 8, 4_096, "")),
+        ("small-concurrent", guest(1, 1, 0, CONCURRENT)),
+        ("large-concurrent", guest(24, 8, 0, CONCURRENT)),
+        ("scattered-concurrent", guest(16, 0, 4_096, CONCURRENT)),
     ];
     let guests = guests.map(|(name, bytes)| {
         let source = Source { name, bytes: &bytes, parts: &Vec::new, contract: &|| None };
@@ -135,10 +144,10 @@ async fn no_secret_of_any_guest_is_found_by_any_other() {
 
     let count = guests.len();
     let mut last: Vec<u64> = (0..count as u64).map(|who| 0x5ec2_e7ff_0000_0001 + who).collect();
-    // Each engine has two of the guests, and so gets half of the looks of a turn.
-    for turn in 0..LOOKS / 2 {
-        if turn % (PLANT_EVERY / 2) == 0 {
-            let who = turn / (PLANT_EVERY / 2) % count;
+    // Each engine gets so many of the looks of a turn.
+    for turn in 0..LOOKS.div_ceil(GUESTS) {
+        if turn % PLANT_EVERY == 0 {
+            let who = turn / PLANT_EVERY % count;
             last[who] = 0x5ec2_e700_0000_0000 | turn as u64;
             assert!(call(&guests[who], "plant", last[who]).await >= 16_000);
         }

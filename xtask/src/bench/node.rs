@@ -75,7 +75,9 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::NodeBench) -> Result<E
         logs: folder.join("logs"),
         options,
     };
-    let _nothing_there = fs::remove_dir_all(&bench.data);
+    if !options.deployed {
+        let _nothing_there = fs::remove_dir_all(&bench.data);
+    }
     let mut machine = Machine::look();
     let mut figures = Figures::default();
     let mut deployed = None;
@@ -145,6 +147,11 @@ impl Node {
 impl Bench<'_> {
     /// Starts a node on its data directory, on the servers' core.
     fn node(&self, data: &Path, more: &[&str]) -> Result<Node> {
+        self.node_on(Some(self.cores.server), data, more)
+    }
+
+    /// The same on this core, or wherever there is room.
+    fn node_on(&self, core: Option<usize>, data: &Path, more: &[&str]) -> Result<Node> {
         let log = self.logs.join("node.log");
         let command = self
             .workspace
@@ -155,7 +162,10 @@ impl Bench<'_> {
             .arg(data)
             .args(more.iter().copied())
             .log_to(&log);
-        let mut server = on_core(self.cores.server, || command.start())?;
+        let mut server = match core {
+            Some(core) => on_core(core, || command.start())?,
+            None => command.start()?,
+        };
         let line = server.wait_for_line("{\"", START_MAX).map_err(|failure| subject::said(&failure, &log))?;
         let event: serde_json::Value = serde_json::from_str(&line)
             .map_err(|error| Failure::new(format!("the node says {line:?}: {error}")))?;
@@ -176,8 +186,13 @@ impl Bench<'_> {
 
     fn deploy(&self, built: &apps::Built, figures: &mut Figures) -> Result<Deployed> {
         // Compilers may use both cores: nothing is measured while they run but how long it takes in all.
-        let node = self.node(&self.data, &["--loaded", "100000"])?;
         let apps = Apps::make(self.workspace, built, self.options)?;
+        if self.options.deployed {
+            let deployed = apps.deployed();
+            figures.node.insert("apps", deployed.hosts.len() as f64);
+            return Ok(deployed);
+        }
+        let node = self.node_on(None, &self.data, &["--loaded", "100000"])?;
         let start = Instant::now();
         let deployed = apps.deploy(&self.tenon(&node, &self.data))?;
         figures.node.insert("deploy_seconds", start.elapsed().as_secs_f64());
@@ -345,8 +360,11 @@ impl Bench<'_> {
             let log = self.logs.join("beside.log");
             let command = command.arg(address.to_string()).log_to(&log);
             let mut server = on_core(self.cores.server, || command.start())?;
-            subject::first_byte(&mut server, address, "/")
-                .map_err(|failure| subject::said(&failure, &log))?;
+            if let Err(failure) = subject::first_byte(&mut server, address, "/") {
+                // What else was measured took half an hour.
+                figures.missing.push(format!("{name}: {}", subject::said(&failure, &log).what()));
+                continue;
+            }
             let rates = self.load(server.id(), address, "held.example")?;
             server.stop()?;
             figures.servers.push((name.to_owned(), rates));

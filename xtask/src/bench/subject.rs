@@ -115,7 +115,7 @@ pub(super) fn all(workspace: &Workspace, guests: &Guests, composed: Option<&Path
 
 /// The peer, serving an artifact that it has compiled ahead of time.
 pub(super) fn peer(workspace: &Workspace, artifact: &Path) -> Cmd {
-    tools::WASMTIME.command(workspace).args(["serve", "--allow-precompiled"]).arg(artifact)
+    tools::WASMTIME.command(workspace).args(["serve", "--allow-precompiled", "-Scli"]).arg(artifact)
 }
 
 impl Subject {

@@ -76,8 +76,8 @@ fn what_an_app_used_does_not_fall_when_revisions_go() {
     site.node.stop();
 }
 
-/// Works for a millisecond or so in a memory of sixteen pages.
-const BUSY: &str = r#"
+/// Works for a millisecond or so in a memory of sixteen pages; exports what [`fixtures::STUFF_CONSUMER`] imports.
+pub(crate) const BUSY: &str = r#"
 (component
   (core module $m
     (memory 16)

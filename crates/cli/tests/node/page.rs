@@ -8,31 +8,11 @@ use serde_json::{Value, json};
 use tenon_testkit::{DEADLINE, fixtures, until};
 
 use self::browser::Browser;
+use crate::accounting::BUSY;
 use crate::load::{Asking, Load};
 use crate::support::Site;
 
 const HOST: &str = "shop.example";
-
-/// Exports what `STUFF_CONSUMER` imports, works for a millisecond or so, and has sixteen pages of memory.
-const WORKER: &str = r#"
-(component
-  (core module $m
-    (memory 16)
-    ;; It calls itself, so that the engine cannot put all of it into its caller.
-    (func $go (export "go") (param i32) (result i32)
-      (local $left i32)
-      (if (local.get 0) (then (return (call $go (i32.sub (local.get 0) (i32.const 1))))))
-      (local.set $left (i32.const 3000000))
-      (loop $again
-        (i32.store (i32.const 64) (local.get $left))
-        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
-        (br_if $again (local.get $left)))
-      (i32.const 66)))
-  (core instance $i (instantiate $m))
-  (func $go (param "x" u32) (result u32) (canon lift (core func $i "go")))
-  (instance $stuff (export "go" (func $go)))
-  (export "acme:thing/stuff" (instance $stuff)))
-"#;
 
 /// What the table of a composition shows: of each component its name, its processor time a second and its share of that, both
 /// since the start, its memory, and the most of that.
@@ -46,7 +26,7 @@ fn deploy(site: &Site) {
     let folder = site.tenon.data().join("composed");
     std::fs::create_dir_all(&folder).unwrap();
     fixtures::write(&folder, "front.wasm", fixtures::STUFF_CONSUMER);
-    fixtures::write(&folder, "worker.wasm", WORKER);
+    fixtures::write(&folder, "worker.wasm", BUSY);
     let manifest = format!(
         "name = \"shop\"\n[deploy]\ntenant = \"acme\"\nroutes = [\"{HOST}/*\"]\n[component.front]\npath = \"front.wasm\"\n\
          [component.front.imports]\n\"acme:thing/stuff\" = {{ component = \"worker\" }}\n[component.worker]\npath = \"worker.wasm\"\n"

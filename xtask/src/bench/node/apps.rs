@@ -105,7 +105,6 @@ impl Apps {
 
     /// Deploys all of them, a few at once.
     pub(super) fn deploy(&self, tenon: &Cmd) -> Result<Deployed> {
-        let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         set_tenant(tenon, "plain")?;
         let gateway = |folder: &PathBuf| -> Result<()> {
             set_tenant(tenon, &name(folder))?;
@@ -119,14 +118,24 @@ impl Apps {
         };
         several(&self.plain, &plain)?;
         several(&self.customers, &gateway)?;
+        Ok(self.deployed())
+    }
+
+    /// What there is once they are deployed.
+    pub(super) fn deployed(&self) -> Deployed {
         let plain: Vec<String> = self.plain.iter().map(|file| format!("{}.example", name(file))).collect();
-        Ok(Deployed {
+        Deployed {
             hosts: self.customers.iter().map(|it| format!("{}.gateway.example", name(it))).collect(),
             is_plain: plain.iter().cloned().collect(),
             plain,
             path: "/health",
-        })
+        }
     }
+}
+
+/// What a file or a folder is called.
+fn name(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn set_tenant(tenon: &Cmd, tenant: &str) -> Result<()> {

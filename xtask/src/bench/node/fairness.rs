@@ -54,6 +54,9 @@ pub(super) fn measure(bench: &Bench<'_>, built: &Built, figures: &mut Figures) -
             let slow = (0..SLOW)
                 .map(|number| client::begin_from(number / PER_ADDRESS, node.address, "slow.example"))
                 .collect::<Result<Vec<_>>>()?;
+            // Connections are taken in the order they came: whoever comes next is answered once all of these are. What is
+            // measured is what holding them costs its neighbours.
+            Client::open(node.address)?.ask("steady.example", "/")?;
             let beside = beside(node.address, &noise, || steady(length)).rates(Duration::ZERO);
             held = held.min(slow.iter().filter(|stream| client::is_silent(stream)).count());
             println!(
