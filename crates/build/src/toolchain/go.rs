@@ -41,13 +41,14 @@ impl Toolchain for Go {
     }
 
     fn skeleton(&self, plan: &Plan<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
-        let (world, module) = (plan.contract.qualified_world(), plan.name);
-        let bindings = Bindings::generate(plan.wit, &world, module)?;
+        // As the template's `go.mod` has it: not every name can stand alone there, `go` for one.
+        let (world, module) = (plan.contract.qualified_world(), format!("example.com/{}", plan.name));
+        let bindings = Bindings::generate(plan.wit, &world, &module)?;
         bindings
             .exports
             .iter()
             .map(|export| {
-                let stub = Bindings::stub(plan.wit, &world, module, export)?;
+                let stub = Bindings::stub(plan.wit, &world, &module, export)?;
                 Ok((format!("{0}/{0}.go", export.folder), stub))
             })
             .collect()

@@ -47,9 +47,10 @@ pub(super) fn measure(bench: &Bench<'_>, built: &Built, figures: &mut Figures) -
     let (mut rounds, mut failed, mut held, mut asked) = (Vec::new(), 0, SLOW, 0);
     on_core(bench.cores.load, || {
         let steady = |length| client::paced(node.address, "steady.example", CONNECTIONS, RATE, length);
-        steady(Duration::from_secs(1));
         for _ in 0..ROUNDS {
             signals::check()?;
+            // The node is done by then with the connections of the round before.
+            steady(Duration::from_secs(2));
             let quiet = steady(length).rates(Duration::ZERO);
             let slow = (0..SLOW)
                 .map(|number| client::begin_from(number / PER_ADDRESS, node.address, "slow.example"))
