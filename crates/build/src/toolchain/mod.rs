@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::contract::Contract;
 use crate::error::BuildError;
 use crate::host::Host;
+use crate::job::Link;
 use crate::progress::Progress;
 use crate::skeleton::Plan;
 use crate::snapshot::Initialize;
@@ -46,7 +47,7 @@ pub(crate) struct Site<'a> {
     /// Starts a core module at build time; without it, none is to be.
     pub initialize: Option<Initialize<'a>>,
     /// Links core modules; see [`crate::Setting::link`].
-    pub link: Option<crate::job::Link<'a>>,
+    pub link: Option<Link<'a>>,
 }
 
 /// What a toolchain made.

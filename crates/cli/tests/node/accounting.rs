@@ -77,7 +77,7 @@ fn what_an_app_used_does_not_fall_when_revisions_go() {
 }
 
 /// Works for a millisecond or so in a memory of sixteen pages; exports what [`fixtures::STUFF_CONSUMER`] imports.
-pub(crate) const BUSY: &str = r#"
+const BUSY: &str = r#"
 (component
   (core module $m
     (memory 16)
@@ -99,21 +99,26 @@ pub(crate) const BUSY: &str = r#"
   (export "acme:thing/stuff" (instance $stuff)))
 "#;
 
+/// Deploys acme/shop at `host`, of a component `front` that does little and this one, which works.
+pub(crate) fn deploy_composed(site: &Site, host: &str, works: &str) {
+    let folder = site.tenon.data().join("composed");
+    std::fs::create_dir_all(&folder).unwrap();
+    fixtures::write(&folder, "front.wasm", fixtures::STUFF_CONSUMER);
+    fixtures::write(&folder, &format!("{works}.wasm"), BUSY);
+    let manifest = format!(
+        "name = \"shop\"\n[deploy]\ntenant = \"acme\"\nroutes = [\"{host}/*\"]\n[component.front]\npath = \"front.wasm\"\n\
+         [component.front.imports]\n\"acme:thing/stuff\" = {{ component = \"{works}\" }}\n[component.{works}]\npath = \"{works}.wasm\"\n"
+    );
+    std::fs::write(folder.join("tenon.toml"), manifest).unwrap();
+    site.deploy(&folder, &[]);
+}
+
 /// Of two components of one app, each is told by itself.
 #[test]
 fn what_each_component_of_a_composition_used_is_told() {
     let site = Site::with(["--loaded", "1"]);
     site.run(["tenant", "set", "acme"]).expect_code(0);
-    let folder = site.tenon.data().join("composed");
-    std::fs::create_dir_all(&folder).unwrap();
-    fixtures::write(&folder, "front.wasm", fixtures::STUFF_CONSUMER);
-    fixtures::write(&folder, "back.wasm", BUSY);
-    let manifest = format!(
-        "name = \"shop\"\n[deploy]\ntenant = \"acme\"\nroutes = [\"{HOST}/*\"]\n[component.front]\npath = \"front.wasm\"\n\
-         [component.front.imports]\n\"acme:thing/stuff\" = {{ component = \"back\" }}\n[component.back]\npath = \"back.wasm\"\n"
-    );
-    std::fs::write(folder.join("tenon.toml"), manifest).unwrap();
-    site.deploy(&folder, &[]);
+    deploy_composed(&site, HOST, "back");
     let ask = || (0..60).for_each(|_| drop(site.get(HOST, "/").expect(200)));
     ask();
     let of = |component: &str, name: &str| total(&site, name, &format!("component=\"{component}\""));

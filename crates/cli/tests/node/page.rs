@@ -5,10 +5,10 @@ mod browser;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tenon_testkit::{DEADLINE, fixtures, until};
+use tenon_testkit::{DEADLINE, until};
 
 use self::browser::Browser;
-use crate::accounting::BUSY;
+use crate::accounting::deploy_composed;
 use crate::load::{Asking, Load};
 use crate::support::Site;
 
@@ -21,19 +21,6 @@ const COMPONENTS: &str = "return [...document.querySelectorAll('tbody tr')].map(
 
 /// What is kept of a token, and where.
 const KEPT: &str = "return [sessionStorage.length, localStorage.length, document.cookie]";
-
-fn deploy(site: &Site) {
-    let folder = site.tenon.data().join("composed");
-    std::fs::create_dir_all(&folder).unwrap();
-    fixtures::write(&folder, "front.wasm", fixtures::STUFF_CONSUMER);
-    fixtures::write(&folder, "worker.wasm", BUSY);
-    let manifest = format!(
-        "name = \"shop\"\n[deploy]\ntenant = \"acme\"\nroutes = [\"{HOST}/*\"]\n[component.front]\npath = \"front.wasm\"\n\
-         [component.front.imports]\n\"acme:thing/stuff\" = {{ component = \"worker\" }}\n[component.worker]\npath = \"worker.wasm\"\n"
-    );
-    std::fs::write(folder.join("tenon.toml"), manifest).unwrap();
-    site.deploy(&folder, &[]);
-}
 
 /// The number that a figure begins with.
 fn number(figure: &str) -> Option<f64> {
@@ -61,7 +48,7 @@ fn shows(browser: &Browser, selector: &str, texts: &[&str]) -> String {
 fn the_page_shows_what_each_component_takes_to_whoever_has_a_token() {
     let Some(browser) = Browser::start() else { return };
     let site = Site::of(&["acme", "zenith"]);
-    deploy(&site);
+    deploy_composed(&site, HOST, "worker");
     let load = Load::start(Asking {
         address: site.address(),
         host: HOST.into(),

@@ -74,7 +74,7 @@ pub(super) fn rewrite(
             output.root(item.defines)?;
         }
     }
-    if let (Some(plan), Some((linked, _))) = (plan, &linked) {
+    if let (Details::Aside, Some(plan), Some((linked, _))) = (details, plan, &linked) {
         output.sides.push(Side::Linked {
             named: linked.named.clone(),
             moved: linked.moved.clone(),

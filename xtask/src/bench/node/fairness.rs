@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::apps::{self, Built};
-
 use super::{Bench, Figures, PER_ADDRESS};
 use crate::bench::client::{self, Client, Percentiles};
 use crate::bench::machine::on_core;
