@@ -45,7 +45,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// How often a request is sent again that the node had no time for.
 const BUSY_RETRIES: u32 = 20;
 /// What is refused because others are at it. Their turn ends, so it is waited for as long as for an answer.
-const OF_A_LINE: [&str; 2] = ["deploy-busy", "admin-busy"];
+const OF_A_LINE: [&str; 3] = ["deploy-busy", "admin-busy", "admin-full"];
 /// Codes with which a node refuses requests for apps that it has not: who reads them asked another address than the admin API's.
 const OF_THE_EDGE: [&str; 2] = ["not-ready", "no-route"];
 /// The longest that is waited for that.
@@ -72,6 +72,9 @@ impl Admin {
         let written = args.node.as_deref().or(settings.node.as_deref()).unwrap_or(USUAL);
         let address: Address = written.parse()?;
         let token = token(args, settings, &address)?;
+        if !args.plain_http {
+            keep_from_others(&address)?;
+        }
         let tls = if address.is_tls { Some(connector(args.ca.as_deref())?) } else { None };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -363,6 +366,20 @@ fn token(args: &ClientArgs, settings: &Settings, address: &Address) -> Result<St
         .into())
 }
 
+/// A token is a secret: on another machine's address, only what is encrypted keeps it one.
+fn keep_from_others(address: &Address) -> Result<(), Diagnostic> {
+    if address.is_tls || address.is_this_machine() {
+        return Ok(());
+    }
+    let said = format!("the token would go to {address} in clear, and whoever is on the way could use it");
+    let Address { host, port, .. } = address;
+    Err(Diagnostic::new("token-in-clear", said).mend(format!(
+        "serve the admin API over TLS (`tenon node --admin-tls CERT KEY`) and write `https://`; or go through a tunnel, \
+         `ssh -N -L {port}:127.0.0.1:{port} {host}`, to `http://127.0.0.1:{port}`; or, in a network that nobody else is in, say \
+         `--plain-http`"
+    )))
+}
+
 /// Trusts what the system trusts, or one authority.
 pub(crate) fn connector(authority: Option<&Path>) -> Result<TlsConnector, CommandError> {
     let mut roots = RootCertStore::empty();
@@ -397,4 +414,35 @@ pub(crate) fn connector(authority: Option<&Path>) -> Result<TlsConnector, Comman
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_goes_in_clear_to_this_machine_alone() {
+        let kept = |node: &str| keep_from_others(&node.parse().unwrap()).map_err(|said| said.code);
+        for node in [
+            "http://127.0.0.1:8081",
+            "http://[::1]:8081",
+            "http://localhost:8081",
+            "https://edge.example:8081",
+        ] {
+            assert_eq!(kept(node), Ok(()), "{node}");
+        }
+        for node in [
+            "http://edge.example:8081",
+            "http://10.0.0.1:8081",
+            "http://localhost.example",
+            "http://[::]:8081",
+        ] {
+            assert_eq!(kept(node), Err("token-in-clear"), "{node}");
+        }
+        let said = keep_from_others(&"http://edge.example:8081".parse().unwrap()).unwrap_err();
+        let mend = said.mend.unwrap();
+        for way in ["--admin-tls", "ssh -N -L 8081:127.0.0.1:8081 edge.example", "--plain-http"] {
+            assert!(mend.contains(way), "{mend}");
+        }
+    }
 }

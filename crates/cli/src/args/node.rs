@@ -89,6 +89,9 @@ pub(crate) struct ClientArgs {
     /// Trust certificates of this authority (PEM) instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+    /// Send the token in clear to a node on another machine: over a network that nobody else is in.
+    #[arg(long)]
+    pub(crate) plain_http: bool,
 }
 
 #[derive(Debug, Args)]

@@ -20,7 +20,12 @@ pub(crate) fn run(args: &LogsArgs, settings: &Settings, terminal: &Terminal) -> 
     admin.lines(&path, |line| {
         show(line, terminal);
         ControlFlow::Continue(())
-    })
+    })?;
+    if args.follow {
+        terminal
+            .step("ended", "by the node: it stops, or the app is gone, or the token is not valid any more");
+    }
+    Ok(())
 }
 
 fn show(line: &str, terminal: &Terminal) {
