@@ -40,23 +40,24 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// Connections by address.
+/// Connections by address, so that none can have all of those that there may be.
 #[derive(Debug)]
-pub(crate) struct Addresses {
+pub struct Addresses {
     per_address_max: usize,
     hasher: RandomState,
     open: [Mutex<HashMap<IpAddr, usize>>; PARTS],
 }
 
-/// A connection that counts until this is dropped.
+/// A connection that counts as one of its address until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub struct Held {
     addresses: Arc<Addresses>,
     of: IpAddr,
 }
 
 impl Addresses {
-    pub(crate) fn new(per_address_max: usize) -> Arc<Self> {
+    /// None yet; of each address, or network of IPv6, there may be as many as this.
+    pub fn new(per_address_max: usize) -> Arc<Self> {
         let open = std::array::from_fn(|_| Mutex::default());
         Arc::new(Self { per_address_max, hasher: RandomState::new(), open })
     }
@@ -67,7 +68,7 @@ impl Addresses {
     }
 
     /// One more of this address, unless it has as many as it may.
-    pub(crate) fn hold(self: &Arc<Self>, client: IpAddr) -> Option<Held> {
+    pub fn hold(self: &Arc<Self>, client: IpAddr) -> Option<Held> {
         let of = counted_as(client);
         let mut open = self.part(of).lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(of).or_default();
@@ -91,8 +92,8 @@ impl Drop for Held {
     }
 }
 
-/// An address of IPv6 is one of as many as its network has, all of which a client can use.
-fn counted_as(client: IpAddr) -> IpAddr {
+/// The address that a client is known by: one of IPv6 is one of as many as its network has, all of which a client can use.
+pub fn counted_as(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address => address,

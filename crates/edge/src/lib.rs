@@ -43,7 +43,7 @@ mod trial;
 pub use app::App;
 pub use canary::Candidate;
 pub use clock::since_start;
-pub use connections::ConnectionLimits;
+pub use connections::{Addresses, ConnectionLimits, Held, counted_as};
 pub use count::{BUCKETS, CounterSnapshot, Counters, Outcome};
 pub use deliver::{ATTEMPTS_MAX, DELIVERIES_MAX, Deliveries, Tally};
 pub use handover::HandOver;

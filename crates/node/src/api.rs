@@ -1,6 +1,7 @@
 //! The admin API: which endpoints there are, who may use them, and what they do.
 
 mod authorize;
+mod connection;
 pub mod endpoints;
 mod handle;
 mod logs;

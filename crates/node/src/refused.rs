@@ -23,19 +23,28 @@ impl Refused {
 
 impl From<Diagnostic> for Refused {
     fn from(diagnostic: Diagnostic) -> Self {
-        Self(Box::new(Problem::of(status(diagnostic.code), &diagnostic)))
+        Self(Box::new(problem(&diagnostic)))
     }
 }
 
 impl From<Diagnostics> for Refused {
     fn from(diagnostics: Diagnostics) -> Self {
-        let mut problems = diagnostics.iter().map(|it| Problem::of(status(it.code), it));
-        let mut first = problems
-            .next()
-            .unwrap_or_else(|| Problem::of(500, &Diagnostic::new("internal", "nothing is known")));
+        let mut problems = diagnostics.iter().map(problem);
+        let mut first =
+            problems.next().unwrap_or_else(|| problem(&Diagnostic::new("internal", "nothing is known")));
         first.more = problems.collect();
         Self(Box::new(first))
     }
+}
+
+/// A diagnostic as a client is told of it. Where nobody knows what mends it and it is the node's fault, its log is what is
+/// left.
+fn problem(diagnostic: &Diagnostic) -> Problem {
+    let mut problem = Problem::of(status(diagnostic.code), diagnostic);
+    if problem.status >= 500 && problem.mend.is_none() {
+        problem.mend = Some("look into the node's log, and report it".to_owned());
+    }
+    problem
 }
 
 /// The status of a code. What is wrong with a component or a manifest is 422.
@@ -52,7 +61,7 @@ fn status(code: &str) -> u16 {
         "admin-too-large" | "uploads-full" => 413,
         "admin-rate" | "admin-busy" | "deploy-busy" => 429,
         "internal" | "compile-worker" => 500,
-        "node-draining" | "memory-full" => 503,
+        "node-draining" | "memory-full" | "admin-full" => 503,
         "state-failed" | "store-unreadable" | "store-damaged" | "cannot-store-artifact" => 507,
         _ => 422,
     }
@@ -127,4 +136,17 @@ pub(crate) fn missing(what: &'static str) -> Refused {
         _ => ("no-such-app", "list them with `tenon apps`"),
     };
     Refused::new(code, format!("there is no such {what}"), mend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_node_is_told_with_where_to_look() {
+        let refused = Refused::from(Diagnostic::new("internal", "it failed"));
+        assert!(refused.0.mend.is_some_and(|mend| mend.contains("log")));
+        let refused = Refused::from(Diagnostic::new("state-failed", "no room").mend("make room"));
+        assert_eq!((refused.status(), refused.0.mend.as_deref()), (507, Some("make room")));
+    }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Bearer {
     pub(crate) tenant: Option<TenantId>,
     /// What it allows.
     pub(crate) verb: Verb,
+    /// What the secret that was shown hashes to.
+    shown: blake3::Hash,
 }
 
 /// A token that was made: its name, what is shown once, and what is kept.
@@ -64,14 +66,26 @@ pub(crate) fn bearer(desired: &Desired, secret: &str, now: u64) -> Option<Bearer
     let (id, _) = secret.strip_prefix(PREFIX)?.split_once('_')?;
     let record = desired.token(id)?;
     let shown = hash(secret);
-    // `blake3::Hash` compares in constant time.
-    let is = |kept: &str| blake3::Hash::from_hex(kept).is_ok_and(|kept| kept == shown);
-    let before = record.before.as_ref().is_some_and(|(kept, until)| now < *until && is(kept));
-    if !(is(&record.hash) || before) || record.expires.is_some_and(|expires| now >= expires) {
+    if !is_valid(&record, &shown, now) {
         return None;
     }
     let verb = verb(&record.verb)?;
-    Some(Bearer { token: record.id.clone(), tenant: record.tenant.clone(), verb })
+    Some(Bearer { token: record.id.clone(), tenant: record.tenant.clone(), verb, shown })
+}
+
+/// Whether this is a secret of the token, and of now.
+fn is_valid(record: &TokenRecord, shown: &blake3::Hash, now: u64) -> bool {
+    // `blake3::Hash` compares in constant time.
+    let is = |kept: &str| blake3::Hash::from_hex(kept).is_ok_and(|kept| kept == *shown);
+    let before = record.before.as_ref().is_some_and(|(kept, until)| now < *until && is(kept));
+    (is(&record.hash) || before) && record.expires.is_none_or(|expires| now < expires)
+}
+
+impl Bearer {
+    /// Whether what was shown is valid still: the token may have been made invalid since, or have another secret.
+    pub(crate) fn is_valid(&self, desired: &Desired, now: u64) -> bool {
+        desired.token(&self.token).is_some_and(|record| is_valid(&record, &self.shown, now))
+    }
 }
 
 /// What a token allows, as it is kept.
@@ -165,5 +179,12 @@ mod tests {
         let valid = |secret: &str, now| bearer(&desired, secret, now).is_some();
         assert_eq!([valid(&secret, 1_999), valid(&secret, 2_000)], [true, false]);
         assert_eq!([valid(&new.secret, 2_999), valid(&new.secret, 3_000)], [true, false]);
+
+        // Who has shown one is known by it no longer than it is valid.
+        let (old, new) = (bearer(&desired, &secret, 0).unwrap(), bearer(&desired, &new.secret, 0).unwrap());
+        assert_eq!([old.is_valid(&desired, 1_999), old.is_valid(&desired, 2_000)], [true, false]);
+        assert_eq!([new.is_valid(&desired, 2_000), new.is_valid(&desired, 3_000)], [true, false]);
+        desired.delete_token(by, &found.token).unwrap();
+        assert!(!new.is_valid(&desired, 2_000));
     }
 }

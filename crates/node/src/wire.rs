@@ -391,11 +391,11 @@ pub struct AuditEntry {
     pub at: u64,
     /// Whose token; `node` where the node itself acted.
     pub who: String,
-    /// What was done: `deploy`, `revert`, `put-tenant`.
+    /// What was done: `deploy`, `revert`, `put-tenant`; `pause` an app, `pause-rollout` its rollout.
     pub what: String,
     /// To what: `acme/shop`, `acme`, a token.
     pub target: String,
-    /// In what way.
+    /// In what way; what is longer than 1 KiB is cut there.
     pub detail: String,
     /// A hash of the entry and of the hash before it.
     pub hash: String,

@@ -51,17 +51,31 @@ fn every_endpoint_refuses_whoever_may_not() {
                 continue;
             }
             guarded += 1;
+            // Each says what is wrong, and what mends it.
+            let refused = |token: Option<&str>, status: u16| {
+                let reply = ask(token);
+                assert_eq!(reply.status, status, "{what} with {token:?}");
+                assert_eq!(reply.header("content-type"), "application/problem+json", "{what}");
+                assert_eq!(reply.header("www-authenticate"), if status == 401 { "Bearer" } else { "" });
+                if method != "head" {
+                    let problem: Value = serde_json::from_str(&reply.text()).unwrap();
+                    assert!(
+                        problem["mend"].as_str().is_some_and(|mend| !mend.is_empty()),
+                        "{what}: {problem}"
+                    );
+                }
+            };
             for token in [None, Some(&evil[..evil.len() - 1])] {
-                assert_eq!(ask(token).status, 401, "{what} with {token:?}");
+                refused(token, 401);
             }
             if path.contains("{tenant}") {
                 // One of another tenant, whatever it allows there.
-                assert_eq!(ask(Some(&evil)).status, 403, "{what} by another tenant");
+                refused(Some(&evil), 403);
                 foreign += 1;
             }
             let is_change = method != "get" || path.contains("tokens") || path.contains("audit");
             if is_change {
-                assert_eq!(ask(Some(&reader)).status, 403, "{what} by who may only look");
+                refused(Some(&reader), 403);
                 changing += 1;
             }
         }
@@ -101,4 +115,79 @@ fn the_first_token_is_for_its_owner_alone() {
     let file = site.tenon.data().join("node/admin-token");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     site.node.stop();
+}
+
+#[test]
+fn a_token_of_a_tenant_is_told_of_its_tenant_alone() {
+    let site = Site::of(&["acme", "evil"]);
+    for tenant in ["acme", "evil"] {
+        let host = format!("{tenant}.example");
+        site.deploy(&site.app(tenant, "shop", &host, "one"), &[]);
+        site.version(&host);
+    }
+    let token = |args: &[&str]| {
+        let made = site.json([&["token", "create", "--verb", "read"], args].concat());
+        made["secret"].as_str().unwrap().to_owned()
+    };
+    let (evil, all) = (token(&["--tenant", "evil"]), token(&[]));
+    let ask = |path: &str, token: &str| call(site.node.admin(), bearing(get(path), token));
+    let json =
+        |path: &str, token: &str| -> Value { serde_json::from_str(&ask(path, token).expect(200)).unwrap() };
+    let tenants = |top: &Value, list: &str| -> Vec<String> {
+        let rows = top[list].as_array().unwrap().iter();
+        rows.map(|row| row["tenant"].as_str().unwrap().to_owned()).collect()
+    };
+    until("both to be counted", DEADLINE, || {
+        let rows = tenants(&json("/v1/top", &all), "rows");
+        (rows.contains(&"acme".to_owned()) && rows.contains(&"evil".to_owned())).then_some(())
+    });
+    let top = json("/v1/top", &evil);
+    for list in ["rows", "apps"] {
+        assert_eq!(tenants(&top, list), ["evil"], "{top:#}");
+    }
+    let counts = |status: Value| (status["tenants"].as_u64(), status["apps"].as_u64());
+    assert_eq!(counts(json("/v1/status", &evil)), (Some(1), Some(1)));
+    assert_eq!(counts(json("/v1/status", &all)), (Some(2), Some(2)));
+    // Metrics are of the node: not in part for a tenant either.
+    for path in ["/metrics", "/v1/metrics"] {
+        assert_eq!(ask(path, &evil).status, 403);
+        assert!(ask(path, &all).expect(200).contains("tenant=\"acme\""));
+    }
+    site.node.stop();
+}
+
+#[test]
+fn a_secret_that_was_replaced_lives_on_for_as_long_as_was_said() {
+    let site = Site::new();
+    let secret = |made: &Value| made["secret"].as_str().unwrap().to_owned();
+    let is_valid = |secret: &str| call(site.node.admin(), bearing(get("/v1/status"), secret)).status == 200;
+    let made = site.json(["token", "create", "--verb", "read"]);
+    let name = made["token"]["token"].as_str().unwrap();
+    let first = secret(&made);
+    let second = secret(&site.json(["token", "rotate", name, "--grace", "60min"]));
+    assert!(is_valid(&first) && is_valid(&second), "within its grace");
+    let third = secret(&site.json(["token", "rotate", name, "--grace", "1s"]));
+    until("the end of its grace", DEADLINE, || (!is_valid(&second)).then_some(()));
+    assert!(is_valid(&third));
+    site.node.stop();
+}
+
+#[test]
+fn a_token_is_sent_in_clear_to_another_machine_only_where_somebody_says_so() {
+    let tenon = tenon_testkit::Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    let file = tenon.data().join("token");
+    std::fs::write(&file, "tenon_0123_4567").unwrap();
+    let run = |more: &[&str]| {
+        let args = ["apps", "--token-file", file.to_str().unwrap(), "--node"];
+        tenon.run(tenon.data(), [&args[..], more].concat())
+    };
+    run(&["http://edge.invalid:8081"]).expect_code(1).expect_stderr(&[
+        "token-in-clear",
+        "--admin-tls",
+        "ssh -N -L",
+        "--plain-http",
+    ]);
+    for more in [&["http://0.0.0.0:1", "--plain-http"][..], &["https://0.0.0.0:1"]] {
+        run(more).expect_code(1).expect_stderr(&["node-unreachable"]);
+    }
 }

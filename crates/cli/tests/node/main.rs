@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod accounting;
+mod admin_bounds;
 mod admin_tls;
+mod audit;
 mod authorization;
 mod busy;
 mod day;

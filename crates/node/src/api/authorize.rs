@@ -127,6 +127,11 @@ impl Permitted {
         self.bearer.as_ref().map_or("nobody", |bearer| bearer.token.as_str())
     }
 
+    /// Who has shown a token; nobody where none was needed.
+    pub(super) fn bearer(&self) -> Option<&Bearer> {
+        self.bearer.as_ref()
+    }
+
     /// The token's tenant; `None` for all.
     pub(super) fn tenant(&self) -> Option<&TenantId> {
         self.bearer.as_ref().and_then(|bearer| bearer.tenant.as_ref())

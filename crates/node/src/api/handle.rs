@@ -1,5 +1,6 @@
 //! What each endpoint does. Nothing here asks who may do it: that was decided.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use tenon_state::desired::{
 
 use super::authorize::Permitted;
 use super::endpoints::Action;
+use super::places::Places;
 use super::server::Reply;
 use super::{logs, openapi, page, upload};
 use crate::capacity::{self, open_files, resident_bytes};
@@ -32,13 +34,21 @@ const GRACE_S_MAX: u64 = 7 * 24 * 3_600;
 /// A token is not made for longer: a hundred years.
 const LIFETIME_S_MAX: u64 = 100 * 365 * 24 * 3_600;
 
-pub(super) fn handle(
-    node: &Inner,
-    outlets: &Outlets,
-    permitted: &Permitted,
-    query: &str,
-    body: &Bytes,
-) -> Answer<Reply> {
+/// What is at hand for whoever answers.
+pub(super) struct Desk {
+    pub(super) node: Arc<Inner>,
+    pub(super) outlets: Arc<Outlets>,
+    /// Places for those who follow an app's lines.
+    pub(super) followers: Arc<Places>,
+}
+
+/// That the node runs.
+pub(super) fn live() -> Reply {
+    Reply::whole("text/plain", "live\n".into())
+}
+
+pub(super) fn handle(desk: &Desk, permitted: &Permitted, query: &str, body: &Bytes) -> Answer<Reply> {
+    let node = &*desk.node;
     let action = permitted.endpoint().action;
     let _change = match permitted.endpoint().method {
         http::Method::GET => None,
@@ -46,11 +56,11 @@ pub(super) fn handle(
     };
     match action {
         Action::Page => page::reply(),
-        Action::OpenApi => Ok(Reply::json(&openapi::document())),
-        Action::Live => Ok(Reply::whole("text/plain", "live\n".into())),
+        Action::OpenApi => Ok(openapi::reply()),
+        Action::Live => Ok(live()),
         Action::Status => Ok(Reply::json(&status(node, permitted))),
         Action::Metrics => {
-            let text = telemetry::render(node, outlets);
+            let text = telemetry::render(node, &desk.outlets);
             Ok(Reply::whole("text/plain; version=0.0.4; charset=utf-8", text.into()))
         }
         Action::Top => Ok(Reply::json(&top(node, permitted))),
@@ -131,14 +141,18 @@ pub(super) fn handle(
             })
         }
         Action::Pause => {
-            change(node, permitted, &read_or_default(body)?, "pause", |app, change| pause(app, change, true))
+            let change: wire::Change = read_or_default(body)?;
+            let what = if change.rollout { "pause-rollout" } else { "pause" };
+            self::change(node, permitted, &change, what, |app, change| pause(app, change, true))
         }
-        Action::Resume => change(node, permitted, &read_or_default(body)?, "resume", |app, change| {
-            pause(app, change, false)
-        }),
+        Action::Resume => {
+            let change: wire::Change = read_or_default(body)?;
+            let what = if change.rollout { "resume-rollout" } else { "resume" };
+            self::change(node, permitted, &change, what, |app, change| pause(app, change, false))
+        }
         Action::Logs => {
             let last = said(query, "last").and_then(|last| last.parse().ok()).unwrap_or(LINES);
-            logs::lines(node, permitted, said(query, "follow").is_some_and(|it| it == "true"), last)
+            logs::lines(desk, permitted, said(query, "follow").is_some_and(|it| it == "true"), last)
         }
         Action::Audit => audit(node, permitted, query),
     }

@@ -1,12 +1,24 @@
 //! The description of the admin API (OpenAPI 3.1.1), made from the table of endpoints and the types of the wire.
 
+use std::sync::LazyLock;
+
+use bytes::Bytes;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::endpoints::{ENDPOINTS, Endpoint, Scope};
+use super::server::Reply;
 use crate::tokens::verb_text;
 use crate::wire;
+
+/// The description as it is sent. It is made once: everybody may ask for it.
+static TEXT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
+
+/// The description, as an answer.
+pub(super) fn reply() -> Reply {
+    Reply::whole("application/json", TEXT.clone())
+}
 
 /// The description.
 pub(super) fn document() -> Value {

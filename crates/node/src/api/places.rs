@@ -1,21 +1,21 @@
-//! How many changes are under way at once. A deploy keeps a thread for as long as it compiles: whoever sends many must not
-//! take those that everybody else needs.
+//! How much of something is under way at once: changes, followers, bytes. A deploy keeps a thread for as long as it compiles:
+//! whoever sends many must not take those that everybody else needs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tenon_model::TenantId;
 
-/// Changes of one kind that may be under way at once.
+/// Places of one kind that may be taken at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlacesMax {
-    /// Of those that one tenant's tokens ask for.
+    /// By one tenant's tokens.
     pub(super) tenant: u32,
     /// In all.
     pub(super) node: u32,
 }
 
-/// Places for changes of one kind.
+/// Places of one kind.
 #[derive(Debug)]
 pub(super) struct Places {
     max: PlacesMax,
@@ -29,11 +29,12 @@ struct Taken {
     tenants: HashMap<TenantId, u32>,
 }
 
-/// A place, given back when it is dropped.
+/// A place, or several, given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
     tenant: Option<TenantId>,
+    count: u32,
 }
 
 impl Places {
@@ -44,19 +45,20 @@ impl Places {
     /// A place for whoever has a token of this tenant; of all tenants where there is none, which is only held to what the
     /// node has.
     pub(super) fn take(self: &Arc<Self>, tenant: Option<&TenantId>) -> Option<Place> {
+        self.take_many(tenant, 1)
+    }
+
+    /// The same for as many at once: all of them, or none.
+    pub(super) fn take_many(self: &Arc<Self>, tenant: Option<&TenantId>, count: u32) -> Option<Place> {
+        let more = |taken: u32, max: u32| taken.checked_add(count).filter(|taken| *taken <= max);
         let mut taken = self.taken();
-        if taken.all >= self.max.node {
-            return None;
-        }
+        let all = more(taken.all, self.max.node)?;
         if let Some(tenant) = tenant {
-            let own = taken.tenants.get(tenant).copied().unwrap_or(0);
-            if own >= self.max.tenant {
-                return None;
-            }
-            taken.tenants.insert(tenant.clone(), own + 1);
+            let own = more(taken.tenants.get(tenant).copied().unwrap_or(0), self.max.tenant)?;
+            taken.tenants.insert(tenant.clone(), own);
         }
-        taken.all += 1;
-        Some(Place { places: Arc::clone(self), tenant: tenant.cloned() })
+        taken.all = all;
+        Some(Place { places: Arc::clone(self), tenant: tenant.cloned(), count })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -67,10 +69,10 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
-        taken.all -= 1;
+        taken.all -= self.count;
         let Some(tenant) = &self.tenant else { return };
         if let Some(own) = taken.tenants.get_mut(tenant) {
-            *own -= 1;
+            *own -= self.count;
             if *own == 0 {
                 taken.tenants.remove(tenant);
             }
@@ -98,5 +100,21 @@ mod tests {
         drop((again, of_acme, of_zeta, of_all));
         let taken = places.taken();
         assert_eq!((taken.all, taken.tenants.len()), (0, 0), "nothing is kept of who has gone");
+    }
+
+    #[test]
+    fn several_places_are_taken_together_or_not_at_all() {
+        let places = Places::new(PlacesMax { tenant: 6, node: 10 });
+        let acme: TenantId = "acme".parse().unwrap();
+        let four = places.take_many(Some(&acme), 4);
+        assert!(four.is_some() && places.take_many(Some(&acme), 3).is_none());
+        let two = places.take_many(Some(&acme), 2);
+        assert!(two.is_some() && places.take_many(None, 5).is_none());
+        assert!(places.take_many(None, u32::MAX).is_none());
+        drop(four);
+        assert!(places.take_many(None, 8).is_some());
+        drop(two);
+        let taken = places.taken();
+        assert_eq!((taken.all, taken.tenants.len()), (0, 0));
     }
 }

@@ -131,6 +131,15 @@ fn every_endpoint_is_for_whom_it_is_meant_and_for_nobody_else() {
     assert_eq!(asked, ENDPOINTS.len() * (3 + 9));
 }
 
+/// What has none is not read one: so a GET cannot make the node keep bytes.
+#[test]
+fn only_what_sends_something_has_a_body() {
+    for endpoint in ENDPOINTS {
+        let sends = [http::Method::PUT, http::Method::POST, http::Method::PATCH].contains(&endpoint.method);
+        assert_eq!(endpoint.request.is_some(), sends, "{} {}", endpoint.method, endpoint.path);
+    }
+}
+
 #[test]
 fn what_is_no_endpoint_is_said_to_be_none() {
     let ask = |method: http::Method, path: &str| {
