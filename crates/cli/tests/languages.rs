@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tenon_testkit::Finished;
 use tenon_testkit::client::{call, get, post};
+use tenon_testkit::differential::{as_fresh, usual};
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions};
 
@@ -39,6 +40,7 @@ fn begins(language: &str, name: &str) {
     let reply = call(server.address(), get("/some/path"));
     assert_eq!(reply.expect(200), format!("Hello from {name} at /some/path\n"));
     server.stop();
+    as_fresh(&tenon.serve(root.path().join(language)), &usual("/some/path"), &[]);
 }
 
 /// A contract with a bit of everything, for skeletons.
@@ -150,6 +152,7 @@ fn python_begins() {
     let server = tenon.serve(root.path().join("my-app")).start();
     assert_eq!(call(server.address(), get("/a")).expect(200), "Hello from Python at /a\n");
     server.stop();
+    as_fresh(&tenon.serve(root.path().join("my-app")), &usual("/a"), &[]);
     begins_a_world("python", "shop.wit#shop");
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tenon_testkit::client::{Body, Reply, call, empty, full, get, post, raw, request};
+use tenon_testkit::differential::{Question, as_fresh};
 use tenon_testkit::{DEADLINE, Finished, Serving, Tenon, repository, until};
 
 /// How long a build of all three may take from nothing.
@@ -412,6 +413,17 @@ fn answer_the_same(one: &Serving, other: &Serving) {
             assert_eq!(there.headers.get(name), here.headers.get(name), "{what}: {name}");
         }
         assert_eq!((there.status, there.text()), (here.status, here.text()), "{what}");
+    }
+}
+
+/// Three languages, and the same without a runtime.
+#[test]
+fn the_storefront_answers_from_a_used_place_as_from_a_new_one() {
+    let login = |body: Value| Question::post("/login", "application/json", body.to_string());
+    let mut questions = ["/products/cheapest", "/products/s%C3%A4ge", "/orders"].map(Question::get).to_vec();
+    questions.extend([login(json!({ "user": "eve" })), login(json!({ "user": "ada" }))]);
+    for folder in [built().folder.as_path(), native()] {
+        as_fresh(&built().tenon.serve(folder), &questions, &[]);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::crash::FRAMES_MAX;
 use crate::host::Host;
 use crate::link::add_inert;
 use crate::meter::TICK;
-use crate::pool::{Pool, PoolReport};
+use crate::pool::{PageScan, Pool, PoolReport};
 use crate::room::Idle;
 use crate::schedule;
 
@@ -96,6 +96,9 @@ pub(crate) struct LaneEngine {
 pub struct Tuning {
     /// A core dump of each guest that fails: a copy of its memory, which takes time and space.
     pub core_dumps: bool,
+    /// Whether memories and tables are reset without asking the kernel which of their pages were written, as they are where
+    /// that is [not sound](PageScan::Unsound): for the tests of it, and to measure what asking saves.
+    pub blind_reset: bool,
     /// Whether guests are guarded.
     pub guard: Guard,
 }
@@ -164,7 +167,10 @@ impl Engine {
     /// # Errors
     /// As [`new`](Self::new) has.
     pub fn configured(pool: Pool, tuning: Tuning) -> Result<Self, EngineError> {
-        let report = PoolReport::probe(pool);
+        let mut report = PoolReport::probe(pool);
+        if tuning.blind_reset {
+            report.page_scan = PageScan::Unsound("this engine was asked to do without".into());
+        }
         let lanes = Arc::new(Lanes { tuning, ..Lanes::default() });
         let ticker = start_ticker(Arc::downgrade(&lanes))
             .map_err(|error| EngineError(wasmtime::Error::from(error)))?;

@@ -1,8 +1,10 @@
 //! Nothing of one call is there in the next: of the same component or of another, in whatever place of the pool.
 //!
 //! Guests write a secret over everything they have: every word of their memories, globals, tables. Each looks for the
-//! secrets of all in everything a fresh sandbox has. The pool is small, so that every place is used over and over, by
-//! different ones in turn. There are guests for both engines: the one with support for WASI 0.3, and the one without.
+//! secrets of all in everything a fresh sandbox has. The pool is small, so that every place is used over and over: one for a
+//! table by all in turn, one for a memory by the same guest, for there are more of those than guests. What a guest finds where
+//! another's memory was is in `differential.rs`. There are guests for both engines: the one with support for WASI 0.3, and
+//! the one without.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -65,7 +65,7 @@ pub fn request(method: &str, target: &str, body: Body) -> Request<Body> {
 }
 
 /// A response, read to its end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
     /// The status.
     pub status: StatusCode,

@@ -7,6 +7,7 @@
 //! returning errors nobody could handle.
 
 pub mod client;
+pub mod differential;
 pub mod fixtures;
 mod guests;
 pub mod http3;

@@ -20,7 +20,7 @@ const PLANT_EVERY: usize = 50;
 /// left of one there: `/p` and eight characters plant, `/l` and eight characters look. The answer is a number of four bytes.
 ///
 /// The secret is the characters changed by a mask, so that a request that looks does not bring along what it looks for.
-const OVERWRITER: &str = r#"
+pub(crate) const OVERWRITER: &str = r#"
 (component
   (type $request' (record
     (field "method" string)
@@ -179,7 +179,7 @@ const HOSTS: [&str; 3] = ["one.example", "other.example", "plain.example"];
 const PLAIN: usize = 2;
 
 /// Deploys one app of a tenant, which is granted the bucket `notes` and a directory at `/data` where it imports them.
-fn deploy(node: &Serving, tenant: &str, component: &Path, host: &str, is_secretive: bool) {
+pub(crate) fn deploy(node: &Serving, tenant: &str, component: &Path, host: &str, is_secretive: bool) {
     let tenon = node.tenon();
     let folder = tenon.data().join("apps").join(tenant);
     let data = folder.join("data");

@@ -13,6 +13,7 @@ mod conformance;
 mod contracts;
 mod crashes;
 mod dev;
+mod differential;
 mod drafts;
 mod failures;
 mod fresh;

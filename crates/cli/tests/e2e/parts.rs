@@ -37,7 +37,7 @@ pub(crate) struct Release {
 }
 
 pub(crate) const P2: Release = Release { suffix: "", joined_by: "fixture:parts/neighbour", nowhere: NOWHERE };
-const P3: Release =
+pub(crate) const P3: Release =
     Release { suffix: "-p3", joined_by: "fixture:parts-async/neighbour", nowhere: NOWHERE_P3 };
 const BOTH: [Release; 2] = [P2, P3];
 

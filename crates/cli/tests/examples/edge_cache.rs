@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use tenon_testkit::client::{Body, Reply, call, fetch, get, post, request};
+use tenon_testkit::differential::{Question, as_fresh};
 use tenon_testkit::{DEADLINE, Serving, Tenon, until};
 
 use super::Example;
@@ -311,6 +312,15 @@ fn a_response_is_for_the_requests_it_was_made_for() {
     assert_eq!(edge.origin.asked("/changed")[1].method, "POST");
     assert_eq!(edge.ask("/changed").expect(200), "/changed 3");
     edge.server.stop();
+}
+
+#[test]
+fn the_cache_answers_from_a_used_place_as_from_a_new_one() {
+    let (tenon, origin) = (Tenon::new(env!("CARGO_BIN_EXE_tenon")), Origin::start());
+    let serve = tenon.serve(manifest(&tenon, origin.address));
+    // What the origin says has a number in it, except where it is not asked again.
+    let cached = |path: &str| Question::get(path).with("cache-control", "only-if-cached");
+    as_fresh(&serve, &[Question::get("/nothing-said"), cached("/unknown"), cached("/no-store")], &[]);
 }
 
 #[test]

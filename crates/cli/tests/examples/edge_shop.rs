@@ -7,9 +7,10 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tenon_testkit::client::{Body, Reply, call, get, post, request};
+use tenon_testkit::differential::{Question, as_fresh};
 use tenon_testkit::{DEADLINE, Serving, Tenon, repository, until};
 
-use super::{Example, is_inert, names, sending};
+use super::{Example, is_inert, json_question, names, sending};
 
 fn shop() -> &'static Example {
     static SHOP: OnceLock<Example> = OnceLock::new();
@@ -118,6 +119,16 @@ fn nobody_gets_what_somebody_else_has_bought() {
         listed["orders"].as_array().unwrap().iter().map(|order| order["number"].as_u64()).collect();
     assert!(numbers.is_subset(&listed), "{listed:?}");
     server.stop();
+}
+
+/// Each request in a sandbox of its own, which is not how the shop is served.
+#[test]
+fn the_edge_shop_answers_from_a_used_place_as_from_a_new_one() {
+    let _alone = alone();
+    let serve = shop().tenon.serve(&shop().folder).args(["--reuse-requests", "1"]);
+    let sign_in = json_question("/sign-in", &json!({ "user": "ada", "password": "wrong" }));
+    let questions = [Question::get("/products/mortise"), Question::get("/orders"), sign_in];
+    as_fresh(&serve, &questions, &[]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tenon_testkit::client::{Body, Reply, call, post};
+use tenon_testkit::differential::{Question, as_fresh};
 use tenon_testkit::{Serving, Tenon, repository};
 
 /// How long a build from nothing may take on a machine that is busy with others.
@@ -143,6 +144,11 @@ fn sending(path: &str, body: &Value) -> http::Request<Body> {
     request
 }
 
+/// The same, to be sent more than once.
+fn json_question(path: &str, body: &Value) -> Question {
+    Question::post(path, "application/json", body.to_string())
+}
+
 /// What Rust's and Go's own libraries bring along, which reaches nothing.
 fn is_inert(import: &str) -> bool {
     ["wasi:cli/", "wasi:clocks/", "wasi:io/", "wasi:random/"]
@@ -236,6 +242,13 @@ fn the_image_processor_resizes_over_http() {
     let refused = resize("bm8gcGljdHVyZQ==", 6, "png").expect(422);
     assert!(refused.contains("not a PNG, JPEG or WebP file"), "{refused}");
     server.stop();
+
+    let resizing = |input: &str, format: &str| {
+        let opts = json!({ "width": 6, "height": 0, "format": format });
+        json_question("/processor/resize", &json!({ "input": input, "opts": opts }))
+    };
+    let questions = [resizing(PNG, "png"), resizing(PNG, "webp"), resizing(PNG, "gif")];
+    as_fresh(&example.tenon.serve(&example.folder), &questions, &[resizing(&large, "jpeg")]);
 }
 
 #[test]
@@ -262,6 +275,13 @@ fn payments_are_taken_and_refused_over_http() {
         assert!(refused.contains(why), "{refused}");
     }
     server.stop();
+
+    // A receipt has a random number in it.
+    let paying = |amount: f64, currency: &str| {
+        json_question("/process-payment", &json!({ "amount": amount, "currency": currency }))
+    };
+    let questions = [paying(4.35, "EUR"), paying(10.5, "JPY"), paying(0.5, "USD")];
+    as_fresh(&example.tenon.serve(&example.folder), &questions, &[]);
 }
 
 #[test]
@@ -300,6 +320,9 @@ fn the_metrics_app_answers_and_logs_over_http_and_from_the_command_line() {
     assert_eq!(serde_json::from_str::<Value>(answer.as_str().unwrap()).unwrap(), expected);
     server.logged(&["three"]);
     server.stop();
+    let data = ["1\n2\nthree\n4.5\n", "7\n", "no number\n"];
+    let questions = data.map(|data| Question::post("/process-data", "application/octet-stream", data));
+    as_fresh(&example.tenon.serve(&example.folder), &questions, &[]);
 
     let composed = example.compose();
     let bytes = "[49, 10, 50, 10, 120, 10, 52, 46, 53]";

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tenon_testkit::client::{Reply, call, get, post};
+use tenon_testkit::differential::{Question, as_fresh};
 
 use super::{Example, is_inert, names};
 
@@ -72,6 +73,15 @@ fn the_normalizer_makes_one_form_of_both_formats() {
     assert_eq!(send("text/csv", JSON).header("accept"), "application/json, application/xml");
     assert_eq!(call(server.address(), get("/")).header("allow"), "POST");
     server.stop();
+
+    let ask = |content_type: &str, body: &str| Question::post("/", content_type, body.to_owned());
+    let questions = [
+        ask("application/json", JSON),
+        ask("text/xml", XML),
+        ask("application/json", "{"),
+        Question::get("/"),
+    ];
+    as_fresh(&example.tenon.serve(&example.folder), &questions, &[ask("application/xml", &bomb)]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 use tenon_testkit::client::{Body, Reply, call, get, request};
+use tenon_testkit::differential::{Question, as_fresh};
 use tenon_testkit::{Serving, Tenon};
 
 use super::{Example, is_inert, names};
@@ -53,6 +54,13 @@ fn the_page_is_made_of_what_the_catalogue_says() {
     assert_eq!(ask(&server, "/style.css", &[]).header("content-type"), "text/css; charset=utf-8");
     assert_eq!(call(server.address(), request("POST", "/", tenon_testkit::client::empty())).status, 405);
     server.stop();
+
+    let questions = [
+        Question::get("/").with("accept", "text/html"),
+        Question::get("/products/saw").with("accept-language", "de").with("accept", "text/html"),
+        Question::get("/products/anvil"),
+    ];
+    as_fresh(&page().tenon.serve(&page().folder), &questions, &[]);
 }
 
 #[test]

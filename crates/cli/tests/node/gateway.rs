@@ -6,6 +6,7 @@ use std::process::Command;
 use http::Request;
 use tenon_testkit::Tenon;
 use tenon_testkit::client::{Body, Reply, call, full, request};
+use tenon_testkit::differential::{Question, as_fresh};
 
 use crate::examples;
 use crate::support::{Site, to};
@@ -34,6 +35,16 @@ fn asking(host: &str, key: &str, method: &str, path: &str, body: &'static str) -
     let mut request = to(host, request(method, path, full(body)));
     request.headers_mut().insert("x-api-key", key.parse().unwrap());
     request
+}
+
+/// One of them, served alone.
+#[test]
+fn a_gateway_answers_from_a_used_place_as_from_a_new_one() {
+    let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    let example = examples::built(&tenon, "api-gateway");
+    let quote = Question::post("/quotes", "application/json", "{}");
+    let questions = [Question::get("/health"), quote, Question::get("/zones").with("x-api-key", "unknown")];
+    as_fresh(&tenon.serve(example), &questions, &[]);
 }
 
 #[test]
