@@ -246,7 +246,10 @@ impl Bound {
                     .map_err(ServerError::Worker)?;
                 std::thread::Builder::new()
                     .name(format!("tenon-worker-{index}"))
-                    .spawn(move || runtime.block_on(office.work(doors, entrances, stopped, drain)))
+                    .spawn(move || {
+                        tenon_engine::serve_promptly();
+                        runtime.block_on(office.work(doors, entrances, stopped, drain))
+                    })
                     .map_err(ServerError::Worker)
             })
             .collect::<Result<_, _>>()?;

@@ -74,6 +74,7 @@ pub use pool::{PageScan, Pool, PoolReport};
 pub use received::{Broken, Received, ReceivedError, Tap};
 pub use respond::{Bill, Body, BodyError, Record, Recorder};
 pub use room::{Claim, Claimed};
+pub use schedule::serve_promptly;
 pub use service::{Incoming, Service, head_bytes};
 pub use shape::{PlainHandler, Shape};
 pub use shares::{ComponentUse, Shares};
