@@ -139,8 +139,9 @@ impl App {
     }
 }
 
-/// Limits that a component can use.
+/// Limits that a component can use, and that any server takes.
 pub(crate) fn addressable(limits: Limits) -> Result<Limits, Diagnostic> {
+    limits.check_header_bytes()?;
     if limits.memory_bytes <= Pool::MEMORY_BYTES_MAX {
         return Ok(limits);
     }

@@ -77,6 +77,11 @@ impl Outcome {
         matches!(self, Self::Trapped | Self::OutOfMemory | Self::CpuDeadline | Self::OverLimit)
     }
 
+    /// Whether it speaks for a rest: the guest failed by itself, or ended without a response that can be sent.
+    pub(crate) fn is_for_a_rest(self) -> bool {
+        self.is_crash() || self == Self::NoResponse
+    }
+
     /// Whether the client was told of a failure, with a status of 500 or more.
     pub fn is_error(self) -> bool {
         self.is_crash()

@@ -4,7 +4,9 @@
 //! fails is tried again later. How often it was tried is known to the process only; after a restart it begins anew.
 //!
 //! A message is admitted as a request is: a turn of its tenant and one of its revision, a sandbox of the tenant's share, the
-//! tenant's rates; and what its guest uses is the tenant's. Where a request would be refused, it waits.
+//! tenant's rates; and what its guest uses is the tenant's. Where a request would be refused, it waits: also while the
+//! revision is given a rest, so that no message is used up by an app that fails in any case. A message that fails gives no
+//! rest itself, for it is tried later, and requests may do well meanwhile; but it may be the one that ends a rest.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,8 +20,9 @@ use tenon_model::store::{Collection, Delivery, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::app::App;
+use crate::breaker::{Ended, Pass};
 use crate::clock::Now;
-use crate::count::micros;
+use crate::count::{Outcome, micros};
 use crate::identify::Ids;
 use crate::server::ServerError;
 use crate::site::Site;
@@ -66,7 +69,8 @@ impl Tally {
 
 /// The delivery of messages, running on a thread of its own.
 pub struct Deliveries {
-    stop: watch::Sender<bool>,
+    /// Told to stop: how long what runs may go on, at most.
+    stop: watch::Sender<Option<Duration>>,
     thread: JoinHandle<()>,
     tally: Arc<Tally>,
 }
@@ -80,7 +84,7 @@ impl Deliveries {
         let Some(entry) = site.alone() else { return Ok(None) };
         let Some(service) = entry.stable.service() else { return Ok(None) };
         let Some(post) = service.post() else { return Ok(None) };
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(None);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -113,9 +117,10 @@ impl Deliveries {
         &self.tally
     }
 
-    /// Takes no further message, and waits for those that are being handled.
-    pub fn drain(self) {
-        self.stop.send_replace(true);
+    /// Takes no further message, and waits for those that are being handled: as long as one may last, or `most` where that is
+    /// less.
+    pub fn drain(self, most: Option<Duration>) {
+        self.stop.send_replace(Some(most.unwrap_or(Duration::MAX)));
         let _ = self.thread.join();
         let Tally { handled, failed, thrown_away } = &*self.tally;
         let (handled, failed, thrown_away) =
@@ -155,6 +160,7 @@ struct Admitted {
     _in_tenant: InTenant,
     _in_gate: InGate,
     _sandbox: Token,
+    passed: Passed,
 }
 
 /// A message that counts among what its tenant runs.
@@ -172,6 +178,30 @@ struct InGate(Arc<Slot>);
 impl Drop for InGate {
     fn drop(&mut self) {
         self.0.gate().leave();
+    }
+}
+
+/// A message that the revision's breaker let pass.
+struct Passed {
+    slot: Arc<Slot>,
+    /// `None` where it is no concern of the breaker's, and once it is over.
+    pass: Option<Pass>,
+}
+
+impl Passed {
+    /// What it says of the revision counts where it finds out whether that works again.
+    fn ended(&mut self, ended: Ended) {
+        if let Some(pass) = self.pass.take() {
+            let ended = if pass == Pass::Probe { ended } else { Ended::Otherwise };
+            self.slot.breaker().ended(pass, ended, || Now::read().ns);
+        }
+    }
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        // It has not come to a guest.
+        self.ended(Ended::Otherwise);
     }
 }
 
@@ -199,21 +229,28 @@ impl Door {
         }
         let in_gate = InGate(Arc::clone(&self.slot));
         let sandbox = tenant.try_sandbox().ok_or(PAUSE)?;
-        // Last, for what is taken of a rate is not given back. Quotas may be raised meanwhile: it is looked again soon.
-        tenant.may(now).map_err(|(_, again)| again.clamp(Duration::from_millis(1), POOL_PAUSE))?;
+        // It is looked again soon: what is waited for may be over before.
+        let soon = |again: Duration| again.clamp(Duration::from_millis(1), POOL_PAUSE);
+        let pass = match self.app.is_alone() {
+            true => None,
+            false => Some(self.slot.breaker().pass(now.ns).map_err(soon)?),
+        };
+        let passed = Passed { slot: Arc::clone(&self.slot), pass };
+        // Last, for what is taken of a rate is not given back.
+        tenant.may(now).map_err(|(_, again)| soon(again))?;
         tenant.moved(bytes, now.ns);
-        Ok(Admitted { _in_tenant: in_tenant, _in_gate: in_gate, _sandbox: sandbox })
+        Ok(Admitted { _in_tenant: in_tenant, _in_gate: in_gate, _sandbox: sandbox, passed })
     }
 }
 
 impl Office {
     /// Delivers until it is told to stop, then waits for what is running.
-    async fn deliver_all(self: Arc<Self>, mut stopped: watch::Receiver<bool>, longest: Duration) {
+    async fn deliver_all(self: Arc<Self>, mut stopped: watch::Receiver<Option<Duration>>, longest: Duration) {
         let places_max = places_max(self.door.slot.limits());
         let places = Arc::new(Semaphore::new(places_max));
         let mut last: Option<String> = None;
-        {
-            let mut stopped = pin!(stopped.wait_for(|stopped| *stopped));
+        let most = {
+            let mut stopped = pin!(stopped.wait_for(Option::is_some));
             loop {
                 let next = async {
                     // It is never closed.
@@ -223,7 +260,7 @@ impl Office {
                 };
                 let (place, taken) = tokio::select! {
                     next = next => match next { Some(next) => next, None => return },
-                    _ = &mut stopped => break,
+                    most = &mut stopped => break most.ok().and_then(|most| *most).unwrap_or(Duration::MAX),
                 };
                 match taken {
                     Ok(delivery) => {
@@ -236,10 +273,10 @@ impl Office {
                     }
                 }
             }
-        }
+        };
         // All places are free once nothing is handled any more.
         let all = places.acquire_many(u32::try_from(places_max).unwrap_or(u32::MAX));
-        if tokio::time::timeout(longest, all).await.is_err() {
+        if tokio::time::timeout(longest.min(most), all).await.is_err() {
             tracing::warn!(target: "tenon::message", "messages were still being handled when the drain's time was over");
         }
     }
@@ -290,7 +327,7 @@ impl Office {
         &self,
         delivery: &Delivery,
         service: &Arc<Service>,
-        admitted: Admitted,
+        mut admitted: Admitted,
     ) -> Result<(), Failure> {
         let id = self.ids.fresh();
         let attempt = delivery.attempts + 1;
@@ -299,6 +336,11 @@ impl Office {
         let (tally, shared) = (Arc::clone(&self.tally), id.shared());
         let slot = Arc::clone(&self.door.slot);
         let record = move |Record { outcome, bill, crash, .. }: Record| {
+            admitted.passed.ended(match &outcome {
+                Ok(true) => Ended::Well,
+                Err(failure) if Outcome::of_failure(failure).is_for_a_rest() => Ended::Crashed,
+                Ok(false) | Err(_) => Ended::Otherwise,
+            });
             slot.counters().count_message(outcome.as_ref().is_ok_and(|finished| *finished), &bill);
             match outcome {
                 Ok(finished) => {
@@ -429,6 +471,31 @@ mod tests {
         drop(first);
         assert_eq!((usage().running, door.slot.running(), shares.shared_in_use()), (0, 0, 0));
         assert_eq!(usage().refused, [0; 6], "who waits is not refused");
+    }
+
+    #[test]
+    fn a_message_waits_while_its_revision_is_given_a_rest_and_may_end_it() {
+        let shares = Shares::new(2);
+        let door = door(generous(), &shares);
+        let now = Now::read();
+        let breaker = door.slot.breaker();
+        // Messages that fail give no rest.
+        for _ in 0..2 * crate::breaker::FAILURES_IN_A_ROW {
+            door.try_admit(1, now).ok().unwrap().passed.ended(Ended::Crashed);
+        }
+        assert!(!breaker.is_open());
+        for _ in 0..crate::breaker::FAILURES_IN_A_ROW {
+            breaker.ended(Pass::Ordinary, Ended::Crashed, || now.ns);
+        }
+        assert!(breaker.is_open());
+        assert_eq!(door.try_admit(1, now).err(), Some(POOL_PAUSE));
+        assert_eq!((door.app.tenant().usage().running, shares.shared_in_use()), (0, 0));
+        let later = Now { ns: now.ns + 10 * crate::clock::SECOND_NS, ..now };
+        // One that does not come to a guest says nothing.
+        drop(door.try_admit(1, later).ok().unwrap());
+        assert!(breaker.is_open());
+        door.try_admit(1, later).ok().unwrap().passed.ended(Ended::Well);
+        assert!(!breaker.is_open());
     }
 
     #[test]

@@ -17,13 +17,13 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tenon_engine::{Broken, Received};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::journey::{Worker, serve_request};
 use crate::server::{HEAD_BYTES_BESIDE_FIELDS, LINGER, Office, STREAMS_MAX};
 use crate::transport::{Quic, Receiving, Sending};
-use crate::wire::{Reply, Wire};
+use crate::wire::{Reply, Why, Wire};
 
 /// The header fields of a request as they are sent may be so much longer than as they are counted: text that does not
 /// compress is sent as it is, with its length.
@@ -50,18 +50,23 @@ pub(crate) async fn serve(
     wire: Arc<Wire>,
     stopped: watch::Receiver<bool>,
 ) {
-    // A request may be waited for without a byte moving as long as it may last.
-    let idle = office.site.longest() + office.limits.head;
-    let stalled = Arc::clone(&wire).stalled(idle, || office.is_scarce());
     let mut cut_off = office.cut_off.subscribe();
+    let (unused, told) = oneshot::channel();
+    let silent = async {
+        if office.silent(&wire).await == Why::Unused {
+            // The client is told, and what it has sent before it knew is answered.
+            let _ = unused.send(());
+            office.silent(&wire).await;
+        }
+    };
     tokio::select! {
-        ended = requests(&office, connection, worker, wire, stopped) => match ended {
+        ended = requests(&office, connection, worker, Arc::clone(&wire), stopped, told) => match ended {
             Err(error) if !error.is_h3_no_error() => {
                 tracing::debug!(target: "tenon::connection", %error, "a connection ended early");
             }
             _ => {}
         },
-        () = stalled => tracing::debug!(target: "tenon::connection", "a stalled connection was closed"),
+        () = silent => tracing::debug!(target: "tenon::connection", "a stalled connection was closed"),
         _ = cut_off.wait_for(|cut_off| *cut_off) => {}
     }
 }
@@ -74,6 +79,7 @@ async fn requests(
     worker: Arc<Worker>,
     wire: Arc<Wire>,
     mut stopped: watch::Receiver<bool>,
+    unused: oneshot::Receiver<()>,
 ) -> Result<(), ConnectionError> {
     // What is served may have been replaced since the last connection.
     let fields_bytes_max = office.site.header_bytes().saturating_add(HEAD_BYTES_BESIDE_FIELDS);
@@ -87,8 +93,12 @@ async fn requests(
     let mut running = JoinSet::new();
     let heads = Arc::new(Semaphore::new(HEADS_MAX));
     let mut stop = pin!(async {
-        // Its sender lives as long as the server.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+        tokio::select! {
+            // Its sender lives as long as the server.
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            // And this one's as long as the connection.
+            _ = unused => {}
+        }
     });
     let mut lingered = pin!(tokio::time::sleep(LINGER));
     let mut leaving = Leaving::No;

@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -13,13 +14,14 @@ use http::{HeaderValue, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tenon_model::HEADER_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::clock::Now;
 use crate::connections::{Addresses, ConnectionLimits, Held};
 use crate::handover::HandOver;
 use crate::http3;
@@ -27,7 +29,7 @@ use crate::journey::{Worker, serve_request};
 use crate::quic::{Gate, Http3, Knock, Open};
 use crate::site::Site;
 use crate::tls::Certificates;
-use crate::wire::{Watched, Wire};
+use crate::wire::{Watched, Why, Wire};
 
 /// The kernel's queue of connections that are not accepted yet.
 const BACKLOG: i32 = 4_096;
@@ -93,8 +95,8 @@ pub struct Server {
     pub listen: Vec<Listen>,
     /// Threads; each has a runtime and listeners of its own, and a connection stays with one.
     pub workers: usize,
-    /// How long running requests may go on after the drain began.
-    pub drain: Duration,
+    /// How long running requests may go on after the drain began, at most; never longer than any of them may last then.
+    pub drain: Option<Duration>,
     /// What is given to connections.
     pub connections: ConnectionLimits,
     /// Whether another process of the same user may listen on the same addresses meanwhile: it is being replaced.
@@ -138,7 +140,7 @@ impl Server {
         Self {
             listen: vec![Listen { address, tls: None, http3: None }],
             workers,
-            drain,
+            drain: Some(drain),
             connections: ConnectionLimits { per_address_max: usize::MAX, ..ConnectionLimits::default() },
             replaces: false,
         }
@@ -193,13 +195,6 @@ impl Server {
 }
 
 impl Bound {
-    /// The same, with as much time for running requests after the drain began.
-    #[must_use]
-    pub fn drain(mut self, drain: Duration) -> Self {
-        self.server.drain = drain;
-        self
-    }
-
     /// Starts the workers. Connections are accepted when this returns.
     ///
     /// # Errors
@@ -237,6 +232,7 @@ impl Bound {
                     open: Arc::new(Semaphore::new(server.connections.per_worker_max)),
                     by_address: Arc::clone(&by_address),
                     draining: AtomicBool::new(false),
+                    leaving: watch::Sender::new(false),
                     cut_off: watch::Sender::new(false),
                 });
                 let (stopped, drain) = (stopped.clone(), server.drain);
@@ -362,6 +358,8 @@ pub(crate) struct Office {
     by_address: Arc<Addresses>,
     /// Whether each response is its connection's last.
     draining: AtomicBool,
+    /// Whether connections end with the requests that are open.
+    leaving: watch::Sender<bool>,
     /// Whether the drain's time is over.
     pub(crate) cut_off: watch::Sender<bool>,
 }
@@ -388,14 +386,13 @@ impl Office {
         doors: Vec<Door>,
         entrances: Vec<Entrance>,
         stopped: watch::Receiver<bool>,
-        drain: Duration,
+        drain: Option<Duration>,
     ) -> bool {
         let has_http3 = !entrances.is_empty();
-        let graceful = Arc::new(GracefulShutdown::new());
         let mut accepting = Vec::new();
         for door in doors {
             let office = Arc::clone(&self);
-            accepting.push(tokio::spawn(office.accept_all(door, Arc::clone(&graceful), stopped.clone())));
+            accepting.push(tokio::spawn(office.accept_all(door, stopped.clone())));
         }
         for entrance in entrances {
             accepting.push(tokio::spawn(Arc::clone(&self).accept_http3(entrance, stopped.clone())));
@@ -408,16 +405,16 @@ impl Office {
             // Nobody is left who would find its connection closed.
             let all = u32::try_from(self.limits.per_worker_max).unwrap_or(u32::MAX);
             let _ = tokio::time::timeout(LINGER, self.open.acquire_many(all)).await;
-            if let Some(graceful) = Arc::into_inner(graceful) {
-                graceful.shutdown().await;
-            }
-            // Connections of HTTP/3 know by themselves when they are over.
+            self.leaving.send_replace(true);
             let _ = self.open.acquire_many(all).await;
             // Guests may run on after their response was taken.
             while self.site.running() > 0 {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
         };
+        // What is served now: apps may have come since the server started.
+        let longest = self.site.longest_running();
+        let drain = drain.map_or(longest, |most| most.min(longest));
         complete &= tokio::time::timeout(drain, drained).await.is_ok();
         self.cut_off.send_replace(true);
         if has_http3 {
@@ -431,7 +428,6 @@ impl Office {
     async fn accept_all(
         self: Arc<Self>,
         Door { listener, tls, authority, alt_svc }: Door,
-        graceful: Arc<GracefulShutdown>,
         stopped: watch::Receiver<bool>,
     ) -> bool {
         let worker = Worker::new(authority).map_err(io::Error::other);
@@ -446,7 +442,7 @@ impl Office {
         let acceptor = tls.map(|certificates| Acceptor { tls: certificates.acceptor(), alt_svc });
         let begin = |accepted| {
             let (office, worker, acceptor) = (Arc::clone(&self), Arc::clone(&worker), acceptor.clone());
-            tokio::spawn(office.connection(accepted, worker, acceptor, graceful.watcher(), stopped.clone()));
+            tokio::spawn(office.connection(accepted, worker, acceptor, stopped.clone()));
         };
         let mut told = stopped.clone();
         let mut failing = false;
@@ -476,7 +472,7 @@ impl Office {
             while let Ok((stream, client)) = listener.accept() {
                 let Ok(place) = Arc::clone(&self.open).try_acquire_owned() else { break };
                 let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                if let (Ok(stream), Some(held)) = (stream, self.by_address.hold(client.ip())) {
+                if let (Ok(stream), Some(held)) = (stream, self.hold(client.ip())) {
                     begin(Accepted { stream, client, _place: place, _held: held });
                 }
             }
@@ -488,8 +484,22 @@ impl Office {
     async fn accept(&self, listener: &tokio::net::TcpListener) -> io::Result<Option<Accepted>> {
         let place = Arc::clone(&self.open).acquire_owned().await.map_err(io::Error::other)?;
         let (stream, client) = listener.accept().await?;
-        let held = self.by_address.hold(client.ip());
+        let held = self.hold(client.ip());
         Ok(held.map(|held| Accepted { stream, client, _place: place, _held: held }))
+    }
+
+    /// One more connection of this address, unless it has as many as it may.
+    fn hold(&self, client: IpAddr) -> Option<Held> {
+        let held = self.by_address.hold(client);
+        if held.is_none() && self.site.count_crowded_out(Now::read()) {
+            tracing::warn!(
+                target: "tenon::connection",
+                %client,
+                connections_per_address = self.limits.per_address_max,
+                "a connection was closed: its address has as many as it may"
+            );
+        }
+        held
     }
 
     /// The life of a connection. A client that breaks off, stalls or sends what is not HTTP ends its own, and only that.
@@ -498,7 +508,6 @@ impl Office {
         Accepted { stream, client, _place, _held }: Accepted,
         worker: Arc<Worker>,
         acceptor: Option<Acceptor>,
-        graceful: Watcher,
         stopped: watch::Receiver<bool>,
     ) {
         if stream.set_nodelay(true).is_err() || !self.speaks(&stream, stopped).await {
@@ -506,10 +515,10 @@ impl Office {
         }
         let wire = Wire::new(client.ip(), acceptor.is_some());
         match acceptor {
-            None => self.serve(stream, worker, wire, None, graceful).await,
+            None => self.serve(stream, worker, wire, None).await,
             Some(Acceptor { tls, alt_svc }) => {
                 match tokio::time::timeout(self.limits.handshake, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => self.serve(stream, worker, wire, alt_svc, graceful).await,
+                    Ok(Ok(stream)) => self.serve(stream, worker, wire, alt_svc).await,
                     Ok(Err(error)) => {
                         tracing::debug!(target: "tenon::connection", %error, "a handshake failed");
                     }
@@ -561,9 +570,8 @@ impl Office {
     ) {
         let client = incoming.remote_address().ip();
         let place = Arc::clone(&self.open).try_acquire_owned();
-        let (Ok(place), Some(held)) = (place, self.by_address.hold(client)) else {
-            return incoming.refuse();
-        };
+        let Ok(place) = place else { return incoming.refuse() };
+        let Some(held) = self.hold(client) else { return incoming.refuse() };
         let connecting = match incoming.accept() {
             Ok(connecting) => connecting,
             Err(error) => {
@@ -624,16 +632,15 @@ impl Office {
         worker: Arc<Worker>,
         wire: Arc<Wire>,
         alt_svc: Option<HeaderValue>,
-        graceful: Watcher,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // What is served may have been replaced since the last connection.
         let http = protocol(self.site.header_bytes(), self.limits.head);
-        // A request may be waited for without a byte moving as long as it may last.
-        let idle = self.site.longest() + self.limits.head;
         let stream = TokioIo::new(Watched::new(stream, Arc::clone(&wire)));
-        let stalled = Arc::clone(&wire).stalled(idle, || self.is_scarce());
+        let watched = Arc::clone(&wire);
+        let mut silent = pin!(self.silent(&watched));
+        let mut leaving = self.leaving.subscribe();
         let office = Arc::clone(self);
         let serve = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (office, worker, wire) = (Arc::clone(&office), Arc::clone(&worker), Arc::clone(&wire));
@@ -651,18 +658,44 @@ impl Office {
                 Ok::<_, Infallible>(response)
             }
         });
-        let connection = graceful.watch(http.serve_connection(stream, serve).into_owned());
-        tokio::select! {
-            ended = connection => if let Err(error) = ended {
-                tracing::debug!(target: "tenon::connection", %error, "a connection ended early");
-            },
-            () = stalled => tracing::debug!(target: "tenon::connection", "a stalled connection was closed"),
+        let mut connection = pin!(http.serve_connection(stream, serve).into_owned());
+        let why = tokio::select! {
+            ended = &mut connection => return early(&ended),
+            why = &mut silent => why,
+            // Its sender lives as long as the worker.
+            _ = leaving.wait_for(|leaving| *leaving) => Why::Unused,
+        };
+        if why == Why::Unused {
+            // The client is told, and what it has sent before it knew is answered.
+            connection.as_mut().graceful_shutdown();
+            silent.set(self.silent(&watched));
+            tokio::select! {
+                ended = &mut connection => return early(&ended),
+                // Nothing is open: it does not read what it was told.
+                _ = &mut silent => {}
+            }
         }
+        tracing::debug!(target: "tenon::connection", "a stalled connection was closed");
+    }
+
+    /// Ends when a connection is to end, because nothing happens on it.
+    pub(crate) fn silent(self: &Arc<Self>, wire: &Arc<Wire>) -> impl Future<Output = Why> + use<> {
+        // A request may be waited for without a byte moving as long as it may last.
+        let (office, looked) = (Arc::clone(self), Arc::clone(self));
+        let idle = move || office.site.longest() + office.limits.head;
+        Arc::clone(wire).silent(idle, self.limits.head, move || looked.is_scarce())
+    }
+}
+
+fn early<E: std::fmt::Display>(ended: &Result<(), E>) {
+    if let Err(error) = ended {
+        tracing::debug!(target: "tenon::connection", %error, "a connection ended early");
     }
 }
 
 fn protocol(header_bytes: u64, head: Duration) -> auto::Builder<TokioExecutor> {
-    let head_bytes = header_bytes.saturating_add(HEAD_BYTES_BESIDE_FIELDS);
+    // Whoever says what is served may have been wrong: a connection has no more room than this.
+    let head_bytes = header_bytes.min(HEADER_BYTES_MAX) + HEAD_BYTES_BESIDE_FIELDS;
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())

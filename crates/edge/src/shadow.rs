@@ -12,13 +12,12 @@ use http::{HeaderMap, Method, Request, Uri, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use tenon_engine::{Body, Incoming, Received, Record};
-use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::clock::Now;
 use crate::count::{Counted, Outcome};
 use crate::identify::RequestId;
-use crate::slot::Slot;
+use crate::slot::{Loads, Slot};
 
 /// A request with a larger body is not copied.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -29,7 +28,7 @@ const RESPONSE_BYTES_MAX: usize = 256 << 10;
 pub(crate) struct Copy {
     candidate: Arc<Slot>,
     /// How many are loaded at once.
-    loads: Arc<Semaphore>,
+    loads: Arc<Loads>,
     method: Method,
     uri: Uri,
     version: Version,
@@ -71,7 +70,7 @@ impl Copy {
     /// Keeps what passes of this request.
     pub(crate) fn of(
         candidate: &Arc<Slot>,
-        loads: &Arc<Semaphore>,
+        loads: &Arc<Loads>,
         request: &Request<Received>,
         secure: bool,
     ) -> Self {

@@ -9,20 +9,23 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tenon_engine::{Body, Service};
-use tenon_model::{AppId, Limits, Quota, RevisionNumber, Route, RouteHost, RoutePath};
-use tokio::sync::Semaphore;
+use tenon_model::{
+    AppId, HEADER_BYTES_MAX, Limits, Quota, RevisionNumber, Route, RouteHost, RoutePath, WALL_MAX,
+};
 
 use crate::app::App;
 use crate::bucket::Bucket;
 use crate::clock::Now;
 use crate::identify::{REQUEST_ID, RequestId};
 use crate::observe::Observer;
-use crate::slot::{LOADS_MAX, LoadError, Loader, Loading, RevisionKey, Slot};
+use crate::slot::{LoadError, LoadTurns, Loader, Loading, Loads, RevisionKey, Slot};
 use crate::table::{Entry, Table};
 use crate::tenant::{REFUSALS_OBSERVED_PER_SECOND, Shares, Tenant};
 
 /// After a request's time on the wall, its client has this long to take the rest of the response.
 pub(crate) const TAKE_GRACE: Duration = Duration::from_secs(5);
+/// Lines of the log a second about connections that were closed because of their address.
+const CROWDED_OUT_LOGGED_PER_SECOND: u64 = 1;
 /// What every response has while there is a [`Notice`]: its code.
 pub const NOTICE: HeaderName = HeaderName::from_static("x-tenon-notice");
 /// Whose an app is that is served alone.
@@ -37,12 +40,16 @@ pub struct Site {
     /// Revisions that were replaced, while requests that they admitted still run.
     retired: Mutex<Vec<Arc<Slot>>>,
     /// Who loads revisions at the same time.
-    loads: Arc<Semaphore>,
+    loads: Arc<Loads>,
     observer: OnceLock<Arc<Observer>>,
     /// Requests that were for no app.
     unrouted: AtomicU64,
     /// Those of them that are observed.
     unrouted_told: Bucket,
+    /// Connections that were closed because their address had as many as it may.
+    crowded_out: AtomicU64,
+    /// Those of them that are written to the log.
+    crowded_out_said: Bucket,
     /// Where an app is served alone: the app, and the number of its last revision.
     alone: Mutex<Option<(Arc<App>, u64)>>,
 }
@@ -57,7 +64,7 @@ pub(crate) struct View {
     limits: Bounds,
 }
 
-/// The most that any revision's limits allow.
+/// The most that any revision's limits allow, and never more than one may ask of what all share.
 #[derive(Clone, Copy)]
 struct Bounds {
     longest: Duration,
@@ -103,14 +110,22 @@ impl Site {
         Self::seeing(View::of(table, None))
     }
 
+    /// The same, whose revisions are loaded in turn with those of another site.
+    #[must_use]
+    pub fn loading_with(self, other: &Self) -> Self {
+        Self { loads: Arc::clone(&other.loads), ..self }
+    }
+
     fn seeing(view: View) -> Self {
         Self {
             view: ArcSwap::from_pointee(view),
             retired: Mutex::default(),
-            loads: Arc::new(Semaphore::new(LOADS_MAX)),
+            loads: Arc::default(),
             observer: OnceLock::new(),
             unrouted: AtomicU64::new(0),
             unrouted_told: Bucket::new(REFUSALS_OBSERVED_PER_SECOND),
+            crowded_out: AtomicU64::new(0),
+            crowded_out_said: Bucket::new(CROWDED_OUT_LOGGED_PER_SECOND),
             alone: Mutex::default(),
         }
     }
@@ -185,7 +200,7 @@ impl Site {
         }
     }
 
-    pub(crate) fn loads(&self) -> &Arc<Semaphore> {
+    pub(crate) fn loads(&self) -> &Arc<Loads> {
         &self.loads
     }
 
@@ -204,6 +219,17 @@ impl Site {
         self.unrouted.load(Relaxed)
     }
 
+    /// Counts a connection that is closed because its address has as many as it may; whether that is to be said.
+    pub(crate) fn count_crowded_out(&self, now: Now) -> bool {
+        self.crowded_out.fetch_add(1, Relaxed);
+        self.crowded_out_said.take(1, now.ns).is_ok()
+    }
+
+    /// Connections that were closed because their address had as many as it may, since the node started.
+    pub fn crowded_out(&self) -> u64 {
+        self.crowded_out.load(Relaxed)
+    }
+
     /// Requests running now, those on revisions that were replaced too. Of those, the ones that have drained are let go.
     pub fn running(&self) -> u32 {
         let mut retired = self.retired();
@@ -219,9 +245,18 @@ impl Site {
         current.chain(gone).map(|slot| slot.running()).fold(0, u32::saturating_add)
     }
 
-    /// The longest that a request and the taking of its response may last.
+    /// The longest that a request and the taking of its response may last, of those that come now.
     pub fn longest(&self) -> Duration {
         self.view.load().limits.longest + TAKE_GRACE
+    }
+
+    /// The same, of those that run on revisions that were replaced too: how long a drain that begins now may take.
+    pub fn longest_running(&self) -> Duration {
+        let retired = self.retired();
+        let of_retired =
+            retired.iter().filter(|slot| slot.running() > 0).map(|slot| slot.limits().wall).max();
+        let most = of_retired.unwrap_or_default().min(WALL_MAX) + TAKE_GRACE;
+        most.max(self.longest())
     }
 
     /// What the header fields of a request may take, in bytes.
@@ -234,10 +269,10 @@ impl View {
     fn of(table: Table, notice: Option<Arc<Notice>>) -> Self {
         let all = || table.entries().iter().flat_map(|entry| entry.slots()).map(|slot| slot.limits());
         let default = Bounds::default();
-        let limits = Bounds {
-            longest: all().map(|limits| limits.wall).max().unwrap_or(default.longest),
-            header_bytes: all().map(|limits| limits.header_bytes).max().unwrap_or(default.header_bytes),
-        };
+        let longest = all().map(|limits| limits.wall).max().unwrap_or(default.longest);
+        let header_bytes = all().map(|limits| limits.header_bytes).max().unwrap_or(default.header_bytes);
+        let limits =
+            Bounds { longest: longest.min(WALL_MAX), header_bytes: header_bytes.min(HEADER_BYTES_MAX) };
         Self { table: Arc::new(table), notice, ready: true, limits }
     }
 }
@@ -265,7 +300,7 @@ fn local(name: &str) -> Arc<App> {
 struct NeverUnloaded;
 
 impl Loader for NeverUnloaded {
-    fn load(&self, _: &RevisionKey) -> Loading {
+    fn load(&self, _: &RevisionKey, _: LoadTurns) -> Loading {
         Box::pin(async { Err(LoadError("it was unloaded".into())) })
     }
 }
@@ -292,5 +327,44 @@ impl Notice {
     /// Says on another answer that there is a notice.
     pub(crate) fn mark(&self, headers: &mut HeaderMap) {
         headers.insert(NOTICE, self.code.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slot::tests::{Nothing, key};
+    use crate::table::tests::entry;
+
+    fn lasting(wall: Duration, header_bytes: u64) -> Arc<Slot> {
+        let limits = Limits { wall, header_bytes, ..Limits::default() };
+        Slot::new(key("a", 1), limits, Arc::new(Nothing::default()))
+    }
+
+    fn table(slot: &Arc<Slot>) -> Table {
+        Table::new(vec![Entry { stable: Arc::clone(slot), ..entry("a", &["*/*"]) }])
+    }
+
+    #[test]
+    fn one_revision_sets_what_all_connections_have_only_within_bounds() {
+        let within = Site::of(table(&lasting(Duration::from_secs(120), 64 << 10)));
+        assert_eq!((within.longest(), within.header_bytes()), (Duration::from_secs(125), 64 << 10));
+        let beyond = Site::of(table(&lasting(WALL_MAX * 720, 100 << 30)));
+        assert_eq!((beyond.longest(), beyond.header_bytes()), (WALL_MAX + TAKE_GRACE, HEADER_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_drain_lasts_as_long_as_what_is_served_or_still_runs_when_it_begins() {
+        let site = Site::empty();
+        let before = site.longest_running();
+        let slow = lasting(Duration::from_secs(120), 1);
+        site.publish(table(&slow));
+        assert!(site.longest_running() > before, "it was not there when the site was made");
+        assert!(slow.gate().try_enter());
+        site.publish(table(&lasting(Duration::from_secs(1), 1)));
+        let (longest, running) = (site.longest(), site.longest_running());
+        assert_eq!((longest, running), (Duration::from_secs(6), Duration::from_secs(125)));
+        slow.gate().leave();
+        assert_eq!(site.longest_running(), Duration::from_secs(6));
     }
 }

@@ -1,23 +1,29 @@
 //! One revision of an app on this node, in memory or not.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tenon_engine::Service;
-use tenon_model::{AppId, Limits, RevisionNumber};
-use tokio::sync::{Semaphore, watch};
+use tenon_model::{AppId, Limits, RevisionNumber, TenantId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::admit::Gate;
 use crate::breaker::Breaker;
 use crate::clock::{Now, SECOND_NS};
 use crate::count::Counters;
 
-/// Revisions that are loaded at the same time; further ones wait.
-pub(crate) const LOADS_MAX: usize = 8;
+/// Revisions that are mapped and linked at the same time; further ones wait.
+const LOADS_MAX: usize = 8;
+/// Revisions of one tenant that are on their way into memory, whatever they wait for: half of what is loaded at once is left
+/// to the others.
+const LOADS_OF_TENANT_MAX: usize = LOADS_MAX / 2;
+/// Revisions that are compiled, or wait for the compiler, at the same time: each keeps a thread.
+const COMPILES_MAX: usize = 32;
 /// How long a request waits for its revision to be loaded. Loading goes on when it goes away.
 pub(crate) const LOAD_WAIT: Duration = Duration::from_secs(10);
 /// After loading failed it is not tried again for this long.
@@ -51,13 +57,76 @@ pub type Loading = Pin<Box<dyn Future<Output = Result<Arc<Service>, LoadError>> 
 /// Makes a revision ready to serve when a request needs it and it is not in memory.
 pub trait Loader: Send + Sync + 'static {
     /// Loads it. What is returned is polled to its end on the runtime of a worker, whether or not anybody still waits for
-    /// it: what takes more than a moment there belongs on another thread.
-    fn load(&self, key: &RevisionKey) -> Loading;
+    /// it: what takes more than a moment there belongs on another thread, and needs a turn of `turns`. What is only waited for
+    /// needs none, and holds up no other tenant's revision.
+    fn load(&self, key: &RevisionKey, turns: LoadTurns) -> Loading;
 
     /// Waits for what the revision needs and another process still has. It is polled before it is loaded, and holds up
     /// no other revision.
     fn wait(&self, _: &RevisionKey) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// How many revisions come into memory at the same time, in all and of one tenant.
+pub(crate) struct Loads {
+    loads: Arc<Semaphore>,
+    compiles: Arc<Semaphore>,
+    /// Only those that load something. It is asked when a revision is not in memory, never by requests of one that is.
+    tenants: Mutex<HashMap<TenantId, Weak<Semaphore>>>,
+}
+
+impl Default for Loads {
+    fn default() -> Self {
+        Self {
+            loads: Arc::new(Semaphore::new(LOADS_MAX)),
+            compiles: Arc::new(Semaphore::new(COMPILES_MAX)),
+            tenants: Mutex::default(),
+        }
+    }
+}
+
+impl Loads {
+    fn of(&self, tenant: &TenantId) -> Arc<Semaphore> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loads) = tenants.get(tenant).and_then(Weak::upgrade) {
+            return loads;
+        }
+        tenants.retain(|_, loads| loads.strong_count() > 0);
+        let loads = Arc::new(Semaphore::new(LOADS_OF_TENANT_MAX));
+        tenants.insert(tenant.clone(), Arc::downgrade(&loads));
+        loads
+    }
+
+    /// Waits until one more of this tenant may come.
+    async fn begin(self: &Arc<Self>, tenant: &TenantId) -> LoadTurns {
+        let of_tenant = self.of(tenant).acquire_owned().await.ok();
+        LoadTurns { loads: Arc::clone(self), _of_tenant: of_tenant }
+    }
+}
+
+/// A revision's leave to come into memory, among those of its tenant; it counts until this is dropped.
+pub struct LoadTurns {
+    loads: Arc<Loads>,
+    /// It is never closed: there always is one.
+    _of_tenant: Option<OwnedSemaphorePermit>,
+}
+
+/// A turn, given back when it is dropped.
+pub struct LoadTurn {
+    /// It is never closed: there always is one.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl LoadTurns {
+    /// A turn to map and link what is compiled.
+    pub async fn load(&self) -> LoadTurn {
+        LoadTurn { _permit: Arc::clone(&self.loads.loads).acquire_owned().await.ok() }
+    }
+
+    /// A turn to compile. Nobody who has one should keep a turn to load meanwhile.
+    pub async fn compile(&self) -> LoadTurn {
+        LoadTurn { _permit: Arc::clone(&self.loads.compiles).acquire_owned().await.ok() }
     }
 }
 
@@ -185,7 +254,7 @@ impl Slot {
     /// Must be called inside a tokio runtime.
     pub(crate) async fn ready(
         self: &Arc<Self>,
-        loads: &Arc<Semaphore>,
+        loads: &Arc<Loads>,
         now: Now,
     ) -> Result<Arc<Service>, LoadError> {
         self.used_ns.store(now.ns, Relaxed);
@@ -207,11 +276,7 @@ impl Slot {
     }
 
     /// Loads it, or joins those who wait for it already.
-    fn begin(
-        self: &Arc<Self>,
-        loads: &Arc<Semaphore>,
-        now: Now,
-    ) -> Result<watch::Receiver<Loaded>, LoadError> {
+    fn begin(self: &Arc<Self>, loads: &Arc<Loads>, now: Now) -> Result<watch::Receiver<Loaded>, LoadError> {
         let mut state = self.loading();
         match &*state {
             State::UnderWay(receiver) if receiver.has_changed().is_ok() => return Ok(receiver.clone()),
@@ -228,9 +293,8 @@ impl Slot {
         let (slot, loads) = (Arc::clone(self), Arc::clone(loads));
         tokio::spawn(async move {
             slot.loader.wait(&slot.key).await;
-            // It is never closed.
-            let _place = loads.acquire().await;
-            let loaded = slot.loader.load(&slot.key).await;
+            let turns = loads.begin(&slot.key.app.tenant).await;
+            let loaded = slot.loader.load(&slot.key, turns).await;
             *slot.loading() = match &loaded {
                 Ok(service) => {
                     slot.service.store(Some(Arc::clone(service)));
@@ -262,9 +326,10 @@ pub(crate) mod tests {
     pub(crate) struct Nothing(pub(crate) AtomicU32);
 
     impl Loader for Nothing {
-        fn load(&self, _: &RevisionKey) -> Loading {
+        fn load(&self, _: &RevisionKey, turns: LoadTurns) -> Loading {
             self.0.fetch_add(1, Relaxed);
-            Box::pin(async {
+            Box::pin(async move {
+                let _turn = turns.load().await;
                 tokio::task::yield_now().await;
                 Err(LoadError("there is nothing".into()))
             })
@@ -287,7 +352,7 @@ pub(crate) mod tests {
     async fn all_who_need_it_wait_for_one_load_and_a_failure_is_not_tried_again_at_once() {
         let loader = Arc::new(Nothing::default());
         let slot = Slot::new(key("a", 1), Limits::default(), Arc::clone(&loader) as Arc<dyn Loader>);
-        let loads = Arc::new(Semaphore::new(LOADS_MAX));
+        let loads = Arc::new(Loads::default());
         let now = Now::read();
         let waiting: Vec<_> = (0..10)
             .map(|_| {
@@ -310,8 +375,9 @@ pub(crate) mod tests {
     async fn loading_goes_on_when_nobody_waits_any_more() {
         let loader = Arc::new(Nothing::default());
         let slot = Slot::new(key("a", 1), Limits::default(), Arc::clone(&loader) as Arc<dyn Loader>);
-        let loads = Arc::new(Semaphore::new(1));
-        let busy = Arc::clone(&loads).acquire_owned().await.unwrap();
+        let loads = Arc::new(Loads::default());
+        let all = u32::try_from(LOADS_MAX).unwrap();
+        let busy = Arc::clone(&loads.loads).acquire_many_owned(all).await.unwrap();
         let now = Now::read();
         let ready = slot.ready(&loads, now);
         assert!(tokio::time::timeout(Duration::from_secs(1), ready).await.is_err());
@@ -322,6 +388,60 @@ pub(crate) mod tests {
         drop(busy);
         assert!(slot.ready(&loads, now).await.is_err());
         assert_eq!(loader.0.load(Relaxed), 1);
+    }
+
+    /// A loader that waits for ever; with a turn to compile, or without any.
+    struct Stuck(bool);
+
+    impl Loader for Stuck {
+        fn load(&self, _: &RevisionKey, turns: LoadTurns) -> Loading {
+            let compiles = self.0;
+            Box::pin(async move {
+                let _turn = if compiles { Some(turns.compile().await) } else { None };
+                std::future::pending().await
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_whose_revisions_are_compiled_or_wait_holds_up_nobody_else() {
+        let loads = Arc::new(Loads::default());
+        let now = Now::read();
+        let waiting: Vec<_> = (0..3 * LOADS_MAX)
+            .map(|number| {
+                let key = key(&format!("noisy/app-{number}"), 1);
+                let slot = Slot::new(key, Limits::default(), Arc::new(Stuck(number % 2 == 0)));
+                let loads = Arc::clone(&loads);
+                tokio::spawn(async move { slot.ready(&loads, now).await.map(drop) })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let loader = Arc::new(Nothing::default());
+        let steady =
+            Slot::new(key("steady/app", 1), Limits::default(), Arc::clone(&loader) as Arc<dyn Loader>);
+        assert_eq!(steady.ready(&loads, now).await.map(drop), Err(LoadError("there is nothing".into())));
+        assert_eq!(loads.loads.available_permits(), LOADS_MAX, "none of them keeps a turn to load");
+        for each in waiting {
+            assert_eq!(each.await.unwrap(), Err(LoadError("it is still being loaded".into())));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_loads_no_more_at_once_than_its_part() {
+        let loads = Arc::new(Loads::default());
+        let (noisy, steady) = (key("noisy/a", 1).app.tenant, key("steady/a", 1).app.tenant);
+        let mut held = Vec::new();
+        for _ in 0..LOADS_OF_TENANT_MAX {
+            held.push(loads.begin(&noisy).await);
+        }
+        let second = Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, loads.begin(&noisy)).await.is_err());
+        assert!(tokio::time::timeout(second, loads.begin(&steady)).await.is_ok());
+        held.pop();
+        assert!(tokio::time::timeout(second, loads.begin(&noisy)).await.is_ok());
+        drop(held);
+        drop(loads.begin(&steady).await);
+        assert_eq!(loads.tenants.lock().unwrap().len(), 1, "nothing is kept of who loads nothing");
     }
 
     #[test]

@@ -216,6 +216,23 @@ impl Tenant {
         self.reserved.store(has, Relaxed);
     }
 
+    /// Puts as much into its reserve as it may have, where the pool had no more before; whether it has all of it.
+    pub fn fill_reserve(&self) -> bool {
+        let wanted = self.locked_quota();
+        let has = self.reserved.load(Relaxed);
+        if has >= wanted.reserved_instances {
+            return true;
+        }
+        let has = self.shares.reserve(&self.reserve, has, wanted.reserved_instances);
+        self.reserved.store(has, Relaxed);
+        has >= wanted.reserved_instances
+    }
+
+    /// Sandboxes of its reserve that no request is in.
+    pub fn idle_reserve(&self) -> u32 {
+        self.reserve.all().saturating_sub(self.reserve.taken())
+    }
+
     /// What it may use.
     pub fn quota(&self) -> Quota {
         *self.locked_quota()
@@ -235,7 +252,7 @@ impl Tenant {
     }
 
     /// What its guests' use is counted in.
-    pub(crate) fn account(&self) -> &Arc<Account> {
+    pub fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
@@ -344,6 +361,20 @@ impl Tenant {
         tokio::time::timeout(wait, token).await.map_err(over)
     }
 
+    /// A sandbox for a request that nobody has sent, and who has it: whoever asks, or where others may come to it, the sandbox
+    /// itself, as it is with any other request.
+    ///
+    /// # Errors
+    /// When none became free in time.
+    pub async fn lend(
+        self: &Arc<Self>,
+        service: &Service,
+        wait: Duration,
+    ) -> Result<(Option<Token>, Option<Claim>), OverQuota> {
+        let token = self.sandbox(wait).await?;
+        Ok(self.hand(Some(token), service))
+    }
+
     /// The same, at once or not at all.
     pub(crate) fn try_sandbox(self: &Arc<Self>) -> Option<Token> {
         let shared = if self.reserved.load(Relaxed) > 0 && self.reserve.take() {
@@ -439,7 +470,7 @@ impl Drop for Turned<'_> {
 
 /// A sandbox that is given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Token {
+pub struct Token {
     tenant: Arc<Tenant>,
     shared: bool,
 }
@@ -617,5 +648,22 @@ pub(crate) mod tests {
         tenant.set_quota(Quota { reserved_instances: 3, ..generous() });
         drop(tenant);
         assert_eq!(std::iter::from_fn(|| greedy.try_sandbox()).collect::<Vec<_>>().len(), 4);
+    }
+
+    #[test]
+    fn a_reserve_that_the_pool_could_not_fill_is_filled_when_another_shrinks() {
+        let shares = Shares::new(4);
+        let first = tenant("a", Quota { reserved_instances: 3, ..generous() }, &shares);
+        let second = tenant("b", Quota { reserved_instances: 3, ..generous() }, &shares);
+        assert_eq!((second.usage().reserved_instances, second.idle_reserve()), (1, 1));
+        assert!(first.fill_reserve() && !second.fill_reserve());
+        first.set_quota(Quota { reserved_instances: 1, ..generous() });
+        assert!(second.fill_reserve());
+        assert_eq!((second.usage().reserved_instances, shares.reserved()), (3, 4));
+        let used = second.try_sandbox().unwrap();
+        assert_eq!((used.shared, second.idle_reserve()), (false, 2));
+        drop(first);
+        drop(used);
+        assert_eq!((second.idle_reserve(), shares.reserved()), (3, 3));
     }
 }

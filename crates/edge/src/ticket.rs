@@ -238,7 +238,7 @@ impl Ticket {
         };
         let judged = match outcome {
             Outcome::Answered => Ended::Well,
-            outcome if outcome.is_crash() => Ended::Crashed,
+            outcome if outcome.is_for_a_rest() => Ended::Crashed,
             _ => Ended::Otherwise,
         };
         let (cpu, wall, memory_bytes) = (bill.cpu, bill.wall, bill.memory_bytes);

@@ -73,6 +73,8 @@ fn guest(letter: char) -> Vec<u8> {
       (if (i32.eq (local.get $asked) (i32.const 101)) (then
         (i32.store (i32.const 524) (local.get 7))
         (i32.store (i32.const 528) (local.get 8))))
+      ;; n: a status that cannot be sent
+      (if (i32.eq (local.get $asked) (i32.const 110)) (then (i32.store16 (i32.const 512) (i32.const 42))))
       ;; s: a status of 500
       (if (i32.eq (local.get $asked) (i32.const 115)) (then (i32.store16 (i32.const 512) (i32.const 500))))
       (i32.const 512)))
@@ -107,7 +109,7 @@ fn service_of(engine: &Engine, letter: char, limits: Limits) -> Service {
 struct Letter(char, AtomicU32);
 
 impl Loader for Letter {
-    fn load(&self, _: &RevisionKey) -> Loading {
+    fn load(&self, _: &RevisionKey, _: LoadTurns) -> Loading {
         self.1.fetch_add(1, Relaxed);
         let letter = self.0;
         Box::pin(async move { Ok(service(letter, limits())) })
@@ -440,6 +442,20 @@ async fn an_app_that_keeps_failing_is_given_a_rest_and_probed() {
 }
 
 #[tokio::test]
+async fn an_app_whose_responses_cannot_be_sent_is_given_a_rest_too() {
+    let failing = app("one/a", generous());
+    let stable = slot("one/a", 1, 'A');
+    let (_site, listening) = served(Site::of(Table::new(vec![entry(&failing, &stable)])));
+    let address = listening.address();
+    for _ in 0..20 {
+        assert!(!failing.is_open());
+        ask(address, "a", "/none").await.expect_failure(500, "invalid-response");
+    }
+    ask(address, "a", "/").await.expect_failure(503, "circuit-open");
+    assert_eq!(stable.counters().snapshot().seen().crashes, 0, "a rollout judges it as an error");
+}
+
+#[tokio::test]
 async fn a_canary_gets_those_who_are_chosen_and_its_share() {
     let app = app("one/a", generous());
     let (stable, next) = (slot("one/a", 1, 'A'), slot("one/a", 2, 'B'));
@@ -655,6 +671,149 @@ async fn tls_has_a_certificate_for_each_name_and_they_are_replaced_while_it_runs
     assert_eq!(ask_tls(&trusting(&old[0], &both), *tls, "a.example").await, None);
     assert_eq!(ask_tls(&trusting(&new[0], &both), *tls, "a.example").await, asked("h2", "A"));
     assert!(listening.drain().complete);
+}
+
+/// Whoever has sent no head by then has lost the connection.
+const SHORT_HEAD: ConnectionLimits = ConnectionLimits {
+    per_worker_max: 1_000,
+    per_address_max: 1_000,
+    head: Duration::from_millis(300),
+    handshake: DEADLINE,
+    handshakes_max: 0,
+    handshakes_unproved_max: 0,
+};
+
+/// A server of `a.example` on one worker, with these limits on connections.
+fn limited(connections: ConnectionLimits, slot: &Arc<Slot>) -> Listening {
+    let table = Table::new(vec![entry(&app("one/a", generous()), slot)]);
+    let server = Server { connections, ..Server::new((Ipv4Addr::LOCALHOST, 0).into(), 1, DEADLINE) };
+    server.start(Arc::new(Site::of(table))).unwrap()
+}
+
+/// Sends this and nothing more; what comes back until the server closes the connection.
+async fn until_closed(address: SocketAddr, sent: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // A server that has seen enough closes before all of it was sent.
+    let _ = stream.write_all(sent).await;
+    let mut answer = Vec::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("it is not closed").ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn who_sends_no_head_or_half_of_one_loses_the_connection() {
+    let listening = limited(SHORT_HEAD, &slot("one/a", 1, 'A'));
+    let address = listening.address();
+    assert_eq!(until_closed(address, b"").await, "", "no first byte");
+    let half = until_closed(address, b"GET / HTTP/1.1\r\nhost: a.exam").await;
+    assert!(!half.contains(" 200 "), "{half}");
+    // Whoever has asked has as long for the next request. On a slow machine even the first may come too late.
+    let began = Instant::now();
+    loop {
+        let asked = until_closed(address, b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").await;
+        if asked.starts_with("HTTP/1.1 200 ") && asked.ends_with('A') {
+            break;
+        }
+        assert!(began.elapsed() < DEADLINE, "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_that_only_answers_pings_is_closed() {
+    use http_body_util::Empty;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let listening = limited(SHORT_HEAD, &slot("one/a", 1, 'A'));
+    let address = listening.address();
+    let began = Instant::now();
+    // On a slow machine it may be closed before it has asked.
+    loop {
+        assert!(began.elapsed() < DEADLINE, "nothing is answered");
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
+        let Ok((mut sender, connection)) = shaken else { continue };
+        let ended = tokio::spawn(connection);
+        let request = Request::get("http://a.example/").body(Empty::<bytes::Bytes>::new()).unwrap();
+        let is_answered = sender.send_request(request).await.is_ok_and(|response| response.status() == 200);
+        // The server asks whether it is there, and it answers; it sends no more requests, though it could.
+        let ended = tokio::time::timeout(DEADLINE, ended).await;
+        assert!(ended.is_ok(), "it is kept for ever");
+        drop(sender);
+        if is_answered {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_shake_hands_loses_the_connection() {
+    let certificate = certificate(&["a.example"]);
+    let local = (Ipv4Addr::LOCALHOST, 0).into();
+    let table = Table::new(vec![entry(&app("one/a", generous()), &slot("one/a", 1, 'A'))]);
+    let certificates = Certificates::new(std::slice::from_ref(&certificate)).unwrap();
+    // The time for a head is far longer than any test: it is not what ends the connection.
+    let connections = ConnectionLimits {
+        handshake: Duration::from_millis(300),
+        head: 10 * DEADLINE,
+        ..ConnectionLimits::default()
+    };
+    let server = Server {
+        listen: vec![Listen { address: local, tls: Some(certificates), http3: None }],
+        connections,
+        ..Server::new(local, 1, DEADLINE)
+    };
+    let listening = server.start(Arc::new(Site::of(table))).unwrap();
+    // The beginning of a hello.
+    assert_eq!(until_closed(listening.address(), &[0x16, 0x03, 0x01]).await, "");
+}
+
+#[tokio::test]
+async fn a_connection_takes_no_more_header_bytes_than_any_may_whatever_an_app_says() {
+    let greedy = |header_bytes: u64| {
+        let limits = Limits { header_bytes, ..limits() };
+        let slot = Slot::new(key("one/a", 1), limits, Arc::new(Letter('A', AtomicU32::new(0))));
+        slot.preload(service('A', limits));
+        slot
+    };
+    let listening = limited(ConnectionLimits::default(), &greedy(100 << 30));
+    let head = |bytes: usize| {
+        let filler = "x".repeat(bytes);
+        format!("GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\nx-filler: {filler}\r\n\r\n")
+    };
+    let within = until_closed(listening.address(), head(128 << 10).as_bytes()).await;
+    assert!(within.starts_with("HTTP/1.1 200 "), "{within}");
+    let beyond = until_closed(listening.address(), head(4 << 20).as_bytes()).await;
+    assert!(!beyond.contains(" 200 "), "{beyond}");
+}
+
+#[tokio::test]
+async fn a_drain_lasts_as_long_as_what_is_served_when_it_begins() {
+    let app = app("one/a", generous());
+    let lasting = |revision: u64, wall: Duration| {
+        let limits = Limits { wall, ..limits() };
+        let slot = Slot::new(key("one/a", revision), limits, Arc::new(Letter('A', AtomicU32::new(0))));
+        slot.preload(service('A', limits));
+        slot
+    };
+    let short = lasting(1, Duration::from_millis(1));
+    let site = Arc::new(Site::of(Table::new(vec![entry(&app, &short)])));
+    let server = Server { drain: None, ..Server::new((Ipv4Addr::LOCALHOST, 0).into(), 1, DEADLINE) };
+    let listening = server.start(Arc::clone(&site)).unwrap();
+    let at_start = site.longest();
+    site.publish(Table::new(vec![entry(&app, &lasting(2, DEADLINE))]));
+    let (sender, body) = tenon_testkit::client::fed();
+    let mut request = of("a", get("/echo"));
+    *request.method_mut() = http::Method::POST;
+    *request.body_mut() = body;
+    let address = listening.address();
+    let asking = tokio::spawn(async move { fetch(address, request).await });
+    until("the request to run", || site.running() == 1).await;
+    let draining = tokio::task::spawn_blocking(move || listening.drain().complete);
+    // Longer than it would have had, if that had been said when the server started.
+    tokio::time::sleep(at_start + Duration::from_millis(500)).await;
+    drop(sender);
+    asking.await.unwrap().unwrap().expect(200);
+    assert!(draining.await.unwrap());
 }
 
 async fn connect_from(client: IpAddr, address: SocketAddr) -> TcpStream {

@@ -38,6 +38,16 @@ pub struct Wire {
     untaken: Mutex<Untaken>,
 }
 
+/// Why a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// No request came for as long as one may be waited for. Its client is told first: one may be on its way.
+    Unused,
+    /// At once: no byte has moved for as long as a request may last, a client has not taken its response in time, or it holds
+    /// a connection without a request where connections are scarce.
+    Stalled,
+}
+
 /// Responses that clients have begun to take, by when they have to be done.
 #[derive(Debug, Default)]
 struct Untaken {
@@ -46,9 +56,10 @@ struct Untaken {
 }
 
 impl Wire {
+    /// A connection of this client. One of IPv4 is known by its own address, also where the listener is one of IPv6.
     pub(crate) fn new(client: IpAddr, secure: bool) -> Arc<Self> {
         Arc::new(Self {
-            client,
+            client: client.to_canonical(),
             secure,
             moved: AtomicBool::new(false),
             running: AtomicU32::new(0),
@@ -66,17 +77,24 @@ impl Wire {
         self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends when no byte has moved for `idle`, or a client has not taken its response in time. Where connections are scarce,
-    /// also when it holds one without a request, whether bytes move or not.
-    pub(crate) async fn stalled(self: Arc<Self>, idle: Duration, is_scarce: impl Fn() -> bool) {
+    /// Ends when the connection is to end: [`Why`] says in which way.
+    ///
+    /// What is looked at without a request is requests, not bytes: what keeps a connection alive moves some. `idle` is asked
+    /// at each look, since what is served may have been replaced.
+    pub(crate) async fn silent(
+        self: Arc<Self>,
+        idle: impl Fn() -> Duration,
+        unused_max: Duration,
+        is_scarce: impl Fn() -> bool,
+    ) -> Why {
         let (mut still, mut unused) = (Duration::ZERO, Duration::ZERO);
-        while still < idle {
-            let every = if is_scarce() { LOOK_EVERY_SCARCE } else { LOOK_EVERY }.min(idle);
+        loop {
+            let every = if is_scarce() { LOOK_EVERY_SCARCE } else { LOOK_EVERY }.min(idle()).min(unused_max);
             tokio::time::sleep(every).await;
             let is_used = self.asked.swap(false, Relaxed) || self.running.load(Relaxed) > 0;
             unused = if is_used { Duration::ZERO } else { unused + every };
             if unused >= IDLE_SCARCE && is_scarce() {
-                return;
+                return Why::Stalled;
             }
             let overdue = self
                 .untaken()
@@ -84,9 +102,15 @@ impl Wire {
                 .first_key_value()
                 .is_some_and(|((until, _), ())| *until < Instant::now());
             if overdue {
-                return;
+                return Why::Stalled;
             }
             still = if self.moved.swap(false, Relaxed) { Duration::ZERO } else { still + every };
+            if still >= idle() {
+                return Why::Stalled;
+            }
+            if unused >= unused_max {
+                return Why::Unused;
+            }
         }
     }
 }
@@ -259,20 +283,79 @@ mod tests {
 
     use super::*;
 
+    const UNUSED_MAX: Duration = Duration::from_secs(30);
+
     fn wire() -> Arc<Wire> {
         Wire::new(Ipv4Addr::LOCALHOST.into(), false)
+    }
+
+    fn silent(wire: &Arc<Wire>, is_scarce: bool) -> impl Future<Output = Why> + use<> {
+        Arc::clone(wire).silent(|| Duration::from_secs(30), UNUSED_MAX, move || is_scarce)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_does_nothing_stalls_and_one_that_moves_does_not() {
         let wire = wire();
-        let stalled = tokio::spawn(Arc::clone(&wire).stalled(Duration::from_secs(30), || false));
+        let request = Running::new(&wire);
+        let stalled = tokio::spawn(silent(&wire, false));
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_secs(20)).await;
             wire.moved.store(true, Relaxed);
         }
         assert!(!stalled.is_finished());
-        tokio::time::timeout(Duration::from_secs(41), stalled).await.unwrap().unwrap();
+        let why = tokio::time::timeout(Duration::from_secs(41), stalled).await.unwrap().unwrap();
+        assert_eq!(why, Why::Stalled);
+        drop(request);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_only_bytes_keep_it_alive_is_unused() {
+        let wire = wire();
+        let keeps_alive = async {
+            loop {
+                wire.moved.store(true, Relaxed);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let mut request = Some(Running::new(&wire));
+        let mut watched = std::pin::pin!(silent(&wire, false));
+        let mut keeps_alive = std::pin::pin!(keeps_alive);
+        tokio::select! {
+            _ = &mut watched => unreachable!("its request is open"),
+            () = &mut keeps_alive => {}
+            () = tokio::time::sleep(Duration::from_secs(600)) => {}
+        }
+        drop(request.take());
+        let began = tokio::time::Instant::now();
+        let why = tokio::select! {
+            why = &mut watched => why,
+            () = &mut keeps_alive => unreachable!("it goes on for ever"),
+        };
+        assert_eq!(why, Why::Unused);
+        assert!(began.elapsed() <= UNUSED_MAX + 2 * LOOK_EVERY, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_long_it_may_be_still_is_looked_up_again_and_again() {
+        let wire = wire();
+        let _request = Running::new(&wire);
+        let idle_s = Arc::new(AtomicU32::new(30));
+        let asked = Arc::clone(&idle_s);
+        let idle = move || Duration::from_secs(u64::from(asked.load(Relaxed)));
+        let stalled = tokio::spawn(Arc::clone(&wire).silent(idle, UNUSED_MAX, || false));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        // An app with a longer limit was deployed.
+        idle_s.store(300, Relaxed);
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert!(!stalled.is_finished());
+        tokio::time::timeout(Duration::from_secs(300), stalled).await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_client_of_ipv4_is_known_by_its_own_address_on_a_listener_of_ipv6() {
+        let of = |client: &str| Wire::new(client.parse().unwrap(), false).client.to_string();
+        assert_eq!(of("::ffff:10.0.0.1"), "10.0.0.1");
+        assert_eq!((of("10.0.0.1"), of("2001:db8::1")), ("10.0.0.1".into(), "2001:db8::1".into()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -289,7 +372,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = Arc::clone(&wire).stalled(Duration::from_secs(30), || false) => {}
+            why = silent(&wire, false) => assert_eq!(why, Why::Stalled),
             () = keeps_moving => {}
         }
         drop(reply);
@@ -300,8 +383,8 @@ mod tests {
     async fn where_connections_are_scarce_one_without_a_request_is_closed_soon() {
         let busy = wire();
         let reply = Reply::new(Body::whole("x"), None, Running::new(&busy), Duration::from_secs(99));
-        let (unused, used) = (wire(), Arc::clone(&busy));
-        let mut used = tokio::spawn(used.stalled(Duration::from_secs(30), || true));
+        let unused = wire();
+        let mut used = tokio::spawn(silent(&busy, true));
         let trickles = async {
             loop {
                 unused.moved.store(true, Relaxed);
@@ -310,7 +393,7 @@ mod tests {
         };
         let began = tokio::time::Instant::now();
         tokio::select! {
-            () = Arc::clone(&unused).stalled(Duration::from_secs(30), || true) => {}
+            why = silent(&unused, true) => assert_eq!(why, Why::Stalled),
             () = trickles => {}
             _ = &mut used => unreachable!("it has a request"),
         }

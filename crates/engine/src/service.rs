@@ -277,18 +277,23 @@ impl Service {
         self.subscriber.as_ref().map(|subscriber| subscriber.post(&self.name))
     }
 
-    /// Instantiates the component in a fresh sandbox under the limits of a request, and throws it away: whether it starts.
+    /// Instantiates the component in a fresh sandbox under the limits of a request, and throws it away: whether it starts. What
+    /// it uses is counted in `account`.
     ///
     /// The caller must be inside a tokio runtime.
     ///
     /// # Errors
     /// Why it does not.
-    pub fn try_out(self: &Arc<Self>, id: Arc<str>) -> Running<'static, Result<(), Failure>> {
-        Box::pin(Arc::clone(self).tried_out(id))
+    pub fn try_out(
+        self: &Arc<Self>,
+        id: Arc<str>,
+        account: Option<Arc<Account>>,
+    ) -> Running<'static, Result<(), Failure>> {
+        Box::pin(Arc::clone(self).tried_out(id, account))
     }
 
-    async fn tried_out(self: Arc<Self>, id: Arc<str>) -> Result<(), Failure> {
-        let meter = Meter::new(self.limits.cpu, self.guard);
+    async fn tried_out(self: Arc<Self>, id: Arc<str>, account: Option<Arc<Account>>) -> Result<(), Failure> {
+        let meter = Meter::billed(self.limits.cpu, self.guard, account);
         let mut ending = Ending {
             service: Arc::clone(&self),
             meter: Arc::clone(&meter),

@@ -35,7 +35,8 @@ pub use grants::{
 pub use initialized::{Initialized, Number};
 pub use language::Language;
 pub use limits::{
-    Authorities, Authority, INSTANCE_DATA_BYTES_MAX, Limits, MEMORIES_MAX, OutsideLimits, TABLES_MAX,
+    Authorities, Authority, HEADER_BYTES_MAX, INSTANCE_DATA_BYTES_MAX, Limits, MEMORIES_MAX, OutsideLimits,
+    TABLES_MAX, WALL_MAX,
 };
 pub use quantity::{InvalidQuantity, format_bytes, format_duration, parse_bytes, parse_duration};
 pub use reuse::Reuse;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::Grants;
+use crate::{Diagnostic, Grants, format_bytes, format_duration};
 
 /// Linear memories that one sandbox has room for: one for each component with code, three for one on QuickJS. A pool
 /// plans for a quarter of it, as it does for core instances, so that few large compositions cannot take what many small
@@ -15,6 +15,13 @@ pub const TABLES_MAX: u32 = 64;
 /// function that may be called through a table, most of all. It is taken from the heap as it is needed, while the sandbox
 /// lives, and counts to no other limit; a sandbox of two language runtimes needs more than one MiB.
 pub const INSTANCE_DATA_BYTES_MAX: u64 = 4 << 20;
+
+/// The most that the header fields of a request may take, in bytes, whatever an app's limit says: a connection has room for
+/// as much before it is known whom its request is for.
+pub const HEADER_BYTES_MAX: u64 = 1 << 20;
+/// The longest that a request may last on a node, whatever an app's limit says. A connection may be silent for as long while
+/// a request is open, and a node that ends waits for as long.
+pub const WALL_MAX: Duration = Duration::from_secs(3_600);
 
 /// The limits of one invocation. Each is enforced; none is advice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +80,42 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Whether the header fields are within what any server takes.
+    ///
+    /// # Errors
+    /// `exceeds-limits`, with the limit and its value.
+    pub fn check_header_bytes(&self) -> Result<(), Diagnostic> {
+        if self.header_bytes <= HEADER_BYTES_MAX {
+            return Ok(());
+        }
+        let most = format_bytes(HEADER_BYTES_MAX);
+        let said = format!(
+            "`header-bytes` is {}, and a server takes at most {most}",
+            format_bytes(self.header_bytes)
+        );
+        Err(Diagnostic::new("exceeds-limits", said)
+            .note("why", "each connection has room for as much before it is known whom its request is for")
+            .mend(format!("lower `header-bytes` in [limits] to {most} or less")))
+    }
+
+    /// Whether a request may last as long on a node that others use too.
+    ///
+    /// # Errors
+    /// `exceeds-limits`, with the limit and its value.
+    pub fn check_wall(&self) -> Result<(), Diagnostic> {
+        if self.wall <= WALL_MAX {
+            return Ok(());
+        }
+        let most = format_duration(WALL_MAX);
+        let said =
+            format!("`wall` is {}, and a node gives a request at most {most}", format_duration(self.wall));
+        Err(Diagnostic::new("exceeds-limits", said)
+            .note("why", "a node that ends waits for the longest request that any of its apps may have")
+            .mend(format!("lower `wall` in [limits] to {most} or less")))
+    }
+}
+
 /// What a component may use up through the host, a request: each part of a composition has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutsideLimits {
@@ -118,4 +161,25 @@ pub struct Authorities {
     pub whole: Authority,
     /// The parts of a composition.
     pub parts: BTreeMap<String, Authority>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_all_share_has_a_most_and_is_named_with_its_value() {
+        let most = Limits { header_bytes: HEADER_BYTES_MAX, wall: WALL_MAX, ..Limits::default() };
+        most.check_header_bytes().unwrap();
+        most.check_wall().unwrap();
+        let more =
+            Limits { header_bytes: 100 << 30, wall: Duration::from_secs(24 * 3_600), ..Limits::default() };
+        for (refused, named) in [
+            (more.check_header_bytes().unwrap_err(), ["`header-bytes` is 100GiB", "1MiB"]),
+            (more.check_wall().unwrap_err(), ["`wall` is", "at most"]),
+        ] {
+            assert_eq!(refused.code, "exceeds-limits");
+            assert!(named.iter().all(|text| refused.message.contains(text)), "{}", refused.message);
+        }
+    }
 }

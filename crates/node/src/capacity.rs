@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use tenon_edge::Tenant;
 use tenon_model::AppId;
 
 use crate::node::{Inner, put_tenant_of};
@@ -31,6 +32,7 @@ pub(crate) struct Question {
 /// Answers it: each bound, and the one that is reached first.
 pub(crate) fn capacity(node: &Inner, question: &Question) -> Answer<Capacity> {
     let (mut memory_bytes, mut artifact_bytes, mut bounds) = (16 << 20, 1 << 20, Vec::new());
+    let mut share = None;
     if let Some(id) = &question.app {
         let app = node.desired.app(id).ok_or_else(|| missing("app"))?;
         let live = node.live();
@@ -38,7 +40,9 @@ pub(crate) fn capacity(node: &Inner, question: &Question) -> Answer<Capacity> {
             memory_bytes = revision.content.terms.limits.memory_bytes;
             artifact_bytes = revision.bytes.load(std::sync::atomic::Ordering::Relaxed).max(artifact_bytes);
         }
+        let lives = live.tenants.get(&id.tenant).cloned();
         drop(live);
+        share = lives.map(|tenant| Share::of(&tenant));
         let tenant = node.desired.tenant(&id.tenant).ok_or_else(|| missing("tenant"))?;
         let has = node.desired.apps_of(&id.tenant).len() as u64;
         bounds.push(bound("apps", 1, u64::from(put_tenant_of(&tenant).quota.apps).saturating_sub(has)));
@@ -50,7 +54,7 @@ pub(crate) fn capacity(node: &Inner, question: &Question) -> Answer<Capacity> {
     let free = u64::from(
         shares.instances().saturating_sub(shares.reserved()).saturating_sub(shares.shared_in_use()),
     );
-    bounds.push(bound("sandboxes", concurrency, free));
+    bounds.extend(of_share(share, free, memory_bytes, concurrency));
     // An app that is not asked can go out of memory: what counts is what runs, and what is loaded beside it.
     let needs = memory_bytes.saturating_mul(concurrency).saturating_add(LOADED_BYTES + artifact_bytes);
     bounds.push(bound("memory", needs, available_memory()));
@@ -67,6 +71,39 @@ pub(crate) fn capacity(node: &Inner, question: &Question) -> Answer<Capacity> {
     let least = bounds.iter().min_by_key(|bound| bound.fits);
     let (fits, bound_by) = least.map_or((0, String::new()), |bound| (bound.fits, bound.bound.clone()));
     Ok(Capacity { fits, bound_by, bounds })
+}
+
+/// What a tenant has left of its quotas.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    /// Sandboxes of its reserve that no request is in.
+    idle_reserve: u64,
+    /// Requests that may run besides those that do.
+    concurrency: u64,
+    memory_bytes: u64,
+}
+
+impl Share {
+    fn of(tenant: &Tenant) -> Self {
+        let (quota, usage) = (tenant.quota(), tenant.usage());
+        Self {
+            idle_reserve: tenant.idle_reserve().into(),
+            concurrency: quota.concurrency.saturating_sub(usage.running).into(),
+            memory_bytes: quota.memory_bytes.saturating_sub(usage.memory_bytes),
+        }
+    }
+}
+
+/// The bounds that are the tenant's, where one is asked about, with what all share.
+fn of_share(share: Option<Share>, shared_free: u64, memory_bytes: u64, concurrency: u64) -> Vec<Bound> {
+    let Some(Share { idle_reserve, concurrency: turns, memory_bytes: left }) = share else {
+        return vec![bound("sandboxes", concurrency, shared_free)];
+    };
+    vec![
+        bound("concurrency", concurrency, turns),
+        bound("tenant-memory", memory_bytes.saturating_mul(concurrency), left),
+        bound("sandboxes", concurrency, shared_free + idle_reserve),
+    ]
 }
 
 fn bound(name: &str, needs: u64, free: u64) -> Bound {
@@ -128,6 +165,37 @@ fn mappings() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tenants_own_quotas_bound_what_fits_and_its_reserve_is_its() {
+        let fits = |share, shared_free| {
+            let bounds = of_share(share, shared_free, 10, 2);
+            bounds.iter().map(|it| (it.bound.clone(), it.fits)).collect::<Vec<_>>()
+        };
+        assert_eq!(fits(None, 8), [("sandboxes".into(), 4)]);
+        let share = Share { idle_reserve: 6, concurrency: 100, memory_bytes: 1_000 };
+        let all = |concurrency, memory, sandboxes| {
+            [("concurrency", concurrency), ("tenant-memory", memory), ("sandboxes", sandboxes)]
+                .map(|(name, fits)| (name.to_owned(), fits))
+        };
+        assert_eq!(fits(Some(share), 8), all(50, 50, 7));
+        assert_eq!(fits(Some(share), 0), all(50, 50, 3), "nobody else can take it");
+        assert_eq!(fits(Some(Share { concurrency: 3, ..share }), 8), all(1, 50, 7));
+        assert_eq!(fits(Some(Share { memory_bytes: 30, ..share }), 8), all(50, 1, 7));
+    }
+
+    #[test]
+    fn what_a_tenant_has_left_is_its_quota_without_what_runs() {
+        let quota = tenon_model::Quota {
+            reserved_instances: 3,
+            concurrency: 7,
+            memory_bytes: 100,
+            ..tenon_model::Quota::default()
+        };
+        let tenant = Tenant::new("acme".parse().unwrap(), quota, &tenon_edge::Shares::new(5));
+        let share = Share::of(&tenant);
+        assert_eq!((share.idle_reserve, share.concurrency, share.memory_bytes), (3, 7, 100));
+    }
 
     #[test]
     fn the_tightest_group_around_the_process_says_what_is_left() {

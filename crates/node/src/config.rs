@@ -126,7 +126,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// What apps write, kept for `logs`. Its [layer](Logs::layer) has to be part of the log.
     pub logs: Arc<Logs>,
-    /// How long running requests may go on once the node drains; as long as any of them may last where there is none.
+    /// How long running requests, and messages, may go on once the node drains, at most; as long as any of them may last then
+    /// where there is none.
     pub drain: Option<Duration>,
     /// Whether another process of this user may listen on the same addresses meanwhile, and how long it is waited for until
     /// it has closed the state: it is being replaced.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use tenon_compose::authority::{self, Report};
-use tenon_engine::{Incoming, Pool, Received, Record, Service};
-use tenon_model::{AppId, Diagnostic, Digest, ROUTES_MAX, RevisionNumber, Route, TenantId};
+use tenon_edge::Tenant;
+use tenon_engine::{Failure, Incoming, Pool, Received, Record, Service};
+use tenon_model::{AppId, Diagnostic, Diagnostics, Digest, ROUTES_MAX, RevisionNumber, Route, TenantId};
 use tenon_state::desired::{
     AppRecord, By, ChangeError, Ended, NewRevision, Phase, RevisionRecord, RolloutRecord, Takeover,
 };
@@ -21,6 +22,8 @@ use crate::wire::{self, NOTE_BYTES_MAX, Probe, StepTaken};
 /// How much of the answer to a probe is read, in bytes.
 const PROBE_BYTES_MAX: usize = 1 << 20;
 
+/// How long a new revision that is to be tried waits for a sandbox of its tenant's share.
+const PROBE_SANDBOX_WAIT: Duration = Duration::from_secs(2);
 /// How often a change is tried again that a rollout's own steps came between.
 const COMMITS_MAX: u32 = 10;
 
@@ -90,7 +93,9 @@ pub(crate) fn deploy(
     );
     let Ready { service, bytes: size, code } = node.service(id, &wanted.content)?;
     steps.done("compile", code);
-    steps.done("probe", probe(node, &service, wanted.content.terms.probe.as_ref())?);
+    steps.done("probe", probe(node, id, &service, wanted.content.terms.probe.as_ref())?);
+    // What was allowed when it began may have been taken away since.
+    policy::permit(&id.tenant, &node.allowed(&id.tenant)?, &wanted.content.terms.authorities)?;
     let new = NewRevision {
         component: wanted.content.component,
         terms: &wanted.terms,
@@ -248,6 +253,10 @@ fn read(node: &Inner, id: &AppId, deploy: &wire::Deploy) -> Answer<Wanted> {
     let memory_max = node.bounds.pool_memory_bytes.min(Pool::MEMORY_BYTES_MAX);
     let pool = node.engine.pool().pool;
     let limits = &content.terms.limits;
+    // Revisions that are there already go on with what they have, which is clamped where it concerns others.
+    Diagnostics::check(
+        [limits.check_header_bytes(), limits.check_wall()].into_iter().filter_map(Result::err).collect(),
+    )?;
     if limits.memory_bytes > memory_max
         || limits.stack_bytes > pool.stack_bytes
         || limits.instances > pool.core_instances
@@ -355,8 +364,9 @@ fn same(
     Ok((component == wanted.content.component && terms == wanted.terms).then_some(number))
 }
 
-/// Has the revision answer before it serves; says how it did.
-fn probe(node: &Inner, service: &Arc<Service>, probe: Option<&Probe>) -> Answer<String> {
+/// Has the revision answer before it serves; says how it did. What it uses is the tenant's, and its sandbox is one of the
+/// tenant's share: where none is free, that is not the app's failure.
+fn probe(node: &Inner, app: &AppId, service: &Arc<Service>, probe: Option<&Probe>) -> Answer<String> {
     let failed = |what: String| {
         Refused::from(
             Diagnostic::new(
@@ -368,9 +378,18 @@ fn probe(node: &Inner, service: &Arc<Service>, probe: Option<&Probe>) -> Answer<
         )
     };
     let id: Arc<str> = "probe".into();
+    let tenant = node.live().tenants.get(&app.tenant).cloned().ok_or_else(|| missing("tenant"))?;
+    let account = Some(Arc::clone(tenant.account()));
+    let lent = node.runtime.block_on(tenant.lend(service, PROBE_SANDBOX_WAIT));
+    let (sandbox, claim) = lent.map_err(|_| no_room())?;
     let Some(probe) = probe else {
-        return match node.runtime.block_on(service.try_out(id)) {
+        // Its sandbox is a fresh one, which nobody comes to.
+        let held = (sandbox, claim.map(|claim| claim()));
+        let tried = node.runtime.block_on(service.try_out(id, account));
+        drop(held);
+        return match tried {
             Ok(()) => Ok("it starts".into()),
+            Err(failure) if is_for_want_of_room(&tenant, &failure) => Err(no_room()),
             Err(failure) => {
                 Err(failed(format!("it does not start: {}: {}", failure.code(), failure.cause())))
             }
@@ -381,25 +400,46 @@ fn probe(node: &Inner, service: &Arc<Service>, probe: Option<&Probe>) -> Answer<
         .header(http::header::HOST, "probe.invalid")
         .body(Received::whole(Bytes::new()))
         .map_err(|error| failed(error.to_string()))?;
-    let incoming = Incoming { request, id, secure: false, account: None, trace: None, claim: None };
+    let incoming = Incoming { request, id, secure: false, account, trace: None, claim };
     let wall = service.limits().wall;
     let status = node.runtime.block_on(async {
-        let answer = service.serve(incoming, Box::new(|_: Record| {})).await;
-        let response = answer.map_err(|failure| format!("{}: {}", failure.code(), failure.cause()))?;
+        let answer = service.serve(incoming, Box::new(move |_: Record| drop(sandbox))).await;
+        let response = match answer {
+            Ok(response) => response,
+            Err(failure) if is_for_want_of_room(&tenant, &failure) => return Err(no_room()),
+            Err(failure) => return Err(failed(format!("{}: {}", failure.code(), failure.cause()))),
+        };
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, PROBE_BYTES_MAX).collect();
         match tokio::time::timeout(wall + Duration::from_secs(1), body).await {
             Ok(Ok(_)) => Ok(parts.status.as_u16()),
-            Ok(Err(error)) => Err(format!("its answer cannot be read: {error}")),
-            Err(_) => Err("its answer does not end".to_owned()),
+            Ok(Err(error)) => Err(failed(format!("its answer cannot be read: {error}"))),
+            Err(_) => Err(failed("its answer does not end".to_owned())),
         }
     });
-    let status = status.map_err(failed)?;
+    let status = status?;
     let is_well = probe.status.map_or(status < 500, |wanted| wanted == status);
     if is_well {
         Ok(format!("{} answers {status}", probe.path))
     } else {
         Err(failed(format!("{} answers {status}", probe.path)))
+    }
+}
+
+/// There is no sandbox for a probe, or no memory: others of the tenant, or of all, have what there is.
+fn no_room() -> Refused {
+    Diagnostic::new("deploy-busy", "the tenant's share of the node is in use, and the new revision cannot be tried")
+        .note("waited", tenon_model::format_duration(PROBE_SANDBOX_WAIT))
+        .mend("wait as long as `retry-after` says; `tenon` does. Or have whoever runs the node raise the tenant's quotas")
+        .into()
+}
+
+/// Whether others have what it needs. One that has all of its tenant's memory to itself, and needs more, never goes well.
+fn is_for_want_of_room(tenant: &Tenant, failure: &Failure) -> bool {
+    match failure.code() {
+        "pool-exhausted" => true,
+        "memory-quota" => tenant.usage().running > 0,
+        _ => false,
     }
 }
 
@@ -409,10 +449,10 @@ fn publish(node: &Inner, app: &AppRecord, service: &Arc<Service>, size: u64) {
     node.begin_step(app);
     let revision = node.live().revision(&app.id, app.last).cloned();
     if let Some(revision) = revision {
-        if !revision.slot.is_loaded() {
-            revision.preload(Arc::clone(service));
+        // Where its tenant was changed meanwhile, it is loaded anew, as it is now allowed to be.
+        if revision.slot.is_loaded() || node.preload(&app.id, &revision, service) {
+            node.came(&revision, size);
         }
-        node.came(&revision, size);
     }
 }
 

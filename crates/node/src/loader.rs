@@ -1,12 +1,15 @@
 //! Brings a revision into memory when a request needs it.
 
 use std::pin::Pin;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use tenon_edge::{LoadError, Loader, Loading, RevisionKey};
+use tenon_edge::{LoadError, LoadTurns, Loader, Loading, RevisionKey};
 
-use crate::node::{Inner, said};
+use crate::live::LiveRevision;
+use crate::memory::Wait;
+use crate::node::{Inner, Ready, Tried, said};
+use crate::refused::{Answer, Refused, draining, missing};
 
 /// Loads the revisions of a node.
 pub(crate) struct NodeLoader(Weak<Inner>);
@@ -38,25 +41,71 @@ impl Loader for NodeLoader {
         })
     }
 
-    fn load(&self, key: &RevisionKey) -> Loading {
+    fn load(&self, key: &RevisionKey, turns: LoadTurns) -> Loading {
         let (node, key) = (Weak::clone(&self.0), key.clone());
         Box::pin(async move {
-            // Mapping reads a file, and what is damaged is compiled again: not on a worker's thread.
-            let loaded = tokio::task::spawn_blocking(move || {
-                let Some(node) = node.upgrade() else { return Err(LoadError("the node has ended".into())) };
-                let revision = node.live().revision(&key.app, key.revision).cloned();
-                let revision = revision.ok_or_else(|| LoadError("the revision is gone".into()))?;
-                let ready = node.service(&key.app, &revision.content).map_err(|refused| {
-                    tracing::error!(app = %key.app, revision = %key.revision, code = refused.0.code, cause = said(&refused), "an app cannot be brought into memory");
-                    LoadError(said(&refused).into())
-                })?;
-                revision.components.note(&ready.service);
-                node.came(&revision, ready.bytes);
-                Ok(ready.service)
-            });
-            loaded.await.unwrap_or_else(|error| Err(LoadError(error.to_string().into())))
+            let revision = known(&node)?.live().revision(&key.app, key.revision).cloned();
+            let revision = revision.ok_or_else(|| LoadError("the revision is gone".into()))?;
+            let loaded = loaded(&node, &key, &revision, &turns).await;
+            let ready = loaded.map_err(|refused| {
+                tracing::error!(app = %key.app, revision = %key.revision, code = refused.0.code, cause = said(&refused), "an app cannot be brought into memory");
+                LoadError(said(&refused).into())
+            })?;
+            revision.components.note(&ready.service);
+            known(&node)?.came(&revision, ready.bytes);
+            Ok(ready.service)
         })
     }
+}
+
+fn known(node: &Weak<Inner>) -> Result<Arc<Inner>, LoadError> {
+    node.upgrade().ok_or_else(|| LoadError("the node has ended".into()))
+}
+
+/// Maps and links it, in turn with others; what has to be compiled, or waits for a place, keeps no turn of theirs meanwhile.
+async fn loaded(
+    node: &Weak<Inner>,
+    key: &RevisionKey,
+    revision: &Arc<LiveRevision>,
+    turns: &LoadTurns,
+) -> Answer<Ready> {
+    let (mut is_compiled, mut wait) = (false, None);
+    loop {
+        let turn = turns.load().await;
+        // Mapping reads a file: not on a worker's thread.
+        let (id, content) = (key.app.clone(), Arc::clone(&revision.content));
+        let tried = elsewhere(node, move |node| node.try_service(&id, &content)).await?;
+        drop(turn);
+        match tried {
+            Tried::Ready(ready) => return Ok(ready),
+            Tried::NoCode if is_compiled => return Err(missing("artifact")),
+            Tried::NoCode => {
+                is_compiled = true;
+                let _turn = turns.compile().await;
+                let (id, component) = (key.app.clone(), revision.content.component);
+                elsewhere(node, move |node| node.compile(&id, &component)).await?;
+            }
+            Tried::NoPlace => {
+                let wait = wait.get_or_insert_with(Wait::begin);
+                let look = match node.upgrade() {
+                    Some(node) => wait.again(&node)?,
+                    None => return Err(draining()),
+                };
+                tokio::time::sleep(look).await;
+            }
+        }
+    }
+}
+
+/// Does something that takes its time on a thread where nobody waits for it.
+async fn elsewhere<T: Send + 'static>(
+    node: &Weak<Inner>,
+    what: impl FnOnce(&Inner) -> Answer<T> + Send + 'static,
+) -> Answer<T> {
+    let node = node.upgrade().ok_or_else(draining)?;
+    let done = tokio::task::spawn_blocking(move || what(&node));
+    done.await
+        .unwrap_or_else(|error| Err(Refused::new("internal", error.to_string(), "look into the node's log")))
 }
 
 impl Inner {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tenon_edge::{App, Deliveries, Entry, Site, Slot, Table};
 use tenon_model::{AppId, RevisionNumber};
@@ -58,7 +58,7 @@ impl Inner {
         for id in gone {
             if let Some((_, Some(deliveries))) = messages.by_app.remove(&id) {
                 // What it has begun it ends, while the next revision takes what comes.
-                drained(deliveries);
+                drained(deliveries, None);
             }
         }
         for (id, Wanted { app, revision }) in wanted {
@@ -89,11 +89,11 @@ impl Inner {
         self.store_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Takes no further message for anybody; what is being handled is waited for by whoever joins.
-    pub(crate) fn stop_delivering(&self) -> Vec<JoinHandle<()>> {
+    /// Takes no further message for anybody; what is being handled is waited for by whoever joins, `most` at the longest.
+    pub(crate) fn stop_delivering(&self, most: Option<Duration>) -> Vec<JoinHandle<()>> {
         let mut messages = self.messages();
         messages.ended = true;
-        messages.by_app.drain().filter_map(|(_, (_, deliveries))| drained(deliveries?)).collect()
+        messages.by_app.drain().filter_map(|(_, (_, deliveries))| drained(deliveries?, most)).collect()
     }
 
     fn subscribed(&self) -> HashMap<AppId, Wanted> {
@@ -125,7 +125,7 @@ impl Inner {
             candidate: None,
             paused: false,
         };
-        let site = Arc::new(Site::of(Table::new(vec![entry])));
+        let site = Arc::new(Site::of(Table::new(vec![entry])).loading_with(&self.site));
         let failed = |error: tenon_edge::ServerError| ("internal".to_owned(), error.to_string());
         let mut started = Deliveries::start(&site).map_err(failed)?;
         for _ in 0..START_TRIES_MAX {
@@ -147,6 +147,6 @@ fn is_subscribed(content: &Content) -> bool {
     grants.any(|grants| grants.messaging.as_ref().is_some_and(|messaging| !messaging.subscribe.is_empty()))
 }
 
-fn drained(deliveries: Deliveries) -> Option<JoinHandle<()>> {
-    std::thread::Builder::new().name("tenon-messages-end".into()).spawn(|| deliveries.drain()).ok()
+fn drained(deliveries: Deliveries, most: Option<Duration>) -> Option<JoinHandle<()>> {
+    std::thread::Builder::new().name("tenon-messages-end".into()).spawn(move || deliveries.drain(most)).ok()
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tenon_edge::{App, Candidate, Entry, RevisionKey, Shares, Site, Slot, Table};
-use tenon_engine::{Artifacts, Backends, Crashes, Engine, Service, Terms};
+use tenon_engine::{Artifacts, Backends, Crashes, Engine, Service, Stored, Terms};
 use tenon_model::{AppId, Diagnostic, Diagnostics, Digest, RevisionNumber, RolloutPlan, TenantId};
 use tenon_state::desired::{AppRecord, BlobError, By, ChangeError, TenantRecord};
 use tenon_state::{BlobFolder, Desired};
@@ -62,6 +62,10 @@ pub(crate) struct Inner {
     pub(crate) memory: Mutex<Memory>,
     /// Apps that are given messages.
     pub(crate) messages: Mutex<Messages>,
+    /// Tenants whose reserve the pool has too little for.
+    short_reserves: AtomicUsize,
+    /// Held while what a tenant may use is changed: what all have in reserve is looked at before.
+    pub(crate) tenants: Mutex<()>,
     lines: Lines,
     /// Where requests of the node's own run, and the admin API.
     pub(crate) runtime: tokio::runtime::Handle,
@@ -156,6 +160,16 @@ pub(crate) struct Ready {
     pub(crate) code: &'static str,
 }
 
+/// How far it came with a service.
+pub(crate) enum Tried {
+    /// It is in memory.
+    Ready(Ready),
+    /// It has to be compiled first.
+    NoCode,
+    /// As many are in memory as may be, and requests run on all of them.
+    NoPlace,
+}
+
 /// What is made first.
 pub(crate) struct Made {
     pub(crate) data: PathBuf,
@@ -218,6 +232,8 @@ impl Inner {
                 crowded,
                 memory: Mutex::default(),
                 messages: Mutex::default(),
+                short_reserves: AtomicUsize::new(0),
+                tenants: Mutex::default(),
                 lines: Lines::default(),
                 runtime,
                 failing: Mutex::default(),
@@ -252,12 +268,14 @@ impl Inner {
     pub(crate) fn reconcile(&self) {
         let mut live = self.live();
         let (generation, apps) = self.desired.apps();
-        let tenants: HashMap<TenantId, Arc<TenantRecord>> =
-            self.desired.tenants().into_iter().map(|tenant| (tenant.id.clone(), tenant)).collect();
-        for (id, record) in &tenants {
-            live.tenant(id, quota_of(record), &self.shares);
-        }
+        let tenants: BTreeMap<TenantId, tenon_model::Quota> =
+            self.desired.tenants().iter().map(|tenant| (tenant.id.clone(), quota_of(tenant))).collect();
         live.tenants.retain(|id, _| tenants.contains_key(id));
+        // In the order of their names, so that each start gives those the same reserve for whom the pool has too little.
+        for (id, quota) in &tenants {
+            live.tenant(id, *quota, &self.shares);
+        }
+        self.fill_reserves(&live);
         let mut entries = Vec::with_capacity(apps.len());
         for record in &apps {
             match self.entry(&mut live, record) {
@@ -279,6 +297,21 @@ impl Inner {
         live.apps.retain(|id, _| wanted.contains(id));
         self.site.publish(Table::new(entries));
         self.published.store(generation, Relaxed);
+    }
+
+    /// Gives tenants what the pool could not put into their reserve before.
+    fn fill_reserves(&self, live: &Live) {
+        let mut all: Vec<_> = live.tenants.values().collect();
+        all.sort_by(|left, right| left.id().cmp(right.id()));
+        let short = all.into_iter().filter(|tenant| !tenant.fill_reserve()).count();
+        self.short_reserves.store(short, Relaxed);
+    }
+
+    /// The same, where any is short of something: a tenant that is gone gives its reserve back when its last request has ended.
+    pub(crate) fn look_at_reserves(&self) {
+        if self.short_reserves.load(Relaxed) > 0 {
+            self.fill_reserves(&self.live());
+        }
     }
 
     fn entry(&self, live: &mut Live, record: &AppRecord) -> Answer<Entry> {
@@ -349,22 +382,46 @@ impl Inner {
     /// A service of this content: the one that is in memory, or one that is mapped and linked now. Compiles only what
     /// is not there or cannot be used. Waits, for a place in memory too.
     pub(crate) fn service(&self, id: &AppId, content: &Content) -> Answer<Ready> {
-        if let Some(service) = self.in_memory(id, content) {
-            return Ok(Ready { service, bytes: 0, code: BEFORE });
-        }
-        let file = id.to_string();
-        let place = self.place()?;
-        let (stored, code) = match self.artifacts.find(&self.engine, &content.component) {
-            Ok(Some(stored)) => (stored, BEFORE),
-            found => {
-                if let Err(refused) = found {
-                    tracing::warn!(app = %id, %refused, "compiled code is made again");
+        let (mut code, mut wait) = (None, None);
+        loop {
+            match self.try_service(id, content)? {
+                Tried::Ready(ready) => return Ok(Ready { code: code.unwrap_or(ready.code), ..ready }),
+                Tried::NoCode if code.is_some() => return Err(missing("artifact")),
+                Tried::NoCode => code = Some(self.compile(id, &content.component)?),
+                Tried::NoPlace => {
+                    let wait = wait.get_or_insert_with(memory::Wait::begin);
+                    std::thread::sleep(wait.again(self)?);
                 }
-                let code = self.compile(id, &content.component)?;
-                let stored = self.artifacts.find(&self.engine, &content.component)?;
-                (stored.ok_or_else(|| missing("artifact"))?, code)
             }
-        };
+        }
+    }
+
+    /// The same, as far as it goes without compiling, and without waiting for a place.
+    pub(crate) fn try_service(&self, id: &AppId, content: &Content) -> Answer<Tried> {
+        for _ in 0..memory::CHANGED_MAX {
+            if let Some(service) = self.in_memory(id, content) {
+                return Ok(Tried::Ready(Ready { service, bytes: 0, code: BEFORE }));
+            }
+            let Some(place) = self.place(&id.tenant) else { return Ok(Tried::NoPlace) };
+            let stored = match self.artifacts.find(&self.engine, &content.component) {
+                Ok(Some(stored)) => stored,
+                Ok(None) => return Ok(Tried::NoCode),
+                Err(refused) => {
+                    tracing::warn!(app = %id, %refused, "compiled code is made again");
+                    return Ok(Tried::NoCode);
+                }
+            };
+            let (service, bytes) = self.linked(id, content, stored)?;
+            if let Some(service) = place.fill(memory::key(id, content), service) {
+                return Ok(Tried::Ready(Ready { service, bytes, code: BEFORE }));
+            }
+        }
+        Err(Refused::new("admin-busy", "the tenant is changed again and again", "try again when it is not"))
+    }
+
+    /// A service of compiled code, with what its tenant is allowed now.
+    fn linked(&self, id: &AppId, content: &Content, stored: Stored) -> Answer<(Arc<Service>, u64)> {
+        let file = id.to_string();
         let authorities = policy::permit(&id.tenant, &self.allowed(&id.tenant)?, &content.terms.authorities)?;
         let backends = Backends {
             stores: self.shelf.open(&authorities, &self.data)?,
@@ -386,7 +443,7 @@ impl Inner {
         }
         let service =
             Arc::new(describe(service, &Known::Contract(contract.as_deref()), &content.terms.errors)?);
-        Ok(Ready { service: place.fill(memory::key(id, content), service), bytes, code })
+        Ok((service, bytes))
     }
 
     /// Compiles a component, in a process of its own.
@@ -482,6 +539,19 @@ impl Inner {
         let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.extend(failing.iter().map(|(what, cause)| *what.failed(cause).0));
         drop(failing);
+        let short = self.short_reserves.load(Relaxed);
+        if short > 0 {
+            let said = format!("{short} tenants have fewer sandboxes in reserve than they should");
+            let wished = self.reserved_but(None);
+            wrong.push(
+                *Refused::from(
+                    Diagnostic::new("reserve-short", said)
+                        .note("the pool", format!("{} sandboxes, and {wished} should be in reserve", self.shares.instances()))
+                        .mend("start the node with a larger `--pool`; or lower `tenon tenant set NAME --reserved N`"),
+                )
+                .0,
+            );
+        }
         if !self.desired.is_audit_intact() {
             let said = "the audit log was changed by somebody else";
             wrong.push(
@@ -489,6 +559,13 @@ impl Inner {
             );
         }
         wrong
+    }
+
+    /// Sandboxes that tenants should have in reserve, of all but one.
+    pub(crate) fn reserved_but(&self, but: Option<&TenantId>) -> u64 {
+        let tenants = self.desired.tenants();
+        let counted = tenants.iter().filter(|tenant| Some(&tenant.id) != but);
+        counted.map(|tenant| u64::from(quota_of(tenant).reserved_instances)).sum()
     }
 
     /// Throws away components that no revision is made of, and that were uploaded before then.

@@ -80,6 +80,8 @@ pub struct Running {
     threads: Vec<JoinHandle<()>>,
     /// What writes records; each ends when the last record is written.
     writers: Vec<JoinHandle<()>>,
+    /// How long what runs may go on once it drains, at most.
+    drain: Option<Duration>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -130,7 +132,7 @@ impl Node {
         let server = Server {
             listen,
             workers: config.workers,
-            drain: Duration::ZERO,
+            drain: config.drain,
             connections: config.connections,
             replaces: config.replaces.is_some(),
         };
@@ -196,10 +198,9 @@ impl Node {
             watch(Arc::downgrade(&inner), stopped)?,
         ];
 
-        let drain = config.drain.unwrap_or_else(|| site.longest());
         let admin = listen_alone(config.admin, config.replaces.is_some())?;
         let admin_address = admin.local_addr()?;
-        let listening = server.drain(drain).start(site)?;
+        let listening = server.start(site)?;
         let addresses = listening.addresses().iter().map(ToString::to_string).collect();
         let _ = inner.addresses.set(addresses);
         let tls = admin_tls.as_ref().map(|(certificates, _)| certificates.acceptor());
@@ -225,6 +226,7 @@ impl Node {
             stop,
             threads,
             writers,
+            drain: config.drain,
             runtime,
         })
     }
@@ -303,7 +305,7 @@ impl Running {
 
     /// Takes nothing new, lets what runs finish, closes the state.
     pub fn drain(self) -> Drained {
-        let Self { inner, listening, api, stop, threads, writers, runtime, .. } = self;
+        let Self { inner, listening, api, stop, threads, writers, drain, runtime, .. } = self;
         inner.draining.store(true, std::sync::atomic::Ordering::SeqCst);
         let _ = stop.try_send(());
         if inner.desired.is_handed_over() {
@@ -312,7 +314,7 @@ impl Running {
             release(&inner);
         }
         // Both at once: neither takes anything new while the other's requests finish.
-        let messages = inner.stop_delivering();
+        let messages = inner.stop_delivering(drain);
         let drained = listening.drain();
         for each in messages {
             let _ = each.join();
@@ -414,6 +416,7 @@ fn keep(node: Weak<Inner>, room: Receiver<()>) -> io::Result<JoinHandle<()>> {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             node.deliver();
+            node.look_at_reserves();
             if swept.elapsed() >= SWEEP && !node.desired.is_handed_over() {
                 swept = Instant::now();
                 node.sweep(node.now().saturating_sub(UNUSED_S_MAX));

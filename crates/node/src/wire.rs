@@ -303,6 +303,9 @@ pub struct Tenant {
     pub apps: u32,
     /// Requests that run now.
     pub running: u32,
+    /// Sandboxes that it has in reserve now: fewer than its quota says where the pool has no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_instances: Option<u32>,
 }
 
 /// A list of tenants.
@@ -547,7 +550,8 @@ pub struct TopComponent {
 pub struct Capacity {
     /// How many more fit.
     pub fits: u64,
-    /// What is used up first: `sandboxes`, `memory`, `disk`, `mappings`, or `apps` (the tenant's quota).
+    /// What is used up first: `sandboxes`, `memory`, `disk`, `mappings`, or one of the tenant's quotas: `apps`, `concurrency`,
+    /// `tenant-memory`.
     pub bound_by: String,
     /// Each bound: what it is, what an app needs of it, what is free, how many fit.
     pub bounds: Vec<Bound>,

@@ -294,6 +294,16 @@ fn what_cannot_serve_is_refused_and_the_old_revision_serves_on() {
     site.deploy("shop", &version(2), &probe).refused(422, "probe-failed");
     let large = json!({ "terms": { "limits": { "memory_bytes": 1_u64 << 40 } } });
     site.deploy("shop", &version(2), &large).refused(422, "exceeds-limits");
+    // What all connections have room for, and what a node that ends waits for.
+    for (limit, most, named) in
+        [("header_bytes", 1_u64 << 20, "`header-bytes`"), ("wall_us", 3_600_000_000, "`wall`")]
+    {
+        let with = |value: u64| json!({ "terms": { "limits": { limit: value } }, "force": true });
+        let refused =
+            site.deploy("shop", &version(1), &with(most + 1_000_000)).refused(422, "exceeds-limits");
+        assert!(refused["title"].as_str().unwrap().contains(named), "{refused}");
+        site.deploy("twin", &version(1), &with(most)).json(200);
+    }
     let unknown = json!({ "terms": { "limits": { "memory": 1 } } });
     site.deploy("shop", &version(2), &unknown).refused(400, "admin-request");
     site.deploy("shop", &version(2), &json!({ "routes": ["a b/"] })).refused(400, "admin-route");
@@ -567,6 +577,66 @@ fn nothing_of_the_node_is_granted_unless_whoever_runs_it_allows_it() {
     site.put("/v1/tenants/acme", &allow).json(200);
     let deployed = site.deploy("shop", &version(1), &terms).json(200);
     assert!(deployed["authority"].to_string().contains("/data"), "{deployed}");
+    assert_eq!(site.version("shop"), 1);
+    // What is no longer allowed is gone, also for what runs already.
+    site.put("/v1/tenants/acme", &json!({})).json(200);
+    let refused = site.request("shop", &[]).unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.header("x-error-code"), Some("not-loaded"));
+    let forced = json!({ "terms": terms["terms"], "force": true });
+    site.deploy("shop", &version(1), &forced).refused(403, "grant-not-allowed");
+    site.put("/v1/tenants/acme", &allow).json(200);
+    until("it is allowed again", || site.request("shop", &[]).unwrap().status == 200);
+}
+
+#[test]
+fn no_more_sandboxes_are_reserved_than_there_are_and_a_shortfall_is_said_and_made_up_for() {
+    let reserve = |reserved: u32| json!({ "quota": { "reserved_instances": reserved } });
+    let site = Site::new();
+    site.put("/v1/tenants/acme", &reserve(30)).json(200);
+    let refused = site.put("/v1/tenants/zenith", &reserve(21)).refused(409, "reserve-too-large");
+    assert!(
+        refused["notes"].to_string().contains("50 sandboxes, of which other tenants have 30"),
+        "{refused}"
+    );
+    assert!(refused["mend"].as_str().unwrap().contains("--pool"), "{refused}");
+    let set = site.put("/v1/tenants/zenith", &reserve(20)).json(200);
+    assert_eq!(set["reserved_instances"], 20, "{set}");
+    assert_eq!(site.get("/v1/status")["wrong"], json!([]));
+
+    // A smaller pool has too few: whose name comes first has all of it, at each start.
+    let mut site = site;
+    for _ in 0..3 {
+        site = site.restarted(|config| config.bounds.pool_instances = 40);
+        let has = |tenant: &str| site.get(&format!("/v1/tenants/{tenant}"))["reserved_instances"].clone();
+        assert_eq!((has("acme"), has("zenith")), (json!(30), json!(10)));
+    }
+    let wrong = site.get("/v1/status")["wrong"].clone();
+    assert_eq!(wrong[0]["code"], "reserve-short", "{wrong}");
+    // What it should have it may keep; more it may not.
+    site.put("/v1/tenants/zenith", &reserve(20)).json(200);
+    site.put("/v1/tenants/zenith", &reserve(21)).refused(409, "reserve-too-large");
+    // As soon as another has less, it has all of it.
+    site.put("/v1/tenants/acme", &reserve(5)).json(200);
+    assert_eq!(site.get("/v1/tenants/zenith")["reserved_instances"], 20);
+    assert_eq!(site.get("/v1/status")["wrong"], json!([]));
+}
+
+#[test]
+fn a_new_revision_is_tried_in_a_sandbox_of_its_tenants_share() {
+    let site = Site::new();
+    let all = json!({ "quota": { "reserved_instances": 50 } });
+    site.put("/v1/tenants/zenith", &all).json(200);
+    // Nothing is left for others: that is not the app's failure, and it is asked for again later.
+    let busy = site.deploy("shop", &version(1), &json!({}));
+    busy.refused(429, "deploy-busy");
+    assert!(busy.header("retry-after").is_some(), "{}", busy.head);
+    // The one that has them in reserve deploys.
+    let digest = site.upload_as(&site.root, &version(2));
+    let body = json!({ "component": digest, "terms": {}, "routes": ["zenith.test/*"] });
+    site.put("/v1/tenants/zenith/apps/shop", &body).json(200);
+    site.put("/v1/tenants/zenith", &json!({})).json(200);
+    site.deploy("shop", &version(1), &json!({})).json(200);
     assert_eq!(site.version("shop"), 1);
 }
 

@@ -53,6 +53,14 @@ pub(crate) struct NodeArgs {
     /// Compiled code that is kept in memory, of all apps together.
     #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = some_bytes)]
     pub(crate) loaded_bytes: u64,
+    /// Connections that one address may hold open, or one network of 64 bits where addresses have 128; further ones are closed.
+    /// Behind a proxy all clients have the proxy's address.
+    #[arg(long, value_name = "N", default_value_t = 2_048, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections_per_address: u32,
+    /// When the node stops or is replaced, running requests and messages may go on for so long at most. Default: as long as any
+    /// of them may last.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) drain: Option<Duration>,
     /// Send metrics and traces to this OTLP/HTTP collector: `http://127.0.0.1:4318`, `https://otel.example`.
     #[arg(long, value_name = "URL")]
     pub(crate) otlp: Option<String>,

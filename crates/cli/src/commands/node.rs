@@ -219,6 +219,8 @@ fn config(args: &NodeArgs, data: &Path, logs: Arc<Logs>) -> Result<Config, Comma
     if let Some(workers) = args.workers {
         config.workers = usize::from(workers);
     }
+    config.connections.per_address_max = args.connections_per_address as usize;
+    config.drain = args.drain;
     config.bounds = Bounds {
         pool_instances: args.pool,
         pool_memory_bytes: args.pool_memory,

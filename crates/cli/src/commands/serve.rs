@@ -86,7 +86,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
         }
     });
     // Both at once: neither takes anything new while the other's requests finish.
-    let messages = deliveries.map(|deliveries| std::thread::spawn(move || deliveries.drain()));
+    let messages = deliveries.map(|deliveries| std::thread::spawn(move || deliveries.drain(None)));
     let drained = listening.drain();
     if let Some(messages) = messages {
         let _ = messages.join();

@@ -57,7 +57,13 @@ fn list(admin: &Admin, terminal: &Terminal) -> Result<(), CommandError> {
             format_bytes(quota.memory_bytes),
             quota.concurrency.to_string(),
             quota.queue.to_string(),
-            quota.reserved_instances.to_string(),
+            match one.reserved_instances {
+                // The pool has too few.
+                Some(has) if has < quota.reserved_instances => {
+                    format!("{has} of {}", quota.reserved_instances)
+                }
+                _ => quota.reserved_instances.to_string(),
+            },
             one.allow.join(" "),
         ]);
     }

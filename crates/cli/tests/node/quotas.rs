@@ -193,6 +193,20 @@ fn held(slow: &[tokio::net::TcpStream]) -> usize {
     slow.iter().filter(is_open).count()
 }
 
+#[test]
+fn connections_of_one_address_are_as_many_as_the_node_is_told() {
+    let site = Site::with(["--connections-per-address", "2"]);
+    let (connections, _runtime) = slow(&site, 3);
+    tenon_testkit::until("one to be closed", tenon_testkit::DEADLINE, || {
+        (held(&connections) < 3).then_some(())
+    });
+    let metrics = site.admin("/metrics").expect(200);
+    assert!(metrics.lines().any(|line| line == "tenon_connections_refused_total 1"), "{metrics}");
+    site.node.logged(&["its address has as many as it may", "connections_per_address=2"]);
+    drop(connections);
+    site.node.stop();
+}
+
 /// As many connections as there may be open files, up to this many, with room for everything else.
 fn connections_max(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

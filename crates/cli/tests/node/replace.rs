@@ -102,3 +102,26 @@ fn a_node_that_is_told_to_stop_lets_requests_finish() {
     site.node.stop();
     assert_eq!(slow.join().unwrap().expect(200), "slept\n");
 }
+
+#[test]
+fn a_drain_ends_when_it_is_said_to() {
+    let mut site = Site::with(["--drain", "500ms"]);
+    site.run(["tenant", "set", "acme"]).expect_code(0);
+    let folder = site.tenon.data().join("apps/chaos");
+    crate::support::write_app(&folder, "chaos-http", "acme", "chaos", "slow.example", "one");
+    let manifest = folder.join("tenon.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    // Such a request would hold the node up for longer than any test waits.
+    std::fs::write(&manifest, text + "[limits]\nwall = \"30min\"\n").unwrap();
+    site.deploy(&folder, &[]);
+    let address = site.address();
+    let _slow = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let asked = to("slow.example", get("/sleep?ms=1000000"));
+        let _ = runtime.block_on(tenon_testkit::client::fetch(address, asked));
+    });
+    site.node.logged(&["sleeping"]);
+    site.node.terminate();
+    assert!(site.node.wait(tenon_testkit::DEADLINE).success(), "{}", site.node.log());
+    site.node.logged(&["requests were still running when the drain's time was over"]);
+}

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tenon_edge::{CounterSnapshot, Outcome};
 use tenon_engine::ComponentUse;
-use tenon_model::{AppId, RevisionNumber, TenantId};
+use tenon_model::{AppId, Diagnostic, RevisionNumber, TenantId};
 use tenon_state::desired::{
     AppRecord, ChangeError, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord,
 };
@@ -247,7 +247,7 @@ fn revision(app: &AppRecord, record: &RevisionRecord, rollout: Option<&RolloutRe
 fn tenant(node: &Inner, record: &TenantRecord) -> wire::Tenant {
     let wire::PutTenant { quota, allow, .. } = put_tenant_of(record);
     let apps = node.desired.apps_of(&record.id).len();
-    let running = node.live().tenants.get(&record.id).map_or(0, |tenant| tenant.usage().running);
+    let usage = node.live().tenants.get(&record.id).map(|tenant| tenant.usage()).unwrap_or_default();
     wire::Tenant {
         tenant: record.id.to_string(),
         quota,
@@ -255,7 +255,8 @@ fn tenant(node: &Inner, record: &TenantRecord) -> wire::Tenant {
         generation: record.generation,
         created: record.created,
         apps: u32::try_from(apps).unwrap_or(u32::MAX),
-        running,
+        running: usage.running,
+        reserved_instances: Some(usage.reserved_instances),
     }
 }
 
@@ -269,6 +270,9 @@ fn put_tenant(node: &Inner, permitted: &Permitted, put: &wire::PutTenant) -> Ans
             "set `concurrency` to 1 or more",
         ));
     }
+    // What others have in reserve stays as it is looked at.
+    let _one_at_a_time = node.tenants.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    reservable(node, &id, put.quota.reserved_instances)?;
     let kept = wire::PutTenant { generation: None, ..put.clone() };
     let document = serde_json::to_string(&kept)
         .map_err(|error| Refused::new("admin-request", error.to_string(), "send it again"))?;
@@ -280,6 +284,20 @@ fn put_tenant(node: &Inner, permitted: &Permitted, put: &wire::PutTenant) -> Ans
     }
     node.reconcile();
     Ok(Reply::json(&tenant(node, &record)))
+}
+
+/// Whether a tenant may have so many sandboxes in reserve beside what the others have. Where the pool is too small already, since
+/// the node was started with a smaller one, a tenant may keep what it should have.
+fn reservable(node: &Inner, id: &TenantId, wanted: u32) -> Answer<()> {
+    let before = node.desired.tenant(id).map_or(0, |before| put_tenant_of(&before).quota.reserved_instances);
+    let (pool, others) = (node.shares.instances(), node.reserved_but(Some(id)));
+    if wanted <= before || others + u64::from(wanted) <= u64::from(pool) {
+        return Ok(());
+    }
+    Err(Diagnostic::new("reserve-too-large", format!("`{id}` cannot have {wanted} sandboxes in reserve"))
+        .note("the pool", format!("{pool} sandboxes, of which other tenants have {others} in reserve"))
+        .mend("reserve fewer, for it or for another tenant; or start the node with a larger `--pool`")
+        .into())
 }
 
 fn owns(permitted: &Permitted, token: &TokenRecord) -> bool {

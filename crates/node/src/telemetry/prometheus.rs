@@ -75,6 +75,12 @@ pub(crate) fn render(node: &Inner, outlets: &Outlets) -> String {
         "Requests that were for no app.",
         node.site.unrouted(),
     );
+    text.one(
+        "tenon_connections_refused_total",
+        "counter",
+        "Connections that were closed because their address had as many as it may.",
+        node.site.crowded_out(),
+    );
     text.one("tenon_apps_loaded", "gauge", "Apps in memory.", node.loaded() as u64);
     text.one("tenon_apps_loaded_bytes", "gauge", "Compiled code in memory.", bytes);
     text.one("tenon_instances", "gauge", "Sandboxes of the pool.", node.shares.instances());
