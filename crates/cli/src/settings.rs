@@ -14,13 +14,15 @@ pub(crate) struct Settings {
     pub(crate) node: Option<String>,
     /// The token for it.
     pub(crate) token: Option<String>,
+    /// The socket of whoever started this process and waits until it serves.
+    pub(crate) notify: Option<OsString>,
     /// The environment that toolchains are run in.
     pub(crate) environment: Vec<(OsString, OsString)>,
 }
 
 impl Settings {
     /// `TENON_DATA` and `TENON_TOOLS`, else the folders of the XDG Base Directory Specification; `TENON_NODE` and
-    /// `TENON_TOKEN`.
+    /// `TENON_TOKEN`; and `NOTIFY_SOCKET`, as systemd sets it.
     pub(crate) fn from_environment() -> Self {
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         let folder = |name: &str| {
@@ -38,6 +40,7 @@ impl Settings {
             folder("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("tenon/tools")
         });
         let (node, token) = (text("TENON_NODE"), text("TENON_TOKEN"));
-        Self { data, tools, node, token, environment }
+        let notify = folder("NOTIFY_SOCKET").map(PathBuf::into_os_string);
+        Self { data, tools, node, token, notify, environment }
     }
 }

@@ -258,6 +258,20 @@ impl Artifacts {
         Ok(None)
     }
 
+    /// Whether there is a compiled form of the component with this digest for this engine. Whether it verifies, whoever loads it
+    /// finds out.
+    ///
+    /// # Errors
+    /// When the engine cannot be set up.
+    pub fn has(&self, engine: &Engine, digest: &Digest) -> Result<bool, Diagnostic> {
+        for lane in Lane::ALL {
+            if self.path(&engine.lane(lane)?.artifact_key(digest)).exists() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The compiled form of `source`: from the store when it is there and verifies, else compiled and stored.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tenon_edge::ConnectionLimits;
-use tenon_model::Diagnostic;
+use tenon_model::{AppId, Diagnostic, Digest};
 use tokio_rustls::TlsConnector;
 
 use crate::compile::CompileLimits;
@@ -89,7 +89,14 @@ impl Default for Bounds {
 
 /// A node that is being replaced, as it is asked by the one that takes its place. It serves until it is told to leave.
 pub trait Predecessor: Send {
-    /// Has it let go of its state; it goes on serving what is in its memory. Nothing else is asked before.
+    /// What it serves: each component once, with an app that has it. It is asked this first, so that what has to be compiled for
+    /// another engine is compiled while it serves on, and may be changed.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or does not know how to say it.
+    fn serving(&mut self) -> Result<Vec<(AppId, Digest)>, Diagnostic>;
+
+    /// Has it let go of its state; it goes on serving what is in its memory.
     ///
     /// # Errors
     /// When it cannot be asked.

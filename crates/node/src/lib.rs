@@ -5,6 +5,7 @@
 //!
 //! What this room must never do: write to the terminal, read the environment, know a database or the WebAssembly engine.
 
+mod ahead;
 pub mod api;
 mod capacity;
 mod compile;

@@ -533,6 +533,14 @@ impl Inner {
         Ok(())
     }
 
+    /// The components of all revisions that serve, take over, or may be wanted back: each once, with an app that has it.
+    pub(crate) fn serving(&self) -> Vec<(AppId, Digest)> {
+        let live = self.live();
+        let each = live.revisions().map(|(app, revision)| (revision.content.component, app.id().clone()));
+        let by_digest: BTreeMap<Digest, AppId> = each.collect();
+        by_digest.into_iter().map(|(digest, app)| (app, digest)).collect()
+    }
+
     /// What is wrong with the node, if anything is.
     pub(crate) fn wrong(&self) -> Vec<wire::Problem> {
         let mut wrong = Vec::new();

@@ -14,9 +14,10 @@ use tenon_edge::{
     ServerError, Site, listen_alone,
 };
 use tenon_engine::{Artifacts, CrashPolicy, Crashes, Engine, Pool};
-use tenon_model::{Diagnostic, Limits, Location};
+use tenon_model::{AppId, Diagnostic, Digest, Limits, Location};
 use tenon_state::{BlobFolder, Desired};
 
+use crate::ahead::{self, Ahead};
 use crate::api::AdminServer;
 use crate::compile::Compiler;
 use crate::config::{Config, Http3Listen, Telemetry, TlsFiles};
@@ -121,6 +122,17 @@ impl Node {
             .mend("choose another one with `--data DIR` or TENON_DATA")
         })?;
         let folder = data.join(FOLDER);
+        let limits = Limits { memory_bytes: bounds.pool_memory_bytes, ..Limits::default() };
+        let engine = Engine::new(Pool::of(bounds.pool_instances, &limits)).map_err(Diagnostic::from)?;
+        let compiler = Compiler::new(config.compiler, &data, config.compile_limits, bounds.compilers);
+        let mut predecessor = config.predecessor;
+        if let Some(predecessor) = &mut predecessor {
+            // It may take long, so it is before everything that is the other one's as long as it serves: its ports, its state.
+            let blobs = BlobFolder::open(&folder.join(BLOBS))?;
+            let (engine, artifacts, compiler, blobs) = (&engine, &artifacts, &compiler, &blobs);
+            Ahead { engine, artifacts, compiler, blobs, compilers: bounds.compilers }
+                .of(&mut **predecessor)?;
+        }
         let mut listen = vec![Listen { address: config.listen, tls: None, http3: None }];
         if let (Some(tls), Some((certificates, _))) = (&config.tls, &certificates) {
             let http3 = match tls.http3 {
@@ -140,14 +152,11 @@ impl Node {
         let has_http3 = config.tls.as_ref().is_some_and(|tls| tls.http3.is_some());
         let hand_over = has_http3.then(|| http3::hand_over(&folder, config.replaces.is_some())).flatten();
         let server = server.bind_handing_over(hand_over)?;
-        let mut predecessor = config.predecessor;
         if let Some(predecessor) = &mut predecessor {
             predecessor.hand_over()?;
         }
         let desired = open_state(&folder, config.replaces)?;
         let blobs = BlobFolder::open(&folder.join(BLOBS))?;
-        let limits = Limits { memory_bytes: bounds.pool_memory_bytes, ..Limits::default() };
-        let engine = Engine::new(Pool::of(bounds.pool_instances, &limits)).map_err(Diagnostic::from)?;
         let crashes = crashes(&data, bounds.crash_reports)?;
         let (observer, observations) = Observer::new(RECORDS_MAX, sample);
         // Not ready until what is desired is published.
@@ -155,7 +164,7 @@ impl Node {
         let (crowded, room) = sync_channel(1);
         config.logs.start()?;
         let inner = Inner::new(Made {
-            compiler: Compiler::new(config.compiler, &data, config.compile_limits, bounds.compilers),
+            compiler,
             data,
             bounds,
             clock: config.clock,
@@ -172,6 +181,9 @@ impl Node {
         });
         let token = tokens::first(&inner.desired, &folder, inner.now())?;
         inner.reconcile();
+        if predecessor.is_some() {
+            ahead::finish(&inner)?;
+        }
 
         let mut writers = Vec::new();
         let access = match access_log {
@@ -287,6 +299,12 @@ impl Running {
             None => Ok(()),
         };
         apps.and(admin)
+    }
+
+    /// The components of what serves, each once, with an app that has it: for a node that is to take this one's place, which may
+    /// have to compile them for its own engine.
+    pub fn serving(&self) -> Vec<(AppId, Digest)> {
+        self.inner.serving()
     }
 
     /// Lets go of the state, for a node that takes this one's place. Requests are served on, from what is in memory; nothing

@@ -79,6 +79,9 @@ pub(crate) struct NodeArgs {
     /// Take over from the node that runs on this data directory and these addresses, without losing a connection.
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Return once the new node serves, and leave it running: for `systemctl reload`.
+    #[arg(long, requires = "replace")]
+    pub(crate) detach: bool,
     #[command(flatten)]
     pub(crate) data: DataArgs,
 }
@@ -431,7 +434,7 @@ pub(crate) fn too_many_steps(count: usize) -> bool {
     count > STEPS_MAX
 }
 
-fn app_id(text: &str) -> Result<AppId, String> {
+pub(crate) fn app_id(text: &str) -> Result<AppId, String> {
     let (tenant, app) = text.split_once('/').ok_or("write `TENANT/APP`: `acme/shop`")?;
     let name = |error: tenon_model::InvalidLabel| error.to_string();
     Ok(AppId { tenant: tenant.parse().map_err(name)?, app: app.parse().map_err(name)? })

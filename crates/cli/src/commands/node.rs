@@ -1,19 +1,22 @@
 //! `tenon node`: the apps of many tenants, deployed, replaced and watched while they run.
 
 mod control;
+mod detach;
 mod harden;
+mod notify;
 mod watch;
 
 use std::io::{IsTerminal as _, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::time::Duration;
 
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tenon_model::{Diagnostic, Location};
+use tenon_model::{AppId, Diagnostic, Digest, Location};
 use tenon_node::{
     Bounds, Config, Http3Listen, Logs, Node, Running, StartError, Telemetry, TlsFiles, TlsListen,
 };
@@ -28,6 +31,7 @@ use crate::error::CommandError;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 use control::Control;
+use notify::Notify;
 use watch::Watch;
 
 /// How long a node that is being replaced may take to let go of its state.
@@ -42,6 +46,8 @@ const SAMPLE_PER_MILLE: u32 = 10;
 enum Wake {
     /// Somebody wants it to stop.
     Stop,
+    /// Another one may take its place, and wants to know what is served.
+    Tell(SyncSender<Vec<(AppId, Digest)>>),
     /// Another one is about to take its place, and wants its state; who asked is told once it may have it.
     HandOver(SyncSender<()>),
     /// That one is gone, and has not taken its place.
@@ -54,6 +60,9 @@ enum Wake {
 
 /// Set up → harden → start → announce → until it is told to stop → drain.
 pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
+    if args.detach {
+        return detach::run(terminal);
+    }
     let logs = Logs::new();
     start_log(args, &logs);
     allow_open_files();
@@ -64,19 +73,28 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
         .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
     harden::drop_privileges(&[Some(args.listen), args.tls_listen, Some(args.admin)]);
     let (wake, woken) = channel();
+    let notify = Notify::new(settings.notify.clone());
+    // Until it has asked another node for its state, it may end at once.
+    let is_idle = Arc::new(AtomicBool::new(args.replace));
     // Asked for before anything is announced: whoever reads the line below may send a signal at once.
-    listen_to_signals(wake.clone())?;
+    listen_to_signals(wake.clone(), Arc::clone(&is_idle))?;
     if args.replace {
         config.replaces = Some(REPLACE_WAIT);
-        config.predecessor = Some(Box::new(control::Before::new(data)));
+        config.predecessor = Some(Box::new(control::Before::new(data, is_idle, notify.clone())));
     }
     let running = Node::start(config).map_err(not_started)?;
     let control = Control::listen(data, wake);
+    if !args.replace {
+        notify.serves();
+    }
     announce(&running, args.http3, terminal);
     let why = serve(&running, &woken);
     match why {
         Wake::Replaced => control.leave(),
-        _ => drop(control),
+        _ => {
+            drop(control);
+            notify.stops();
+        }
     }
     terminal.step(
         "draining",
@@ -85,7 +103,7 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
             _ => "running requests may finish; a second signal ends them",
         },
     );
-    let impatient = impatient(woken);
+    let impatient = impatient(woken, matches!(why, Wake::Stop));
     if !running.drain().complete {
         tracing::warn!("requests were still running when the drain's time was over");
     }
@@ -99,6 +117,10 @@ fn serve(running: &Running, woken: &Receiver<Wake>) -> Wake {
     loop {
         match woken.recv_timeout(CERTIFICATES_LOOK) {
             Ok(why @ (Wake::Stop | Wake::Replaced)) => return why,
+            Ok(Wake::Tell(asked)) => {
+                let _ = asked.send(running.serving());
+                continue;
+            }
             Ok(Wake::HandOver(done)) => {
                 tracing::info!(
                     "another node is about to take over: the state is its, and requests are served on"
@@ -175,7 +197,8 @@ fn announce(running: &Running, has_http3: bool, terminal: &Terminal) {
     });
 }
 
-fn listen_to_signals(wake: Sender<Wake>) -> Result<(), CommandError> {
+/// `is_idle` as long as nothing would be lost if the process ended at once.
+fn listen_to_signals(wake: Sender<Wake>, is_idle: Arc<AtomicBool>) -> Result<(), CommandError> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
     std::thread::Builder::new()
@@ -183,6 +206,9 @@ fn listen_to_signals(wake: Sender<Wake>) -> Result<(), CommandError> {
         .spawn(move || {
             for signal in signals.forever() {
                 let why = if signal == SIGHUP { Wake::Reload } else { Wake::Stop };
+                if signal != SIGHUP && is_idle.load(SeqCst) {
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
+                }
                 if wake.send(why).is_err() {
                     return;
                 }
@@ -192,13 +218,17 @@ fn listen_to_signals(wake: Sender<Wake>) -> Result<(), CommandError> {
         .map_err(|error| CommandError::ours("a thread could not be started", &error))
 }
 
-/// Ends the process when it is told a second time to stop.
-fn impatient(woken: Receiver<Wake>) -> std::thread::JoinHandle<()> {
+/// Ends the process when it is told a second time to stop. One that was replaced has not been told once: systemd tells it together
+/// with the one that took its place.
+fn impatient(woken: Receiver<Wake>, mut was_told: bool) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         while let Ok(why) = woken.recv() {
             if matches!(why, Wake::Stop) {
-                // The person has said it twice.
-                let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
+                if was_told {
+                    // The person has said it twice.
+                    let _ = signal_hook::low_level::emulate_default_handler(SIGTERM);
+                }
+                was_told = true;
             }
         }
     })
