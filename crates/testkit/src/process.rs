@@ -168,7 +168,12 @@ impl Tenon {
     }
 
     fn server(&self, command: &str, target: &OsStr) -> Serve {
-        let args = vec![command.into(), target.to_owned()];
+        self.serving([OsStr::new(command), target])
+    }
+
+    /// A `tenon` with these arguments, which say what serves and not where, to be started.
+    pub fn serving<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Serve {
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         Serve {
             tenon: self.clone(),
             args,

@@ -17,6 +17,7 @@ mod gateway;
 mod http3;
 mod isolation;
 mod load;
+mod manager;
 mod marks;
 mod memory;
 mod messages;

@@ -1,10 +1,18 @@
 //! A node is replaced by another one on the same addresses, and stops when it is told to, without losing a request.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Signal, kill_process};
 use tenon_testkit::client::{call, get, post};
+use tenon_testkit::{DEADLINE, Tenon, until};
 
 use crate::load::{Asking, Load, expect_all};
+use crate::manager::{Manager, Orphan};
 use crate::support::{Site, VERSION, to};
 
 const HOST: &str = "shop.example";
@@ -24,7 +32,7 @@ fn a_node_is_replaced_under_load() {
     load.more(200);
     let next = site.tenon.node_with_admin(&admin).listen(&address).args(["--replace"]).start();
     let mut before = std::mem::replace(&mut site.node, next);
-    assert!(before.wait(tenon_testkit::DEADLINE).success(), "{}", before.log());
+    assert!(before.wait(DEADLINE).success(), "{}", before.log());
     load.more(200);
     expect_all(&load.stop(), 200);
     site.deploy(&site.app("acme", "shop", HOST, "two"), &[]);
@@ -54,7 +62,7 @@ fn the_next_node_serves_at_once_while_the_one_before_finishes_its_requests() {
     assert_eq!(site.version(HOST), "two");
     assert!(!slow.is_finished(), "the next one waited for a request of the one before");
     assert_eq!(slow.join().unwrap().expect(200), "slept\n");
-    assert!(before.wait(tenon_testkit::DEADLINE).success(), "{}", before.log());
+    assert!(before.wait(DEADLINE).success(), "{}", before.log());
     site.node.stop();
 }
 
@@ -65,9 +73,9 @@ fn a_node_whose_successor_fails_goes_on() {
     // It asks for the state, and ends before it serves.
     let socket = site.tenon.data().join("node/control.sock");
     let mut asking = std::os::unix::net::UnixStream::connect(socket).unwrap();
-    std::io::Write::write_all(&mut asking, b"state\n").unwrap();
+    asking.write_all(b"state\n").unwrap();
     let mut word = [0; 6];
-    std::io::Read::read_exact(&mut asking, &mut word).unwrap();
+    asking.read_exact(&mut word).unwrap();
     assert_eq!(&word, b"yours\n");
     // Nothing is changed meanwhile, and everything served.
     assert_eq!(site.version(HOST), "one");
@@ -124,4 +132,80 @@ fn a_drain_ends_when_it_is_said_to() {
     site.node.terminate();
     assert!(site.node.wait(tenon_testkit::DEADLINE).success(), "{}", site.node.log());
     site.node.logged(&["requests were still running when the drain's time was over"]);
+}
+
+/// The compiled code in a data directory.
+fn artifacts(data: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(data.join("artifacts")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|it| it == "cwasm")).collect();
+    files.sort();
+    files
+}
+
+/// As after an upgrade of the engine: the next node has compiled code of nothing that is served.
+#[test]
+fn what_is_served_is_compiled_for_the_next_node_before_it_takes_over() {
+    let mut site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    let (address, admin) = (site.address().to_string(), site.node.admin().to_string());
+    let before = artifacts(site.tenon.data());
+    assert!(!before.is_empty());
+    before.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    assert_eq!(site.version(HOST), "one", "what is in memory is served");
+    let next = site.tenon.node_with_admin(&admin).listen(&address).args(["--replace"]).start();
+    // It listens, and nobody has asked it for anything.
+    assert_eq!(artifacts(site.tenon.data()), before);
+    next.logged(&["compiling ahead what is served"]);
+    next.logged(&["compiling ahead is over"]);
+    next.logged(&["all that is served is compiled for this engine"]);
+    let mut old = std::mem::replace(&mut site.node, next);
+    assert!(old.wait(DEADLINE).success(), "{}", old.log());
+    assert_eq!(site.version(HOST), "one");
+    site.node.stop();
+}
+
+#[test]
+fn whoever_started_a_node_is_told_which_process_serves_and_when_it_ends() {
+    let manager = Manager::new();
+    let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    let start = |serve: tenon_testkit::Serve| serve.env("NOTIFY_SOCKET", manager.path()).start();
+    let mut first = start(tenon.node());
+    assert_eq!(manager.told(), format!("READY=1\nMAINPID={}", first.id()));
+    let (address, admin) = (first.address().to_string(), first.admin().to_string());
+    let next = start(tenon.node_with_admin(&admin).listen(&address).args(["--replace"]));
+    assert_eq!(manager.told(), format!("READY=1\nMAINPID={}", next.id()));
+    // The one before says nothing of its end: the node goes on.
+    assert!(first.wait(DEADLINE).success(), "{}", first.log());
+    assert_eq!(manager.told_already(), None);
+    next.stop();
+    assert_eq!(manager.told(), "STOPPING=1");
+}
+
+#[test]
+fn a_next_node_that_has_not_asked_for_the_state_ends_at_once() {
+    let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    std::fs::create_dir(tenon.data().join("node")).unwrap();
+    // A node that takes very long to say what it serves: as long, for the next one, as compiling all of it.
+    let before = UnixListener::bind(tenon.data().join("node/control.sock")).unwrap();
+    before.set_nonblocking(true).unwrap();
+    let mut next = Command::new(env!("CARGO_BIN_EXE_tenon"))
+        .args(["node", "--replace", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .env("TENON_DATA", tenon.data())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = Orphan(i32::try_from(next.id()).unwrap());
+    let (mut asked, _) = until("the next node's question", DEADLINE, || before.accept().ok());
+    let mut word = [0; 6];
+    asked.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"serve\n");
+    kill_process(process.pid(), Signal::TERM).unwrap();
+    let ended = until("its end", DEADLINE, || {
+        // It goes on to say something, for otherwise it would not be waited for.
+        let _ = asked.write_all(b".");
+        next.try_wait().unwrap()
+    });
+    assert_eq!(ended.signal(), Some(Signal::TERM.as_raw()));
 }
