@@ -503,3 +503,79 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     pub(crate) fix: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    /// The words of a command as a shell reads it, up to what is the shell's: a pipe, a redirection, a comment.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for character in line.chars() {
+            match (quote, character) {
+                (Some(open), _) if open == character => quote = None,
+                (Some(_), _) => word.get_or_insert_default().push(character),
+                (None, '\'' | '"') => {
+                    quote = Some(character);
+                    word.get_or_insert_default();
+                }
+                (None, ' ') => words.extend(word.take()),
+                (None, '|' | '>' | '&' | ';' | '\\') => break,
+                (None, '#') if word.is_none() => break,
+                (None, _) => word.get_or_insert_default().push(character),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    /// The commands of a page that a person would type, those of root too, without what they set for them.
+    fn commands(page: &str) -> Vec<Vec<String>> {
+        let shells = page.split("\n```console\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+        let typed = shells
+            .flat_map(str::lines)
+            .filter_map(|line| line.strip_prefix("$ ").or_else(|| line.strip_prefix("# ")));
+        let said = typed.map(|line| words(line.trim_start_matches("sudo -u tenon ")));
+        said.map(|words| words.into_iter().skip_while(|word| word.contains('=')).collect())
+            .filter(|words: &Vec<String>| words.first().is_some_and(|word| word == "tenon"))
+            .collect()
+    }
+
+    #[test]
+    fn a_command_is_what_a_shell_makes_of_a_line() {
+        let page = "\n```console\n$ A=b tenon call x.wasm 'f(1, \"#\")' --json > y  # why\nsaid\n# sudo -u tenon B=c tenon status\n```\n\
+                    $ tenon nothing\n";
+        assert_eq!(
+            commands(page),
+            [&["tenon", "call", "x.wasm", "f(1, \"#\")", "--json"][..], &["tenon", "status"]]
+        );
+    }
+
+    #[test]
+    fn every_command_of_the_documentation_is_one() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut pages = vec![root.join("README.md")];
+        let listing = |folder: &str| std::fs::read_dir(root.join(folder)).unwrap();
+        pages.extend(listing("docs").map(|entry| entry.unwrap().path()));
+        pages.extend(listing("examples").map(|entry| entry.unwrap().path().join("README.md")));
+        let mut count = 0;
+        for page in pages.iter().filter(|page| page.extension().is_some_and(|it| it == "md")) {
+            let Ok(text) = std::fs::read_to_string(page) else { continue };
+            for command in commands(&text) {
+                count += 1;
+                let read = Cli::try_parse_from(&command);
+                let shown = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
+                if let Err(error) = read.map_err(|error| (error.kind(), error.to_string()))
+                    && !shown.contains(&error.0)
+                {
+                    panic!("{}: `{}`: {}", page.display(), command.join(" "), error.1);
+                }
+            }
+        }
+        assert!(count > 50, "only {count} commands were found");
+    }
+}

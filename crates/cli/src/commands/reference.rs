@@ -52,17 +52,7 @@ fn options<'a>(page: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
         })
         .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
         .map(|argument| {
-            let value = argument
-                .get_value_names()
-                .and_then(|names| names.first())
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let name = match argument.get_long() {
-                Some(long) if argument.is_require_equals_set() => format!("--{long}[={value}]"),
-                Some(long) if argument.get_action().takes_values() => format!("--{long} {value}"),
-                Some(long) => format!("--{long}"),
-                None => format!("[{value}]"),
-            };
+            let name = name(argument);
             let default: Vec<_> =
                 argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
             let default = match default.join(" ") {
@@ -75,6 +65,19 @@ fn options<'a>(page: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
         .collect();
     if !rows.is_empty() {
         let _ = writeln!(page, "| argument | meaning | default |\n| --- | --- | --- |\n{}", rows.join("\n"));
+    }
+}
+
+/// How an argument is written: `-f, --follow`, `--tls CERT KEY`, `[FILE]`.
+fn name(argument: &Arg) -> String {
+    let names = argument.get_value_names().unwrap_or_default();
+    let values = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let short = argument.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
+    match argument.get_long() {
+        Some(long) if argument.is_require_equals_set() => format!("{short}--{long}[={values}]"),
+        Some(long) if argument.get_action().takes_values() => format!("{short}--{long} {values}"),
+        Some(long) => format!("{short}--{long}"),
+        None => format!("[{values}]"),
     }
 }
 
@@ -189,4 +192,25 @@ fn error_codes(page: &mut String) {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_an_argument_is_shown() {
+        let page = page();
+        for row in [
+            "| `-f, --follow` |",
+            "| `-o, --output OUT` |",
+            "| `-q, --quiet` |",
+            "| `--tls CERT KEY` |",
+            "| `--admin-tls CERT KEY` |",
+            "| `--generate[=N]` |",
+            "| `[TENANT/APP]` |",
+        ] {
+            assert!(page.contains(row), "{row} is not in\n{page}");
+        }
+    }
 }
