@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use tenon_testkit::client::{ClientError, Connection, get};
@@ -24,7 +24,6 @@ pub(crate) struct Seen {
     /// After how many seconds it may ask again.
     pub(crate) retry_after: String,
     pub(crate) body: String,
-    pub(crate) took: Duration,
 }
 
 /// Clients that run until they are stopped.
@@ -106,7 +105,6 @@ async fn ask(
     let mut seen = Vec::new();
     let mut connection: Option<Connection> = None;
     while !stop.load(Relaxed) {
-        let start = Instant::now();
         let reply: Result<_, ClientError> = async {
             let open = match connection.take().filter(|open| !open.is_closed()) {
                 Some(open) => open,
@@ -118,7 +116,6 @@ async fn ask(
             open.exchange(request).await
         }
         .await;
-        let took = start.elapsed();
         match reply {
             Ok(reply) => {
                 if reply.header("connection").eq_ignore_ascii_case("close") {
@@ -132,7 +129,6 @@ async fn ask(
                     quota: header("x-quota"),
                     retry_after: header("retry-after"),
                     body: reply.text(),
-                    took,
                 });
             }
             Err(error) => {
@@ -144,7 +140,6 @@ async fn ask(
                     quota: String::new(),
                     retry_after: String::new(),
                     body: String::new(),
-                    took,
                 });
             }
         }
@@ -160,11 +155,4 @@ pub(crate) fn expect_all(seen: &[Seen], status: u16) {
     let other: Vec<_> = seen.iter().filter(|one| one.status != status).collect();
     assert!(other.is_empty(), "{} of {} requests, first {:?}", other.len(), seen.len(), other.first());
     assert!(!seen.is_empty(), "nobody asked");
-}
-
-/// 99 of 100 requests were faster.
-pub(crate) fn p99(seen: &[Seen]) -> Duration {
-    let mut all: Vec<_> = seen.iter().map(|one| one.took).collect();
-    all.sort();
-    all[(all.len() * 99 / 100).min(all.len() - 1)]
 }
