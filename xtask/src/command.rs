@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::failure::{Failure, Result};
+use crate::signals;
 
 /// How long a server has to end after SIGTERM before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -34,6 +35,12 @@ impl Cmd {
     /// `program` without arguments.
     pub(crate) fn new(program: impl Into<OsString>) -> Self {
         Self { program: program.into(), shown: None, args: Vec::new(), env: Vec::new(), cwd: None, log: None }
+    }
+
+    /// Another program, without arguments, in the same environment and folder.
+    #[must_use]
+    pub(crate) fn with_program(&self, program: impl Into<OsString>) -> Self {
+        Self { program: program.into(), shown: None, args: Vec::new(), ..self.clone() }
     }
 
     /// Shows the program under a shorter name.
@@ -164,11 +171,12 @@ impl Cmd {
         self.expect_success(status.map_err(|error| self.failed(&error.to_string()))?)
     }
 
-    /// Like [`run`](Self::run), but stops it after a time.
+    /// Like [`run`](Self::run), but stops it after a time, and when somebody asks us to stop.
     pub(crate) fn run_at_most(&self, at_most: Duration) -> Result<()> {
         println!("  $ {}", self.line());
         let mut child = Server::of(Instant::now(), self.spawn(self.command())?, self.name());
         while child.started.elapsed() < at_most {
+            signals::check()?;
             if let Ok(Some(status)) = child.child.try_wait() {
                 return self.expect_success(status);
             }
@@ -337,6 +345,12 @@ mod tests {
 
     fn sh(script: &str) -> Cmd {
         Cmd::new("sh").args(["-c", script])
+    }
+
+    #[test]
+    fn another_program_has_the_same_environment_and_none_of_the_arguments() {
+        let other = sh("exit 3").env("WHO", "me").with_program("printenv").arg("WHO");
+        assert_eq!(other.capture().unwrap(), "me\n");
     }
 
     #[test]

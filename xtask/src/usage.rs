@@ -32,7 +32,8 @@ usage: cargo xtask <task>
         --deployed takes as many apps as an earlier run has deployed, and measures the rest
   bench authoring [--rounds N] [--language LANG] [--built] [--publish]
         measure for each language how long it takes from `tenon new` to the first response, and from saving a file to its
-        being served, and what a request costs in a fresh sandbox and in one that is used again
+        being served, and what a request costs in a fresh sandbox and in one that is used again, and the same of
+        examples/edge-shop, four languages in one file; --language edge-shop measures that alone
   reference
         write docs/reference.md anew, from the program";
 
@@ -113,7 +114,7 @@ impl Default for NodeBench {
 pub(crate) struct AuthoringBench {
     /// How often each language is measured.
     pub(crate) rounds: usize,
-    /// Only this language.
+    /// Only this language, or the example of four.
     pub(crate) language: Option<String>,
     /// Do not build first.
     pub(crate) built: bool,

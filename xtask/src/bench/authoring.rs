@@ -1,5 +1,8 @@
 //! `cargo xtask bench authoring`: how long it takes in each language from `tenon new` to the first response, and from saving a
-//! file to its being served; and what a request costs in a fresh sandbox, and in one that is used again.
+//! file to its being served; and what a request costs in a fresh sandbox, and in one that is used again: of each language by itself,
+//! and of four in one file.
+
+mod composed;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -21,6 +24,7 @@ use crate::signals;
 use crate::steps::{Outcome, Steps};
 use crate::usage;
 use crate::workspace::Workspace;
+use composed::Composed;
 
 /// A language: its name for `--lang`, and for people; the file of its template that has the greeting.
 struct Language {
@@ -95,7 +99,7 @@ struct Measured {
 
 /// Measures, and reports.
 pub(crate) fn run(workspace: &Workspace, options: &usage::AuthoringBench) -> Result<ExitCode> {
-    let mut steps = Steps::new(3);
+    let mut steps = Steps::new(4);
     steps.run("build", || {
         if options.built {
             return Ok(Outcome::Skipped("it is taken as it is".to_owned()));
@@ -120,8 +124,10 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::AuthoringBench) -> Res
             missing: None,
         })
         .collect();
-    if measured.is_empty() {
-        let names: Vec<_> = LANGUAGES.iter().map(|language| language.name).collect();
+    let chosen = options.language.as_deref().is_none_or(|name| name == composed::NAME);
+    let mut composed = chosen.then(Composed::default);
+    if measured.is_empty() && composed.is_none() {
+        let names: Vec<_> = LANGUAGES.iter().map(|language| language.name).chain([composed::NAME]).collect();
         return Err(Failure::new("there is no such language").mend(format!("one of {}", names.join(", "))));
     }
     steps.run("from nothing to a response, and from a save to one", || {
@@ -151,17 +157,37 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::AuthoringBench) -> Res
         }
         Ok(Outcome::Done)
     })?;
+    steps.run("four languages in one file", || {
+        let Some(composed) = &mut composed else {
+            return Ok(Outcome::Skipped("one language is measured".to_owned()));
+        };
+        for _ in 0..options.rounds {
+            signals::check()?;
+            if let Err(failure) = composed.round(workspace, &folder) {
+                signals::check()?;
+                println!("{failure}");
+                composed.missing = Some(failure.what().to_owned());
+                break;
+            }
+            print!("  {}", composed.text());
+        }
+        Ok(Outcome::Done)
+    })?;
     machine.look_again();
     steps.run("report", || {
-        let (text, json) = (text(&measured, &machine, options), json(&measured, &machine, options));
+        let composed = composed.as_ref();
+        let (text, json) =
+            (text(&measured, composed, &machine, options), json(&measured, composed, &machine, options));
         println!("\n{text}");
         let files = [("authoring.txt", text.as_str()), ("authoring.json", json.as_str())];
         super::write(workspace, &folder, options.publish, &files, None)?;
         Ok(Outcome::Done)
     })?;
     steps.print_table("Steps:");
-    match measured.iter().find_map(|one| one.missing.as_ref().map(|why| (one.language.shown, why))) {
-        Some((language, why)) => Err(Failure::new(format!("{language} was not measured: {why}"))),
+    let languages = measured.iter().map(|one| (one.language.shown, &one.missing));
+    let all = languages.chain(composed.iter().map(|one| (composed::NAME, &one.missing)));
+    match all.into_iter().find_map(|(name, missing)| Some((name, missing.as_ref()?))) {
+        Some((name, why)) => Err(Failure::new(format!("{name} was not measured: {why}"))),
         None => Ok(ExitCode::SUCCESS),
     }
 }
@@ -243,26 +269,11 @@ impl<'a> Bench<'a> {
     /// The server's processor time for one request, in microseconds.
     fn cost(&self, project: &str, options: &[&str]) -> Result<f64> {
         let serve = ["serve", project, "--workers", "1"];
-        let (server, address) = self.start(self.tenon(serve.into_iter().chain(options.iter().copied())))?;
-        client::load(address, "localhost", "/some/path", CONNECTIONS, WARM_UP)?;
-        let before = process::cpu(server.id())?;
-        let loaded = client::load(address, "localhost", "/some/path", CONNECTIONS, LOAD)?;
-        let rates = loaded.rates(process::cpu(server.id())?.saturating_sub(before));
-        server.stop()?;
-        match rates.failed {
-            0 => Ok(rates.cpu_us),
-            failed => Err(Failure::new(format!("{failed} requests failed"))),
-        }
+        cost_of(self.tenon(serve.into_iter().chain(options.iter().copied())), &self.log, "/some/path")
     }
 
-    /// Starts a server; it is up when it says where.
     fn start(&self, command: Cmd) -> Result<(Server, SocketAddr)> {
-        let mut server = command.args(["--json", "--listen", "127.0.0.1:0"]).start()?;
-        let line = self.said(server.wait_for_line("{\"", SERVING_MAX))?;
-        let event: Value = serde_json::from_str(&line)
-            .map_err(|error| Failure::new(format!("the server says {line:?}: {error}")))?;
-        let address = event["address"].as_str().and_then(|address| address.parse().ok());
-        Ok((server, address.ok_or_else(|| Failure::new(format!("no address in {line:?}")))?))
+        start(command, &self.log)
     }
 
     fn ask(&self, address: SocketAddr) -> Result<String> {
@@ -318,12 +329,41 @@ impl Drop for Bench<'_> {
     }
 }
 
+/// Starts a server that writes its log there; it is up when it says where.
+fn start(command: Cmd, log: &Path) -> Result<(Server, SocketAddr)> {
+    let mut server = command.args(["--json", "--listen", "127.0.0.1:0"]).start()?;
+    let line = server.wait_for_line("{\"", SERVING_MAX).map_err(|failure| subject::said(&failure, log))?;
+    let event: Value = serde_json::from_str(&line)
+        .map_err(|error| Failure::new(format!("the server says {line:?}: {error}")))?;
+    let address = event["address"].as_str().and_then(|address| address.parse().ok());
+    Ok((server, address.ok_or_else(|| Failure::new(format!("no address in {line:?}")))?))
+}
+
+/// The processor time that this server takes for one request of this path, in microseconds.
+fn cost_of(command: Cmd, log: &Path, path: &str) -> Result<f64> {
+    let (server, address) = start(command, log)?;
+    client::load(address, "localhost", path, CONNECTIONS, WARM_UP)?;
+    let before = process::cpu(server.id())?;
+    let loaded = client::load(address, "localhost", path, CONNECTIONS, LOAD)?;
+    let rates = loaded.rates(process::cpu(server.id())?.saturating_sub(before));
+    server.stop()?;
+    match rates.failed {
+        0 => Ok(rates.cpu_us),
+        failed => Err(Failure::new(format!("{failed} requests failed"))),
+    }
+}
+
 /// The middle of one figure over the rounds.
 fn middle(of: &[Begun], figure: fn(&Begun) -> f64) -> f64 {
     Spread::of(of.iter().map(figure)).map_or(f64::NAN, |spread| spread.median)
 }
 
-fn text(measured: &[Measured], machine: &Machine, options: &usage::AuthoringBench) -> String {
+fn text(
+    measured: &[Measured],
+    composed: Option<&Composed>,
+    machine: &Machine,
+    options: &usage::AuthoringBench,
+) -> String {
     let mut text = format!("{}\n\n", machine.text());
     let _infallible = writeln!(
         text,
@@ -385,12 +425,25 @@ fn text(measured: &[Measured], machine: &Machine, options: &usage::AuthoringBenc
     } else {
         format!("{} is not within", slow.join(", "))
     };
-    let _infallible =
-        writeln!(text, "\n{verdict} the {} s from `tenon new` to the first response.", PROMISED.as_secs());
+    if !measured.is_empty() {
+        let _infallible = writeln!(
+            text,
+            "\n{verdict} the {} s from `tenon new` to the first response.",
+            PROMISED.as_secs()
+        );
+    }
+    if let Some(composed) = composed {
+        let _infallible = write!(text, "\n{}", composed.text());
+    }
     text
 }
 
-fn json(measured: &[Measured], machine: &Machine, options: &usage::AuthoringBench) -> String {
+fn json(
+    measured: &[Measured],
+    composed: Option<&Composed>,
+    machine: &Machine,
+    options: &usage::AuthoringBench,
+) -> String {
     let spread = |values: &mut dyn Iterator<Item = f64>| Spread::of(values).map(|spread| spread.json());
     let begun = |of: &[Begun]| {
         let figure = |figure: fn(&Begun) -> f64| spread(&mut of.iter().map(figure));
@@ -411,7 +464,7 @@ fn json(measured: &[Measured], machine: &Machine, options: &usage::AuthoringBenc
         .collect();
     let all = json!({
         "shape": "tenon-bench-authoring/1", "machine": machine.json(), "rounds": options.rounds, "saves": SAVES,
-        "promised_s": PROMISED.as_secs(), "languages": languages,
+        "promised_s": PROMISED.as_secs(), "languages": languages, "composed": composed.map(Composed::json),
     });
     format!("{all:#}\n")
 }
@@ -443,7 +496,7 @@ mod tests {
         };
         let options = usage::AuthoringBench::default();
         let machine = Machine::look();
-        let said = |measured: &[Measured]| text(measured, &machine, &options);
+        let said = |measured: &[Measured]| text(measured, None, &machine, &options);
         let good = said(&[one(0, 20.0, None), one(1, 9.0, None)]);
         assert!(good.contains("Each is within the 60 s"), "{good}");
         let row = good.lines().find(|line| line.starts_with("Rust")).unwrap();
@@ -457,7 +510,12 @@ mod tests {
             slow.contains("C++ is not within the 60 s") && slow.contains("not measured: no compiler"),
             "{slow}"
         );
-        let value: Value = serde_json::from_str(&json(&[one(0, 1.0, None)], &machine, &options)).unwrap();
+        let composed = Composed::default();
+        let value: Value =
+            serde_json::from_str(&json(&[one(0, 1.0, None)], Some(&composed), &machine, &options)).unwrap();
         assert_eq!(value["languages"][0]["saved_s"]["median"], 0.7);
+        assert_eq!(value["composed"]["verdict"], "not measured");
+        let both = text(&[one(0, 1.0, None)], Some(&composed), &machine, &options);
+        assert!(both.ends_with("not measured: nobody asked for it\n"), "{both}");
     }
 }

@@ -190,7 +190,7 @@ impl Bench<'_> {
             // Compilers may use both cores: nothing is measured while they run but how long it takes in all.
             let node = self.node_on(None, &self.data, &["--loaded", "100000"])?;
             let start = Instant::now();
-            apps.deploy(&self.tenon(&node, &self.data))?;
+            apps.deploy(&self.tenon(&node, &self.data), &self.workspace.tenon("release"))?;
             figures.node.insert("deploy_seconds", start.elapsed().as_secs_f64());
             node.stop()?;
         }

@@ -57,9 +57,13 @@ fn each_customer_has_keys_a_rate_and_a_schema_of_its_own() {
         .env("TENON", env!("CARGO_BIN_EXE_tenon"))
         .env("TENON_NODE", site.url())
         .env("TENON_DATA", site.tenon.data())
+        .env("QUOTA", "--apps 4 --requests 5000")
         .output()
         .unwrap();
     assert!(deployed.status.success(), "{}", String::from_utf8_lossy(&deployed.stderr));
+    let tenants = site.json(["tenant", "list"]);
+    let all = tenants["tenants"].as_array().unwrap();
+    assert!(all.iter().all(|one| one["quota"]["requests_per_second"] == 5_000), "{tenants:#}");
     let keys = std::fs::read_to_string(out.join("keys.tsv")).unwrap();
     let customers: Vec<Vec<&str>> = keys.lines().skip(1).map(|line| line.split('\t').collect()).collect();
     assert_eq!(customers.len(), CUSTOMERS);

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use super::super::guests;
 use crate::command::Cmd;
@@ -16,6 +17,8 @@ use crate::workspace::Workspace;
 
 /// Deploys under way at once.
 const AT_ONCE: usize = 2;
+/// How long the gateways may take to be deployed: of thousands, each is compiled.
+const DEPLOY_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// Small components that are deployed beside the gateways, for the time of a first request.
 const PLAIN: usize = 200;
 /// Routes of one app.
@@ -33,6 +36,8 @@ pub(super) struct Built {
     gateway: PathBuf,
     /// The program that makes a gateway of each customer.
     fleet: PathBuf,
+    /// The script that deploys them.
+    deploy: PathBuf,
 }
 
 pub(super) fn build(workspace: &Workspace) -> Result<Built> {
@@ -53,11 +58,15 @@ pub(super) fn build(workspace: &Workspace) -> Result<Built> {
         floor,
         gateway: example.join(".tenon"),
         fleet: target.join("release/fleet"),
+        deploy: example.join("deploy.sh"),
     })
 }
 
 /// Folders and files, ready to be deployed.
 pub(super) struct Apps {
+    /// Where `fleet` has written.
+    out: PathBuf,
+    deploy: PathBuf,
     customers: Vec<PathBuf>,
     plain: Vec<PathBuf>,
 }
@@ -100,16 +109,12 @@ impl Apps {
                 Ok(file)
             })
             .collect::<Result<_>>()?;
-        Ok(Self { customers, plain })
+        Ok(Self { out, deploy: built.deploy.clone(), customers, plain })
     }
 
-    /// Deploys all of them, a few at once.
-    pub(super) fn deploy(&self, tenon: &Cmd) -> Result<()> {
+    /// Deploys all of them, a few at once: the gateways as the example's own script does.
+    pub(super) fn deploy(&self, tenon: &Cmd, program: &Path) -> Result<()> {
         set_tenant(tenon, "plain")?;
-        let gateway = |folder: &PathBuf| -> Result<()> {
-            set_tenant(tenon, &name(folder))?;
-            tenon.clone().arg("deploy").arg(folder).capture().map(drop)
-        };
         let plain = |file: &PathBuf| -> Result<()> {
             let name = name(file);
             let route = format!("{name}.example/*");
@@ -117,7 +122,8 @@ impl Apps {
             tenon.clone().arg("deploy").arg(file).args(to).capture().map(drop)
         };
         several(&self.plain, &plain)?;
-        several(&self.customers, &gateway)
+        let script = tenon.with_program("sh").env("TENON", program);
+        script.arg(&self.deploy).arg(&self.out).arg(AT_ONCE.to_string()).run_at_most(DEPLOY_MAX)
     }
 
     /// What there is once they are deployed.
@@ -153,7 +159,7 @@ fn several(all: &[PathBuf], act: &(dyn Fn(&PathBuf) -> Result<()> + Sync)) -> Re
             signals::check()?;
             act(one)?;
             if number % 100 == 99 {
-                println!("  {} of {}", number + 1, all.len());
+                println!("{} of {}", number + 1, all.len());
             }
         }
     };
