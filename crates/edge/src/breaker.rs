@@ -21,6 +21,8 @@ pub(crate) struct Breaker {
     probing: AtomicBool,
     /// Probes that failed since it opened.
     probes: AtomicU32,
+    /// How often it has opened.
+    opened: AtomicU64,
 }
 
 /// What a request is to the breaker.
@@ -67,6 +69,7 @@ impl Breaker {
                 let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
                 if failures == FAILURES_IN_A_ROW {
                     self.probes.store(0, Relaxed);
+                    self.opened.fetch_add(1, Relaxed);
                     self.open(now_ns(), PAUSE);
                 }
             }
@@ -91,6 +94,11 @@ impl Breaker {
 
     pub(crate) fn is_open(&self) -> bool {
         self.probe_at_ns.load(Relaxed) != 0
+    }
+
+    /// How often it has opened, be it closed again or not.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Relaxed)
     }
 }
 
@@ -130,6 +138,7 @@ mod tests {
         assert_eq!(breaker.pass(at + 2 * SECOND_NS), Ok(Pass::Probe));
         breaker.ended(Pass::Probe, Ended::Well, || at);
         assert_eq!(breaker.pass(at), Ok(Pass::Ordinary));
+        assert_eq!((breaker.is_open(), breaker.opened()), (false, 1), "that it was open stays known");
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(crate) fn choose<'a>(entry: &'a Entry, headers: &HeaderMap, client: IpAddr, 
     let shares = (1..100).contains(&candidate.percent);
     let (place, told) = match &candidate.sticky {
         _ if !shares => (0, None),
-        Sticky::Cookie => match cookie(headers, COOKIE_NAME).and_then(|place| place.parse().ok()) {
+        Sticky::Cookie => match cookie(headers, COOKIE_NAME).and_then(read_place) {
             Some(place) if place < PLACES => (place, None),
             _ => {
                 let place = draw.below(PLACES);
@@ -102,15 +102,25 @@ fn is_chosen(chosen: &Chosen, headers: &HeaderMap) -> bool {
         ChosenBy::Header(name) => HeaderName::try_from(name).is_ok_and(|name| {
             headers.get_all(name).iter().any(|value| value.as_bytes() == chosen.value.as_bytes())
         }),
-        ChosenBy::Cookie(name) => cookie(headers, name) == Some(&chosen.value),
+        ChosenBy::Cookie(name) => cookie(headers, name) == Some(chosen.value.as_bytes()),
     }
 }
 
-/// The value of a cookie (RFC 6265, section 5.4).
-fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(name, _)| *name == wanted).map(|(_, value)| value).next()
+/// The value of a cookie (RFC 6265, section 5.4). A line is bytes: what some other cookie in it is written in says nothing
+/// about this one.
+fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a [u8]> {
+    let lines = headers.get_all(COOKIE).iter();
+    let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut named = pairs.filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        Some((&pair[..at], &pair[at + 1..]))
+    });
+    named.find(|(name, _)| *name == wanted.as_bytes()).map(|(_, value)| value)
+}
+
+fn read_place(value: &[u8]) -> Option<u32> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -176,6 +186,29 @@ mod tests {
         }
         let made_up = with(COOKIE, "tenon-place=10000");
         assert!(choose(&entry, &made_up, address(1), &draw).place.is_some());
+    }
+
+    #[test]
+    fn a_cookie_is_found_beside_others_in_whatever_they_are_written() {
+        let draw = Draw::new().unwrap();
+        let line = |bytes: &[u8]| HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(bytes).unwrap())]);
+        // UTF-8, Latin-1, and bytes that are neither.
+        for other in ["name=J\u{fc}rgen".as_bytes(), &b"name=J\xfcrgen"[..], &b"\xff\xfe=\x80"[..]] {
+            let headers = line(&[other, &b"; tenon-place=12; try=next"[..]].concat());
+            let mut entry = canary(50, Sticky::Cookie);
+            let choice = choose(&entry, &headers, address(1), &draw);
+            assert_eq!((revision(&choice), choice.place), (2, None), "its place is known");
+            entry = canary(0, Sticky::Cookie);
+            entry.candidate.as_mut().unwrap().chosen =
+                Some(Chosen { by: ChosenBy::Cookie("try".into()), value: "next".into() });
+            assert_eq!(revision(&choose(&entry, &headers, address(1), &draw)), 2);
+        }
+        // A value that is not ASCII chooses too.
+        let mut entry = canary(0, Sticky::Address);
+        entry.candidate.as_mut().unwrap().chosen =
+            Some(Chosen { by: ChosenBy::Cookie("who".into()), value: "J\u{fc}rgen".into() });
+        let headers = line("a=b; who=J\u{fc}rgen".as_bytes());
+        assert_eq!(revision(&choose(&entry, &headers, address(1), &draw)), 2);
     }
 
     #[test]

@@ -312,6 +312,12 @@ impl CounterSnapshot {
         0
     }
 
+    /// Requests that took longer than so many microseconds; those in the bucket that this is in are among them, unless it ends
+    /// there.
+    pub fn slower_than(&self, us: u64) -> u64 {
+        self.buckets().filter(|(end, _)| *end > us).map(|(_, count)| count).sum()
+    }
+
     /// What was counted after `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -406,6 +412,7 @@ mod tests {
         assert_eq!((seen.received_bytes, seen.sent_bytes, seen.of(Outcome::Refused)), (500, 700, 1));
         assert_eq!((seen.quantile_us(500), seen.quantile_us(980), seen.quantile_us(990)), (112, 112, 40_960));
         assert_eq!(seen.seen(), Seen { requests: 100, errors: 2, crashes: 1, p99_us: 40_960 });
+        assert_eq!([111, 112, 40_960].map(|us| seen.slower_than(us)), [100, 2, 0]);
         assert_eq!(seen.since(&before).seen().requests, 2);
         assert_eq!(before.plus(&seen.since(&before)), seen);
         assert_eq!(CounterSnapshot::default().quantile_us(990), 0);

@@ -183,7 +183,7 @@ async fn admit(
     let sandbox = tenant.sandbox_for(&service, limits.queue_wait).await?;
     // From here on the ticket gives both back.
     std::mem::forget((of_tenant, of_slot));
-    let copy = shadow.map(|candidate| Copy::of(candidate, site.loads(), request, wire.secure));
+    let copy = shadow.and_then(|candidate| Copy::of(candidate, site.loads(), request, wire.secure));
     Ok(Admitted { pass: probe.keep(), copy, sandbox, service })
 }
 

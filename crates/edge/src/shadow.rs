@@ -2,7 +2,7 @@
 //! thrown away.
 //!
 //! A copy runs after its request, and only where there is room that no request wants. Only bodies within bounds are
-//! kept; what has a larger one is not compared.
+//! kept, of a few requests at once; what has a larger one is not compared, nor is what comes while as many are kept as may.
 
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,7 +26,8 @@ const RESPONSE_BYTES_MAX: usize = 256 << 10;
 
 /// What is kept of a request and its answer.
 pub(crate) struct Copy {
-    candidate: Arc<Slot>,
+    /// `None` once a body is larger than what is kept: then nothing comes of it.
+    place: Mutex<Option<Place>>,
     /// How many are loaded at once.
     loads: Arc<Loads>,
     method: Method,
@@ -52,12 +53,18 @@ impl Kept {
         Self { bytes: Mutex::new(Some(BytesMut::new())), bytes_max, whole: AtomicBool::new(false) }
     }
 
-    fn push(&self, piece: &Bytes) {
+    /// Says whether all that has come is kept.
+    fn push(&self, piece: &Bytes) -> bool {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *bytes {
             Some(kept) if kept.len() + piece.len() <= self.bytes_max => kept.extend_from_slice(piece),
             bytes => *bytes = None,
         }
+        bytes.is_some()
+    }
+
+    fn forget(&self) {
+        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn into_whole(self) -> Option<Bytes> {
@@ -67,15 +74,16 @@ impl Kept {
 }
 
 impl Copy {
-    /// Keeps what passes of this request.
+    /// Keeps what passes of this request, if there is a place for one more.
     pub(crate) fn of(
         candidate: &Arc<Slot>,
         loads: &Arc<Loads>,
         request: &Request<Received>,
         secure: bool,
-    ) -> Self {
+    ) -> Option<Self> {
+        let place = Place::take(candidate)?;
         let copy = Self {
-            candidate: Arc::clone(candidate),
+            place: Mutex::new(Some(place)),
             loads: Arc::clone(loads),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -89,11 +97,13 @@ impl Copy {
         if request.body().is_end_stream() {
             copy.received_all();
         }
-        copy
+        Some(copy)
     }
 
     pub(crate) fn received(&self, piece: &Bytes) {
-        self.request.push(piece);
+        if !self.request.push(piece) {
+            self.give_up();
+        }
     }
 
     pub(crate) fn received_all(&self) {
@@ -105,21 +115,31 @@ impl Copy {
     }
 
     pub(crate) fn sent(&self, piece: &Bytes) {
-        self.response.push(piece);
+        if !self.response.push(piece) {
+            self.give_up();
+        }
     }
 
     pub(crate) fn taken(&self) {
         self.response.whole.store(true, Relaxed);
     }
 
+    /// Nothing comes of it: what was kept goes, and somebody else has its place, while the request may go on for long.
+    fn give_up(&self) {
+        self.request.forget();
+        self.response.forget();
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     /// Gives the copy to the candidate, if all of it is there, and there is room.
     pub(crate) fn run(self, app: &Arc<App>, id: &RequestId) {
-        let Self { candidate, loads, method, uri, version, headers, secure, request, status, response } =
-            self;
+        let Self { place, loads, method, uri, version, headers, secure, request, status, response } = self;
+        let Some(place) = place.into_inner().unwrap_or_else(PoisonError::into_inner) else { return };
         let (Some(body), Some(response)) = (request.into_whole(), response.into_whole()) else { return };
         // Outside of a runtime, which is coming down, nothing is begun.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let Some(room) = Room::take(app, &candidate) else { return };
+        let candidate = Arc::clone(&place.0);
+        let Some(room) = Room::take(app, place) else { return };
         let Some(sandbox) = app.tenant().try_sandbox() else { return };
         let mut request = Request::new(Received::whole(body));
         (*request.method_mut(), *request.uri_mut(), *request.version_mut()) = (method, uri, version);
@@ -209,34 +229,72 @@ impl Drop for Counting {
     }
 }
 
+/// A place among the requests that are copied to this candidate.
+struct Place(Arc<Slot>);
+
+impl Place {
+    fn take(candidate: &Arc<Slot>) -> Option<Self> {
+        candidate.enter_shadow().then(|| Self(Arc::clone(candidate)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.leave_shadow();
+    }
+}
+
 /// A place among copies, among the tenant's requests and among the candidate's.
 struct Room {
     app: Arc<App>,
-    candidate: Arc<Slot>,
+    place: Place,
 }
 
 impl Room {
-    fn take(app: &Arc<App>, candidate: &Arc<Slot>) -> Option<Self> {
-        if !candidate.enter_shadow() {
-            return None;
-        }
+    fn take(app: &Arc<App>, place: Place) -> Option<Self> {
         if !app.tenant().try_enter() {
-            candidate.leave_shadow();
             return None;
         }
-        if !candidate.gate().try_enter() {
-            candidate.leave_shadow();
+        if !place.0.gate().try_enter() {
             app.tenant().leave();
             return None;
         }
-        Some(Self { app: Arc::clone(app), candidate: Arc::clone(candidate) })
+        Some(Self { app: Arc::clone(app), place })
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.candidate.gate().leave();
+        self.place.0.gate().leave();
         self.app.tenant().leave();
-        self.candidate.leave_shadow();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slot::SHADOWS_MAX;
+    use crate::slot::tests::slot;
+
+    #[test]
+    fn what_is_kept_for_copies_is_bounded_from_the_start_and_what_is_too_large_lets_go() {
+        let (candidate, loads) = (slot("a", 2), Arc::new(Semaphore::new(1)));
+        let request = Request::new(Received::whole(Bytes::new()));
+        let copy = || Copy::of(&candidate, &loads, &request, false);
+        let mut kept: Vec<Copy> = (0..100).filter_map(|_| copy()).collect();
+        assert_eq!(kept.len(), SHADOWS_MAX as usize, "before any of them has ended");
+        // A request that ends without a copy gives its place back.
+        kept.pop();
+        kept.push(copy().unwrap());
+        assert!(copy().is_none());
+        // So does one that goes on when there is nothing more to keep.
+        kept[0].received(&Bytes::from(vec![0; REQUEST_BYTES_MAX]));
+        assert!(copy().is_none(), "as much as is kept");
+        kept[0].received(&Bytes::from_static(b"!"));
+        kept[1].sent(&Bytes::from(vec![0; RESPONSE_BYTES_MAX + 1]));
+        kept.extend([copy().unwrap(), copy().unwrap()]);
+        assert!(copy().is_none());
+        drop(kept);
+        assert_eq!((0..100).map_while(|_| copy()).collect::<Vec<_>>().len(), SHADOWS_MAX as usize);
     }
 }

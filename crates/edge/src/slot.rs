@@ -28,8 +28,9 @@ const COMPILES_MAX: usize = 32;
 pub(crate) const LOAD_WAIT: Duration = Duration::from_secs(10);
 /// After loading failed it is not tried again for this long.
 const FAILED_REST_NS: u64 = SECOND_NS;
-/// Copied requests of one revision that run at the same time.
-const SHADOWS_MAX: u32 = 8;
+/// Requests for one revision that are kept to be copied, or whose copies run, at the same time; of further ones nothing is
+/// kept. What is kept of one is bounded in `shadow.rs`.
+pub(crate) const SHADOWS_MAX: u32 = 8;
 
 /// Which revision of which app.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -229,6 +230,16 @@ impl Slot {
         &self.counters
     }
 
+    /// Whether its breaker is open: its guests failed too often in a row, and its requests are refused until a probe goes well.
+    pub fn is_open(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    /// How often its breaker has opened.
+    pub fn opened(&self) -> u64 {
+        self.breaker.opened()
+    }
+
     /// Through which its requests come.
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
@@ -239,7 +250,7 @@ impl Slot {
         &self.breaker
     }
 
-    /// A place for one more copied request; it has to be [given back](Self::leave_shadow).
+    /// A place for one more request that is copied; it has to be [given back](Self::leave_shadow).
     pub(crate) fn enter_shadow(&self) -> bool {
         let one_more = |running: u32| (running < SHADOWS_MAX).then_some(running + 1);
         self.shadows.fetch_update(Relaxed, Relaxed, one_more).is_ok()

@@ -14,7 +14,7 @@ use tenon_state::desired::{
 };
 
 use crate::live::Content;
-use crate::node::{Inner, Ready, invalid_plan, read_plan};
+use crate::node::{Inner, Ready, invalid_plan, read_plan, said};
 use crate::policy;
 use crate::refused::{Answer, Refused, missing};
 use crate::wire::{self, NOTE_BYTES_MAX, Probe, StepTaken};
@@ -83,6 +83,9 @@ pub(crate) fn deploy(
         steps.done("authority", "nothing changed");
         return Ok(deployed(node, app, revision, false, steps, &report, Vec::new()));
     }
+    if let Some(app) = before.as_deref() {
+        at_once_with_routes(app, &wanted)?;
+    }
     policy::permit(&id.tenant, &node.allowed(&id.tenant)?, &wanted.content.terms.authorities)?;
     steps.done(
         "authority",
@@ -110,9 +113,36 @@ pub(crate) fn deploy(
         node.desired.revise(by, id, generation, &new, routes, &takeover)
     })?;
     steps.done("commit", format!("{} is on the disk", app.last));
-    publish(node, &app, &service, size);
+    publish(node, &app, &service, size)?;
     steps.done("publish", format!("generation {}", app.generation));
     Ok(deployed(node, &app, app.last, true, steps, &report, grew))
+}
+
+/// Routes are the app's and not a revision's share: what a candidate dropped would be gone for everybody, and what it brought
+/// would come to a revision that does not know it. So they change with a revision that has all requests.
+fn at_once_with_routes(app: &AppRecord, wanted: &Wanted) -> Answer<()> {
+    let (Some(_), Some(routes)) = (&wanted.plan, &wanted.routes) else { return Ok(()) };
+    if are_same(routes, &app.routes) {
+        return Ok(());
+    }
+    let without = |some: &[Route], others: &[Route]| {
+        let left: Vec<_> = some.iter().filter(|it| !others.contains(it)).map(ToString::to_string).collect();
+        if left.is_empty() { "none".to_owned() } else { left.join(", ") }
+    };
+    let what =
+        "routes cannot change with a revision that takes over in steps: they are for all requests at once";
+    Err(Diagnostic::new("rollout-routes", what)
+        .note("new", without(routes, &app.routes))
+        .note("gone", without(&app.routes, routes))
+        .mend(
+            "deploy with `--at-once`; or with the routes that the app has now, and change them when the rollout has ended",
+        )
+        .into())
+}
+
+/// Whether they say the same, in whatever order. No route is in either of them twice.
+fn are_same(some: &[Route], others: &[Route]) -> bool {
+    some.len() == others.len() && some.iter().all(|route| others.contains(route))
 }
 
 /// What a deploy expects of the app when it is committed.
@@ -150,9 +180,9 @@ fn commit(
     }
 }
 
-/// Back to an earlier revision: a new one that is equal to it. While a rollout runs, and nothing else is said, the
-/// candidate goes, and the stable revision has everything again. It waits for no deploy that is under way: that one finds
-/// that it came too late.
+/// Back to an earlier revision: a new one that is equal to it, with its routes. While a rollout runs, and nothing else is said,
+/// the candidate goes, and the stable revision has everything again; where it has gone already, by itself or because somebody
+/// else was faster, there is nothing to do. It waits for no deploy that is under way: that one finds that it came too late.
 pub(crate) fn revert(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert) -> Answer<wire::Deployed> {
     let mut tries = 1;
     loop {
@@ -174,17 +204,24 @@ fn go_back(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert) -> Answer
         Some(to) => Some(to.parse::<RevisionNumber>().map_err(|_| missing("revision"))?),
         None => None,
     };
+    // What is done depends on how the rollout stands, and on which revision is the stable one.
+    let expected = revert.generation.or(Some(app.generation));
     if let (None, Some(_)) = (to, app.open_rollout()) {
         let why = if revert.note.is_empty() { "somebody sent it back" } else { &revert.note };
         let ended = node.ended(&app);
-        let app =
-            node.noted(node.desired.point(node.by(who), id, revert.generation, "revert", why, |app| {
-                end_rollout(app, Phase::Reverted, Some(why.to_owned()), ended)
-            }))?;
+        let app = node.noted(node.desired.point(node.by(who), id, expected, "revert", why, |app| {
+            end_rollout(app, Phase::Reverted, Some(why.to_owned()), ended)
+        }))?;
         steps.done("commit", "the rollout is over");
-        node.reconcile();
+        serve(node, &app)?;
         steps.done("publish", format!("generation {}", app.generation));
         return Ok(deployed(node, &app, app.stable, true, steps, &nothing(), Vec::new()));
+    }
+    // Whoever names the generation has seen how the rollout ended.
+    if let (None, None, Some(gone)) = (to, revert.generation, sent_back(&app)) {
+        let why = gone.why.as_deref().unwrap_or("somebody sent it back");
+        steps.done("commit", format!("{} was sent back already: {why}", gone.candidate));
+        return Ok(deployed(node, &app, app.stable, false, steps, &nothing(), Vec::new()));
     }
     let stable = node.desired.revision(id, app.stable)?.ok_or_else(|| missing("revision"))?;
     let to = to.or(stable.parent).ok_or_else(|| {
@@ -206,14 +243,30 @@ fn go_back(node: &Inner, who: &str, id: &AppId, revert: &wire::Revert) -> Answer
         note: &note,
         ends: Some(node.ended(&app)),
     };
-    // What is before the stable revision depends on which one that is.
-    let expected = revert.generation.or(Some(app.generation));
-    let done = node.desired.revise(node.by(who), id, expected, &new, None, &Takeover::AtOnce);
-    let app = node.noted(done)?;
+    let routes = target.routes.as_deref().filter(|routes| !are_same(routes, &app.routes));
+    let done = node.desired.revise(node.by(who), id, expected, &new, routes, &Takeover::AtOnce);
+    let app = match done {
+        Err(ChangeError::RouteTaken { route, by }) => return Err(route_gone(to, &route, by)),
+        done => node.noted(done)?,
+    };
     steps.done("commit", format!("{} is {to} again", app.last));
-    publish(node, &app, &service, size);
+    publish(node, &app, &service, size)?;
     steps.done("publish", format!("generation {}", app.generation));
     Ok(deployed(node, &app, app.last, true, steps, &nothing(), Vec::new()))
+}
+
+/// The rollout of the newest revision, if it was sent back: nothing has come after it that a revert could mean.
+fn sent_back(app: &AppRecord) -> Option<&RolloutRecord> {
+    let rollout = app.rollout.as_ref()?;
+    (rollout.phase == Phase::Reverted && rollout.candidate == app.last).then_some(rollout)
+}
+
+/// A revision cannot come back as it was: somebody else has one of its routes now.
+fn route_gone(to: RevisionNumber, route: &Route, by: Option<AppId>) -> Refused {
+    let whose = by.map_or_else(|| "another tenant's".to_owned(), |by| format!("{by}'s"));
+    Diagnostic::new("route-taken", format!("{to} had the route `{route}`, whose requests are {whose} now"))
+        .mend(format!("deploy what {to} was with other routes: `tenon deploy --at-once --route …`"))
+        .into()
 }
 
 /// Ends a rollout, if one has not ended, and keeps how it stood.
@@ -351,7 +404,7 @@ fn same(
     wanted: &Wanted,
     deploy: &wire::Deploy,
 ) -> Answer<Option<RevisionNumber>> {
-    if wanted.routes.as_ref().is_some_and(|routes| *routes != app.routes) {
+    if wanted.routes.as_ref().is_some_and(|routes| !are_same(routes, &app.routes)) {
         return Ok(None);
     }
     if deploy.generation.is_some_and(|generation| generation != app.generation) {
@@ -444,8 +497,8 @@ fn is_for_want_of_room(tenant: &Tenant, failure: &Failure) -> bool {
 }
 
 /// Serves what was committed. The service is in memory already: the first request does not wait.
-fn publish(node: &Inner, app: &AppRecord, service: &Arc<Service>, size: u64) {
-    node.reconcile();
+fn publish(node: &Inner, app: &AppRecord, service: &Arc<Service>, size: u64) -> Answer<()> {
+    serve(node, app)?;
     node.begin_step(app);
     let revision = node.live().revision(&app.id, app.last).cloned();
     if let Some(revision) = revision {
@@ -454,6 +507,18 @@ fn publish(node: &Inner, app: &AppRecord, service: &Arc<Service>, size: u64) {
             node.came(&revision, size);
         }
     }
+    Ok(())
+}
+
+/// Makes what is served equal to what is desired, and says so if this app cannot be. It stays committed: each further change
+/// tries again.
+pub(crate) fn serve(node: &Inner, app: &AppRecord) -> Answer<()> {
+    let Some(cause) = node.reconcile().remove(&app.id) else { return Ok(()) };
+    let what = format!("the change of {} is on the disk, and cannot be served: what was before is", app.id);
+    Err(Diagnostic::new("not-served", what)
+        .note("cause", said(&cause))
+        .mend("see what is wrong with the node: `tenon status`; any later change tries again, `tenon deploy --force` for one")
+        .into())
 }
 
 fn deployed(
@@ -506,7 +571,9 @@ impl Inner {
         let rollout = app.rollout.as_ref()?;
         let plan: wire::Rollout = serde_json::from_str(&rollout.plan).unwrap_or_default();
         let step = usize::try_from(rollout.step).ok().and_then(|step| plan.steps.get(step)).copied();
-        let is_running = rollout.phase == Phase::Running;
+        // Of an app that is out of service, the step begins anew.
+        let is_running = rollout.phase == Phase::Running && !app.paused;
+        let withheld = app.open_rollout().and_then(|rollout| self.withheld(&app.id, rollout.candidate));
         let (left, seen_stable, seen_candidate) = self.progress(app, read_plan(&rollout.plan).ok().as_ref());
         Some(wire::RolloutStatus {
             candidate: rollout.candidate.to_string(),
@@ -516,12 +583,15 @@ impl Inner {
             percent: match rollout.phase {
                 Phase::Promoted => 100,
                 Phase::Reverted => 0,
+                _ if withheld.is_some() => 0,
                 Phase::Running | Phase::Paused => step.map_or(0, |step| step.percent),
             },
             left_ms: left
                 .filter(|_| is_running)
                 .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
-            why: rollout.why.clone(),
+            why: withheld
+                .map(|why| format!("{why}; that cannot be written yet"))
+                .or_else(|| rollout.why.clone()),
             ended: rollout.ended.map(|ended| ended.at),
             plan,
             seen_stable: seen_stable.into(),

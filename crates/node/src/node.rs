@@ -264,8 +264,8 @@ impl Inner {
 
     /// Makes what is served equal to what is desired. It takes nothing but the desired state, and is safe to run twice.
     ///
-    /// What cannot be made ready keeps being served as it was; the rest goes on.
-    pub(crate) fn reconcile(&self) {
+    /// What cannot be made ready keeps being served as it was; the rest goes on. Says what that is, and why.
+    pub(crate) fn reconcile(&self) -> HashMap<AppId, Refused> {
         let mut live = self.live();
         let (generation, apps) = self.desired.apps();
         let tenants: BTreeMap<TenantId, tenon_model::Quota> =
@@ -276,6 +276,7 @@ impl Inner {
             live.tenant(id, *quota, &self.shares);
         }
         self.fill_reserves(&live);
+        let mut left = HashMap::new();
         let mut entries = Vec::with_capacity(apps.len());
         for record in &apps {
             match self.entry(&mut live, record) {
@@ -290,6 +291,7 @@ impl Inner {
                             .find(|it| *it.app.id() == record.id)
                             .map(|it| Entry::clone(it)),
                     );
+                    left.insert(record.id.clone(), refused);
                 }
             }
         }
@@ -297,6 +299,7 @@ impl Inner {
         live.apps.retain(|id, _| wanted.contains(id));
         self.site.publish(Table::new(entries));
         self.published.store(generation, Relaxed);
+        left
     }
 
     /// Gives tenants what the pool could not put into their reserve before.
@@ -325,6 +328,8 @@ impl Inner {
         let stable = self.revision(live, &record.id, record.stable)?;
         let candidate = match record.open_rollout() {
             None => None,
+            // It is to go, though that could not be written.
+            Some(rollout) if self.withheld(&record.id, rollout.candidate).is_some() => None,
             Some(rollout) => {
                 let revision = self.revision(live, &record.id, rollout.candidate)?;
                 let plan = read_plan(&rollout.plan)?;

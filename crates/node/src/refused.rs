@@ -57,10 +57,11 @@ fn status(code: &str) -> u16 {
         | "no-such-blob" => 404,
         "admin-method" => 405,
         "app-conflict" | "tenant-conflict" | "tenant-in-use" | "route-taken" | "too-many-apps"
-        | "reserve-too-large" | "no-rollout" | "not-uploaded" | "upload-offset" | "upload-busy" => 409,
+        | "reserve-too-large" | "no-rollout" | "rollout-routes" | "not-uploaded" | "upload-offset"
+        | "upload-busy" => 409,
         "admin-too-large" | "uploads-full" => 413,
         "admin-rate" | "admin-busy" | "deploy-busy" => 429,
-        "internal" | "compile-worker" => 500,
+        "internal" | "compile-worker" | "not-served" => 500,
         "node-draining" | "memory-full" | "admin-full" => 503,
         "state-failed" | "store-unreadable" | "store-damaged" | "cannot-store-artifact" => 507,
         _ => 422,

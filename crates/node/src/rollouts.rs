@@ -2,6 +2,9 @@
 //!
 //! Time is measured by a clock that cannot be set. A node that was started anew begins the step that it finds anew.
 //! A step begins from what was counted at the look that ended the one before: what comes between two looks is judged too.
+//!
+//! While a rollout or its app is paused, its step begins anew all the time: no candidate takes over while nobody asks it. A
+//! candidate that goes back goes at once, whether or not that can be written.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -9,17 +12,23 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tenon_edge::CounterSnapshot;
+use tenon_edge::{CounterSnapshot, Slot};
 use tenon_model::{AppId, RevisionNumber, RolloutPlan, Seen, Verdict};
 use tenon_state::desired::{AppRecord, ChangeError, Copies, Ended, Phase, RolloutRecord};
 
 use crate::journey::end_rollout;
-use crate::node::{Inner, NODE, read_plan};
+use crate::node::{Inner, NODE, read_plan, said};
 
 /// How often all rollouts are looked at.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
 /// Crashes are a burst when they come within this time.
 const BURST: Duration = Duration::from_secs(2);
+/// What could not be written is tried again this long after.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often it is said of a rollout that it cannot be written.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+/// Why a candidate goes back whose breaker opened: while it is open, too few requests reach it for anything else to be seen.
+const BROKEN: &str = "it crashed so often in a row that its breaker opened";
 
 /// The steps that are being held.
 #[derive(Debug, Default)]
@@ -56,13 +65,50 @@ struct Held {
     looked: Counts,
     /// Crashes of both at the looks of the last moments.
     looks: VecDeque<(Instant, u64, u64)>,
+    /// Why the candidate gets nothing more, though the state still says that it does.
+    withheld: Option<String>,
+    /// When it could not be written how the rollout goes on.
+    unwritten: Option<Unwritten>,
 }
 
-/// What both revisions had counted at one moment.
+/// A move that could not be written.
+#[derive(Clone, Copy, Debug)]
+struct Unwritten {
+    tried: Instant,
+    said: Instant,
+}
+
+/// What both revisions had done at one moment.
 #[derive(Clone, Debug, Default)]
 struct Counts {
-    stable: CounterSnapshot,
-    candidate: CounterSnapshot,
+    stable: Done,
+    candidate: Done,
+}
+
+/// What a revision had done at one moment, or since another one.
+#[derive(Clone, Debug, Default)]
+struct Done {
+    counts: CounterSnapshot,
+    /// How often its breaker had opened.
+    opened: u64,
+    /// Whether it was open at that moment.
+    is_open: bool,
+}
+
+impl Done {
+    fn of(slot: &Slot) -> Self {
+        Self { counts: slot.counters().snapshot(), opened: slot.opened(), is_open: slot.is_open() }
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        let opened = self.opened.saturating_sub(earlier.opened);
+        Self { counts: self.counts.since(&earlier.counts), opened, is_open: self.is_open }
+    }
+
+    /// Whether its breaker was open at some time since.
+    fn is_broken(&self) -> bool {
+        self.is_open || self.opened > 0
+    }
 }
 
 /// What is to be done with a rollout.
@@ -75,8 +121,13 @@ enum Move {
 }
 
 impl Held {
-    /// What to do, by what was seen until now.
-    fn judge(&mut self, plan: &RolloutPlan, stable: &Seen, candidate: &Seen, now: Instant) -> Move {
+    /// What to do, by what was seen until the last look.
+    fn judge(&mut self, plan: &RolloutPlan, now: Instant) -> Move {
+        let both = (
+            self.looked.stable.since(&self.before.stable),
+            self.looked.candidate.since(&self.before.candidate),
+        );
+        let (stable, candidate) = (both.0.counts.seen(), both.1.counts.seen());
         self.looks.push_back((now, stable.crashes, candidate.crashes));
         while self.looks.len() > 1
             && self.looks.front().is_some_and(|look| now.duration_since(look.0) > BURST)
@@ -88,21 +139,45 @@ impl Held {
             .front()
             .filter(|_| now.duration_since(self.began) > BURST)
             .map_or((0, 0), |look| (look.1, look.2));
-        let lately =
-            |seen: &Seen, before: u64| Seen { crashes: seen.crashes.saturating_sub(before), ..*seen };
-        let verdict =
-            plan.tolerance.judge(&lately(stable, stable_before), &lately(candidate, candidate_before));
+        let lately = |seen: Seen, before: u64| Seen { crashes: seen.crashes.saturating_sub(before), ..seen };
+        let slower = |us| (both.0.counts.slower_than(us), both.1.counts.slower_than(us));
+        let verdict = plan.tolerance.judge(
+            &lately(stable, stable_before),
+            &lately(candidate, candidate_before),
+            slower,
+        );
         if let Verdict::Revert(worse) = verdict {
             return Move::Back(worse.to_string());
+        }
+        if both.1.is_broken() && !both.0.is_broken() {
+            return Move::Back(BROKEN.to_owned());
         }
         let at = usize::try_from(self.step).unwrap_or(usize::MAX);
         match plan.steps.get(at) {
             // Only somebody can say what becomes of it.
-            None => Move::Hold,
-            Some(step) if now.duration_since(self.since) < step.hold => Move::Hold,
-            Some(_) if at + 1 < plan.steps.len() => Move::Next,
-            Some(_) => Move::Promote,
+            None => return Move::Hold,
+            Some(step) if now.duration_since(self.since) < step.hold => return Move::Hold,
+            // The stable revision fails as well; but nothing says that this one does not.
+            Some(_) if both.1.is_open => return Move::Hold,
+            Some(_) => {}
         }
+        match plan.tolerance.judge_few(&stable, &candidate) {
+            Verdict::Revert(worse) => Move::Back(worse.to_string()),
+            Verdict::Go if at + 1 < plan.steps.len() => Move::Next,
+            Verdict::Go => Move::Promote,
+        }
+    }
+
+    /// Whether a move may be written now: not soon after one could not.
+    fn may_write(&self, now: Instant) -> bool {
+        self.unwritten.is_none_or(|unwritten| now.duration_since(unwritten.tried) >= RETRY)
+    }
+
+    /// Notes that a move could not be written, and says whether it is time to say so.
+    fn not_written(&mut self, now: Instant) -> bool {
+        let before = self.unwritten.filter(|before| now.duration_since(before.said) < SAY_AGAIN);
+        self.unwritten = Some(Unwritten { tried: now, said: before.map_or(now, |before| before.said) });
+        before.is_none()
     }
 }
 
@@ -135,14 +210,18 @@ impl Inner {
         let now = Instant::now();
         let mut rollouts = self.held();
         let held = rollouts.step(&app.id, rollout, &counts, now);
-        if rollout.phase == Phase::Paused {
+        if let Some(why) = &held.withheld {
+            return Ok(if held.may_write(now) { Move::Back(why.clone()) } else { Move::Hold });
+        }
+        // Of an app that is out of service nothing is seen.
+        let is_paused = rollout.phase == Phase::Paused || app.paused;
+        if is_paused {
             // The step begins anew when it is resumed; a candidate that fails is sent back all the same.
             held.since = now;
         }
         held.look(counts);
-        let (stable, candidate) = held.seen();
-        Ok(match held.judge(&plan, &stable, &candidate, now) {
-            Move::Next | Move::Promote if rollout.phase == Phase::Paused => Move::Hold,
+        Ok(match held.judge(&plan, now) {
+            Move::Next | Move::Promote if is_paused || !held.may_write(now) => Move::Hold,
             to => to,
         })
     }
@@ -159,17 +238,24 @@ impl Inner {
     /// What the stable revision and the candidate have counted.
     fn counted(&self, rollout: &RolloutRecord, id: &AppId) -> Option<Counts> {
         let live = self.live();
-        let snapshot = |number| live.revision(id, number).map(|it| it.slot.counters().snapshot());
-        Some(Counts { stable: snapshot(rollout.from)?, candidate: snapshot(rollout.candidate)? })
+        let done = |number| live.revision(id, number).map(|it| Done::of(&it.slot));
+        Some(Counts { stable: done(rollout.from)?, candidate: done(rollout.candidate)? })
     }
 
     fn go(&self, app: &AppRecord, to: Move) {
         let Some(rollout) = app.open_rollout() else { return };
         let (candidate, ended) = (rollout.candidate, self.ended(app));
+        let few = || {
+            let samples = read_plan(&rollout.plan).map_or(0, |plan| plan.tolerance.samples);
+            match ended.candidate.requests {
+                requests if requests < samples => format!(", after {requests} requests: too few to judge it"),
+                _ => String::new(),
+            }
+        };
         let (what, detail) = match &to {
             Move::Hold => return,
-            Move::Next => ("step", format!("{candidate} step {}", rollout.step + 1)),
-            Move::Promote => ("promote", format!("{candidate} has taken all steps")),
+            Move::Next => ("step", format!("{candidate} step {}{}", rollout.step + 1, few())),
+            Move::Promote => ("promote", format!("{candidate} has taken all steps{}", few())),
             Move::Back(why) => ("revert", format!("{candidate} goes: {why}")),
         };
         let done =
@@ -197,11 +283,42 @@ impl Inner {
                 tracing::info!(app = %app.id, what, detail, "a rollout moves");
                 self.reconcile();
             }
+            Err(refused) if refused.0.code == "state-failed" => {
+                self.not_written(app, rollout, &to, &said(&refused));
+            }
             // Somebody else was faster: it is looked at anew.
             Err(refused) => {
                 tracing::warn!(app = %app.id, what, code = refused.0.code, "a rollout does not move");
             }
         }
+    }
+
+    /// A move could not be written. It is tried again; but whoever is to go back gets nothing more from now on.
+    fn not_written(&self, app: &AppRecord, rollout: &RolloutRecord, to: &Move, cause: &str) {
+        let mut rollouts = self.held();
+        let Some(held) = rollouts.held.get_mut(&app.id).filter(|held| held.is_of(rollout)) else { return };
+        let is_said = held.not_written(Instant::now());
+        let withheld = match to {
+            Move::Back(why) if held.withheld.is_none() => {
+                held.withheld = Some(why.clone());
+                Some(why)
+            }
+            _ => None,
+        };
+        drop(rollouts);
+        if is_said {
+            tracing::warn!(app = %app.id, cause, "how a rollout goes on cannot be written; it is tried again");
+        }
+        if let Some(why) = withheld {
+            tracing::warn!(app = %app.id, candidate = %rollout.candidate, why, "the candidate gets no more requests");
+            self.reconcile();
+        }
+    }
+
+    /// Why the candidate of an app's rollout gets nothing, if it is to go back and that could not be written yet.
+    pub(crate) fn withheld(&self, id: &AppId, candidate: RevisionNumber) -> Option<String> {
+        let rollouts = self.held();
+        rollouts.held.get(id).filter(|held| held.candidate == candidate)?.withheld.clone()
     }
 
     /// How a rollout that ends now stood: what both revisions did since its last step began.
@@ -249,7 +366,7 @@ impl Held {
             Some(held) => held.looked.clone(),
             // A candidate counts from nothing, and may have crashed often before it is first looked at; both do in a
             // process that was started anew.
-            None => Counts { stable: counts.stable.clone(), candidate: CounterSnapshot::default() },
+            None => Counts { stable: counts.stable.clone(), candidate: Done::default() },
         };
         Self {
             candidate: rollout.candidate,
@@ -259,6 +376,8 @@ impl Held {
             looked: before.clone(),
             before,
             looks: VecDeque::new(),
+            withheld: None,
+            unwritten: None,
         }
     }
 
@@ -270,24 +389,20 @@ impl Held {
     /// Notes what was counted until now.
     fn look(&mut self, counts: Counts) {
         // A revision that was brought into being anew counts from nothing.
-        if counts.candidate.requests() < self.looked.candidate.requests() {
-            self.before.candidate = CounterSnapshot::default();
+        let is_anew = |now: &Done, before: &Done| now.counts.requests() < before.counts.requests();
+        if is_anew(&counts.candidate, &self.looked.candidate) {
+            self.before.candidate = Done::default();
         }
-        if counts.stable.requests() < self.looked.stable.requests() {
-            self.before.stable = CounterSnapshot::default();
+        if is_anew(&counts.stable, &self.looked.stable) {
+            self.before.stable = Done::default();
         }
         self.looked = counts;
-    }
-
-    /// What both did since the step began, by the last look.
-    fn seen(&self) -> (Seen, Seen) {
-        self.since(&self.looked)
     }
 
     /// What both did since the step began.
     fn since(&self, counts: &Counts) -> (Seen, Seen) {
         let Counts { stable, candidate } = &self.before;
-        (counts.stable.since(stable).seen(), counts.candidate.since(candidate).seen())
+        (counts.stable.since(stable).counts.seen(), counts.candidate.since(candidate).counts.seen())
     }
 }
 
@@ -319,32 +434,51 @@ mod tests {
         }
     }
 
-    /// A candidate that has crashed so often.
-    fn crashed(count: u64) -> Counts {
-        let mut candidate = CounterSnapshot::default();
-        candidate.outcomes[Outcome::Trapped as usize] = count;
-        candidate.latency[0] = count;
-        Counts { candidate, ..Counts::default() }
+    /// A revision that was asked so often, and crashed that often.
+    fn done(requests: u64, crashes: u64) -> Done {
+        let mut done = Done::default();
+        done.counts.outcomes[Outcome::Trapped as usize] = crashes;
+        done.counts.outcomes[Outcome::Answered as usize] = requests - crashes;
+        done.counts.latency[0] = requests;
+        done
     }
 
-    fn seen(requests: u64, errors: u64, crashes: u64) -> Seen {
-        Seen { requests, errors, crashes, p99_us: 100 }
+    /// A candidate that has crashed so often, beside a stable revision that was not asked.
+    fn crashed(count: u64) -> Counts {
+        Counts { candidate: done(count, count), ..Counts::default() }
+    }
+
+    /// What is made of it when both have done so much.
+    fn judged(mut held: Held, stable: Done, candidate: Done, percents: &[u8], now: Instant) -> Move {
+        held.look(Counts { stable, candidate });
+        held.judge(&plan(percents), now)
     }
 
     #[test]
     fn a_step_is_held_and_then_the_next_comes_and_after_the_last_it_is_stable() {
         let began = Instant::now();
-        let well = seen(1_000, 0, 0);
         let after = |step, seconds| {
-            held(step, began).judge(&plan(&[5, 50]), &well, &well, began + Duration::from_secs(seconds))
+            let (well, now) = (done(1_000, 0), began + Duration::from_secs(seconds));
+            judged(held(step, began), well.clone(), well, &[5, 50], now)
         };
         assert_eq!(
             [after(0, 9), after(0, 10), after(1, 9), after(1, 10)],
             [Move::Hold, Move::Next, Move::Hold, Move::Promote]
         );
         // Without steps only somebody can say so.
-        let chosen = held(0, began).judge(&plan(&[]), &well, &well, began + Duration::from_secs(1_000));
+        let well = done(1_000, 0);
+        let chosen = judged(held(0, began), well.clone(), well, &[], began + Duration::from_secs(1_000));
         assert_eq!(chosen, Move::Hold);
+    }
+
+    #[test]
+    fn a_step_in_which_the_candidate_was_hardly_asked_ends_with_its_time_unless_most_failed() {
+        let began = Instant::now();
+        let after = |candidate| {
+            judged(held(0, began), done(50, 1), candidate, &[5, 50], began + Duration::from_secs(10))
+        };
+        assert_eq!([after(done(0, 0)), after(done(2, 2)), after(done(20, 9))], [const { Move::Next }; 3]);
+        assert_eq!(after(done(4, 3)), Move::Back("3 of its 4 requests failed".into()));
     }
 
     #[test]
@@ -352,8 +486,8 @@ mod tests {
         let began = Instant::now();
         let mut held = held(0, began);
         let mut look = |millis, crashes| {
-            let now = began + Duration::from_millis(millis);
-            held.judge(&plan(&[5]), &seen(100_000, 0, 0), &seen(100_000, crashes, crashes), now)
+            held.look(Counts { stable: done(100_000, 0), candidate: done(100_000, crashes) });
+            held.judge(&plan(&[5]), began + Duration::from_millis(millis))
         };
         // One crash a second, for as long as the step is held, is not one.
         for second in 0..9 {
@@ -366,8 +500,55 @@ mod tests {
     #[test]
     fn crashes_from_the_start_count_at_once() {
         let began = Instant::now();
-        let moved = held(0, began).judge(&plan(&[5]), &seen(100, 0, 0), &seen(12, 10, 10), began + LOOK);
+        let moved = judged(held(0, began), done(100, 0), done(12, 10), &[5], began + LOOK);
         assert!(matches!(moved, Move::Back(_)), "{moved:?}");
+    }
+
+    #[test]
+    fn a_candidate_whose_breaker_opens_goes_however_few_requests_it_gets() {
+        let began = Instant::now();
+        let mut held = held(0, began);
+        // Two requests a second, of which every one crashes: never a burst, and after twenty the breaker refuses most.
+        for crashes in 1..=20 {
+            let candidate = Done { opened: u64::from(crashes == 20), ..done(crashes, crashes) };
+            held.look(Counts { stable: done(19 * crashes, 0), candidate });
+            let moved = held.judge(&plan(&[5, 50]), began + Duration::from_millis(400 * crashes));
+            match crashes {
+                20 => assert_eq!(moved, Move::Back(BROKEN.into()), "and though it has closed again"),
+                _ => assert_eq!(moved, Move::Hold, "after {crashes}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_candidate_that_is_broken_like_the_stable_revision_stays_where_it_is() {
+        let began = Instant::now();
+        let broken = |is_open, opened| Done { is_open, opened, ..done(20, 20) };
+        let after = |stable, candidate, seconds| {
+            let now = began + Duration::from_secs(seconds);
+            judged(held(0, began), stable, candidate, &[5, 50], now)
+        };
+        // What both reach may be down: neither is better.
+        assert_eq!(after(broken(true, 0), broken(true, 1), 60), Move::Hold);
+        assert_eq!(after(broken(false, 1), broken(true, 1), 60), Move::Hold);
+        assert_eq!(after(broken(true, 1), broken(false, 1), 60), Move::Next, "it works again");
+        // One that mends what is broken goes on.
+        assert_eq!(after(broken(true, 1), done(20, 0), 9), Move::Hold);
+        assert_eq!(after(broken(true, 1), done(20, 0), 10), Move::Next);
+    }
+
+    #[test]
+    fn what_was_before_the_step_is_not_held_against_the_candidate() {
+        let began = Instant::now();
+        let opened = |opened| Done { opened, ..Done::default() };
+        let counts = |of| Counts { stable: opened(0), candidate: opened(of) };
+        let mut first = held(0, began);
+        first.look(counts(1));
+        let mut second = Held::begin(&rollout(1), Some(&first), &counts(1), began);
+        second.look(counts(1));
+        assert_eq!(second.judge(&plan(&[5, 50]), began + LOOK), Move::Hold);
+        second.look(counts(2));
+        assert_eq!(second.judge(&plan(&[5, 50]), began + LOOK), Move::Back(BROKEN.into()));
     }
 
     #[test]
@@ -380,9 +561,9 @@ mod tests {
         // The step has changed, and until the next look the candidate crashed twelve times.
         let mut second = Held::begin(&rollout(1), Some(&first), &crashed(15), began + LOOK);
         second.look(crashed(15));
-        let (stable, candidate) = second.seen();
+        let (stable, candidate) = second.since(&crashed(15));
         assert_eq!((stable.crashes, candidate.crashes), (0, 12));
-        let moved = second.judge(&plan(&[5, 50]), &stable, &candidate, began + LOOK);
+        let moved = second.judge(&plan(&[5, 50]), began + LOOK);
         assert!(matches!(moved, Move::Back(_)), "{moved:?}");
         // Another rollout's candidate has nothing to do with it.
         let other = RolloutRecord { candidate: RevisionNumber(3), ..rollout(0) };
@@ -395,6 +576,125 @@ mod tests {
         held.look(crashed(50));
         held.look(crashed(4));
         held.look(crashed(7));
-        assert_eq!(held.seen().1.crashes, 7);
+        assert_eq!(held.since(&crashed(7)).1.crashes, 7);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_tried_again_in_a_while_and_seldom_said() {
+        let began = Instant::now();
+        let mut held = held(0, began);
+        assert!(held.may_write(began));
+        assert!(held.not_written(began));
+        assert!(!held.may_write(began + LOOK));
+        assert!(held.may_write(began + RETRY));
+        assert!(!held.not_written(began + RETRY), "it was said");
+        assert!(!held.may_write(began + RETRY + LOOK));
+        assert!(held.not_written(began + SAY_AGAIN));
+        assert!(!held.not_written(began + SAY_AGAIN + RETRY));
+    }
+
+    /// Numbers that look random, the same in each run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.0;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (mixed ^ (mixed >> 31)) % bound
+        }
+    }
+
+    /// How a revision answers: of 10,000 requests, those that fail, and those that are in a bucket of latencies or in one
+    /// before it.
+    struct Answers {
+        errors: u64,
+        latencies: &'static [(usize, u64)],
+    }
+
+    impl Answers {
+        fn give(&self, to: &mut Done, random: &mut Random) {
+            let failed = random.below(10_000) < self.errors;
+            let outcome = if failed { Outcome::Errored } else { Outcome::Answered };
+            to.counts.outcomes[outcome as usize] += 1;
+            let drawn = random.below(10_000);
+            let bucket = self.latencies.iter().find(|(_, until)| drawn < *until).unwrap();
+            to.counts.latency[bucket.0] += 1;
+        }
+    }
+
+    /// Carries a rollout out over three steps with the usual tolerance, a hundred requests a second; why the candidate was sent
+    /// back, if it was.
+    fn carried_out(stable: &Answers, candidate: &Answers, random: &mut Random) -> Option<String> {
+        const REQUESTS_A_LOOK: u64 = 20;
+        let plan = plan(&[5, 25, 50]);
+        let mut now = Instant::now();
+        let (mut held, mut counts) = (held(0, now), Counts::default());
+        loop {
+            now += LOOK;
+            let percent = u64::from(plan.steps[held.step as usize].percent);
+            for _ in 0..REQUESTS_A_LOOK {
+                match random.below(100) < percent {
+                    true => candidate.give(&mut counts.candidate, random),
+                    false => stable.give(&mut counts.stable, random),
+                }
+            }
+            held.look(counts.clone());
+            match held.judge(&plan, now) {
+                Move::Hold => {}
+                Move::Next => held = Held::begin(&rollout(held.step + 1), Some(&held), &counts, now),
+                Move::Promote => return None,
+                Move::Back(why) => return Some(why),
+            }
+        }
+    }
+
+    /// Forty buckets are a millisecond, each four more are twice as long.
+    const EVEN: &[(usize, u64)] = &[(40, 10_000)];
+    const ONE_SLOW: &[(usize, u64)] = &[(40, 9_900), (56, 10_000)];
+    const TWO_SLOW: &[(usize, u64)] = &[(40, 9_800), (56, 10_000)];
+    const FIVE_SLOW: &[(usize, u64)] = &[(40, 9_500), (56, 10_000)];
+    const LONG_TAIL: &[(usize, u64)] = &[
+        (40, 5_000),
+        (44, 7_500),
+        (48, 8_750),
+        (52, 9_375),
+        (56, 9_687),
+        (60, 9_843),
+        (64, 9_921),
+        (68, 9_960),
+        (72, 10_000),
+    ];
+
+    #[test]
+    fn a_candidate_that_is_as_good_as_the_stable_revision_is_not_sent_back_by_chance() {
+        const ROLLOUTS: u64 = 250;
+        for (of, latencies) in [ONE_SLOW, TWO_SLOW, FIVE_SLOW, LONG_TAIL].into_iter().enumerate() {
+            for errors in [0, 200] {
+                let both = Answers { errors, latencies };
+                let mut random = Random(of as u64 * 1_000 + errors);
+                // Without regard to chance, half of those in the first of these would be sent back.
+                for _ in 0..ROLLOUTS {
+                    let sent_back = carried_out(&both, &both, &mut random);
+                    assert_eq!(sent_back, None, "{errors} errors, {latencies:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_candidate_that_is_worse_is_sent_back_though_it_might_be_chance() {
+        let mut random = Random(7);
+        let of = |errors, latencies| Answers { errors, latencies };
+        for (stable, candidate, why) in [
+            (of(0, EVEN), of(0, FIVE_SLOW), "p99 was"),
+            (of(0, EVEN), of(0, LONG_TAIL), "p99 was"),
+            (of(0, EVEN), of(1_000, EVEN), "requests failed"),
+            (of(200, LONG_TAIL), of(2_000, LONG_TAIL), "requests failed"),
+        ] {
+            let sent_back = carried_out(&stable, &candidate, &mut random);
+            assert!(sent_back.as_ref().is_some_and(|said| said.contains(why)), "{why}: {sent_back:?}");
+        }
     }
 }

@@ -66,7 +66,7 @@ pub struct Deployed {
     pub app: App,
     /// The revision with this content: `r7`.
     pub revision: String,
-    /// False when the app had this content already, and nothing was done.
+    /// False when the app had this content already, or the candidate was sent back already, and nothing was done.
     pub changed: bool,
     /// What each step took.
     pub steps: Vec<StepTaken>,
@@ -132,6 +132,9 @@ pub struct Revision {
     pub component: String,
     /// The digest of its terms.
     pub terms: String,
+    /// Which requests were for the app when it was made; `None` of one that a version made which did not keep it.
+    #[serde(default)]
+    pub routes: Option<Vec<String>>,
     /// When it was made.
     pub created: u64,
     /// Whose token made it; `node` where the node itself did.
@@ -157,7 +160,8 @@ pub struct Revisions {
 #[serde(deny_unknown_fields)]
 pub struct Revert {
     /// To which; the parent of the stable one where nothing is said. While a rollout runs, and nothing is said, it ends the
-    /// rollout.
+    /// rollout; where the newest revision was sent back already, nothing is done (`changed` is false), unless `generation` says
+    /// that this is known.
     #[serde(default)]
     pub to: Option<String>,
     /// Why, for the history.

@@ -138,6 +138,38 @@ fn routes_are_not_taken_from_another_tenant() {
 }
 
 #[test]
+fn a_revision_knows_the_routes_that_it_was_made_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    node.deploy("acme/shop", &["shop.example/*", "old.example/*"], Takeover::AtOnce).unwrap();
+    node.deploy("acme/shop", &["shop.example/*"], Takeover::AtOnce).unwrap();
+    // One that says nothing of routes has those of the app.
+    node.deploy("acme/shop", &[], Takeover::AtOnce).unwrap();
+    drop(node);
+    let node = Node::open(folder.path());
+    let of = |number| {
+        let revision = node.desired.revision(&app("acme/shop"), RevisionNumber(number)).unwrap();
+        revision.unwrap().routes.unwrap()
+    };
+    assert_eq!(of(1), routes(&["shop.example/*", "old.example/*"]));
+    assert_eq!([of(2), of(3)], [routes(&["shop.example/*"]), routes(&["shop.example/*"])]);
+    // A revision that comes back brings its routes, unless somebody else has them now; then nothing of it is done.
+    let old = of(1);
+    let component = node.upload(b"acme/shop");
+    let back = || {
+        let new =
+            NewRevision { component, terms: "{}", reverts_to: Some(RevisionNumber(1)), note: "", ends: None };
+        node.desired.revise(BY, &app("acme/shop"), None, &new, Some(&old), &Takeover::AtOnce)
+    };
+    node.deploy("zeta/spy", &["old.example/*"], Takeover::AtOnce).unwrap();
+    assert!(matches!(back().unwrap_err(), ChangeError::RouteTaken { by: None, .. }));
+    let unchanged = node.desired.app(&app("acme/shop")).unwrap();
+    assert_eq!((unchanged.last, &unchanged.routes), (RevisionNumber(3), &routes(&["shop.example/*"])));
+    node.desired.delete_app(BY, &app("zeta/spy")).unwrap();
+    assert_eq!(back().unwrap().routes, old);
+}
+
+#[test]
 fn a_candidate_stands_beside_the_stable_revision() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::with_tenants(folder.path());

@@ -24,7 +24,17 @@ pub(crate) fn revert(
     let to = args.to.map(|revision| revision.to_string());
     let body = wire::Revert { to, note: args.note.clone(), generation: None };
     let done: wire::Deployed = admin.send(Method::POST, &path(&args.app, "/revert"), &body)?;
-    terminal.result(format_args!("{} {} serves", args.app, done.app.stable), || json!(done));
+    let serves = format!("{} {} serves", args.app, done.app.stable);
+    let text = match done.steps.last() {
+        Some(step) if !done.changed => {
+            format!(
+                "{serves}, nothing was to be done: {}\nto go back further, say to which: `--to REVISION`",
+                step.detail
+            )
+        }
+        _ => serves,
+    };
+    terminal.result(text, || json!(done));
     Ok(())
 }
 

@@ -61,6 +61,10 @@ fn say(id: &AppId, deployed: &wire::Deployed, terminal: &Terminal) {
         routes => format!("for {}", routes.join(", ")),
     };
     let text = match (deployed.changed, &app.rollout) {
+        (false, Some(rollout)) if rollout.candidate == deployed.revision => format!(
+            "{id} has this content already: {}, which gets {}% until its rollout ends; `tenon promote {id}` gives it all",
+            deployed.revision, rollout.percent
+        ),
         (false, _) => format!("{id} has this content already: {}", deployed.revision),
         (true, Some(rollout)) => format!(
             "{id} {} takes over from {} in {} steps, {to}",

@@ -92,15 +92,22 @@ fn describe(app: &AppId, status: &RolloutStatus) -> String {
             let left = status.left_ms.map_or(String::new(), |left| {
                 format!(", next in {}", format_duration(Duration::from_secs(left.div_ceil(1_000))))
             });
+            let why = status.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
             format!(
-                "{app} {candidate} gets {percent}% instead of {stable}, step {} of {of}{left}{both}",
+                "{app} {candidate} gets {percent}% instead of {stable}, step {} of {of}{left}{why}{both}",
                 step + 1
             )
         }
         RolloutState::Paused => {
             format!("{app} {candidate} is held at {percent}%, step {} of {of}{both}", step + 1)
         }
-        RolloutState::Promoted => format!("{app} {candidate} took over from {stable}{at}{both}"),
+        RolloutState::Promoted => {
+            let few = match status.seen_candidate.requests < status.plan.tolerance.samples {
+                true => ", with too few requests in its last step to be judged by",
+                false => "",
+            };
+            format!("{app} {candidate} took over from {stable}{at}{few}{both}")
+        }
         RolloutState::Reverted => {
             let why = status.why.as_deref().unwrap_or("somebody reverted it");
             format!("{app} {candidate} was sent back to {stable}: {why}{at}{both}")

@@ -199,7 +199,7 @@ fn change(
     let by = node.by(permitted.who());
     let done = node.desired.point(by, &id, change.generation, what, &change.note, |app| apply(app, change));
     let app = node.noted(done)?;
-    node.reconcile();
+    journey::serve(node, &app)?;
     Ok(Reply::json(&node.told(&app)))
 }
 
@@ -236,6 +236,7 @@ fn revision(app: &AppRecord, record: &RevisionRecord, rollout: Option<&RolloutRe
         reverts_to: record.reverts_to.map(number),
         component: record.component.to_string(),
         terms: tenon_model::Digest::of(record.terms.as_bytes()).to_string(),
+        routes: record.routes.as_ref().map(|routes| routes.iter().map(ToString::to_string).collect()),
         created: record.created,
         by: record.by.clone(),
         note: record.note.clone(),

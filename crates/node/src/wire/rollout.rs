@@ -67,7 +67,8 @@ pub struct Tolerance {
     pub errors_per_mille: u32,
     /// Its p99, in percent of the stable revision's; 0: not looked at.
     pub p99_percent: u32,
-    /// Requests that it must have answered before it is judged.
+    /// Requests that it must have answered before it is judged. A step in which it has fewer is over when its time is, unless
+    /// most of them failed.
     pub samples: u64,
     /// This many failures of the guest within one look end the rollout at once; 0: not looked at.
     pub crashes: u64,
@@ -95,9 +96,9 @@ pub struct RolloutStatus {
     pub step: u32,
     /// Of a hundred requests, those that go to the candidate now.
     pub percent: u8,
-    /// Until the next step, in milliseconds, while it runs.
+    /// Until the next step, in milliseconds, while it runs and the app is not paused.
     pub left_ms: Option<u64>,
-    /// Why it was sent back.
+    /// Why it was sent back; while it runs, why the candidate gets nothing, where that cannot be written yet.
     pub why: Option<String>,
     /// When it ended; `None` while it has not.
     #[serde(default)]

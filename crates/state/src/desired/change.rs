@@ -233,7 +233,8 @@ impl Desired {
         })
     }
 
-    /// Makes a revision of an app, and the app with the first.
+    /// Makes a revision of an app, and the app with the first. Where no routes are given it keeps those that the app has; others
+    /// are the app's from the commit on, however the revision takes over.
     ///
     /// # Errors
     /// See [`ChangeError`].
@@ -264,21 +265,6 @@ impl Desired {
                 return Ok(Err(ChangeError::NotUploaded));
             }
             let number = RevisionNumber(before.as_ref().map_or(0, |app| app.last.0) + 1);
-            let record = RevisionRecord {
-                number,
-                parent: before.as_ref().map(|app| app.stable),
-                reverts_to: new.reverts_to,
-                component: new.component,
-                terms: new.terms.to_owned(),
-                created: by.at,
-                by: by.who.to_owned(),
-                note: new.note.to_owned(),
-            };
-            let key = (id.tenant.as_str(), id.app.as_str(), number.0);
-            transaction.open_table(REVISIONS)?.insert(key, revision_row(&record)?.as_str())?;
-            let hex = new.component.hex();
-            transaction.open_table(USES)?.insert((hex.as_str(), key.0, key.1, key.2), ())?;
-
             let mut app = match &before {
                 Some(app) => AppRecord::clone(app),
                 None => AppRecord {
@@ -298,6 +284,21 @@ impl Desired {
                 }
                 app.routes = routes.to_vec();
             }
+            let record = RevisionRecord {
+                number,
+                parent: before.as_ref().map(|app| app.stable),
+                reverts_to: new.reverts_to,
+                component: new.component,
+                terms: new.terms.to_owned(),
+                routes: Some(app.routes.clone()),
+                created: by.at,
+                by: by.who.to_owned(),
+                note: new.note.to_owned(),
+            };
+            let key = (id.tenant.as_str(), id.app.as_str(), number.0);
+            transaction.open_table(REVISIONS)?.insert(key, revision_row(&record)?.as_str())?;
+            let hex = new.component.hex();
+            transaction.open_table(USES)?.insert((hex.as_str(), key.0, key.1, key.2), ())?;
             app.last = number;
             if let Some(rollout) = app.rollout.as_mut().filter(|rollout| rollout.is_open()) {
                 rollout.phase = Phase::Reverted;

@@ -139,6 +139,8 @@ pub struct RevisionRecord {
     pub component: Digest,
     /// Its terms: a document.
     pub terms: String,
+    /// Which requests were for the app when it was made; not in records that were written before it was kept.
+    pub routes: Option<Vec<Route>>,
     /// When it was made, in seconds since 1970.
     pub created: u64,
     /// Who made it.
@@ -215,6 +217,9 @@ struct RevisionRow {
     reverts_to: Option<u64>,
     component: String,
     terms: String,
+    /// Not in rows that were written before it was kept.
+    #[serde(default)]
+    routes: Option<Vec<String>>,
     created: u64,
     by: String,
     note: String,
@@ -324,21 +329,43 @@ pub(super) fn rollout_row(record: &RolloutRecord) -> Result<String, redb::Error>
 }
 
 pub(super) fn revision(number: RevisionNumber, text: &str) -> Result<RevisionRecord, redb::Error> {
-    let RevisionRow { parent, reverts_to, component, terms, created, by, note } = parse(text)?;
+    let RevisionRow { parent, reverts_to, component, terms, routes, created, by, note } = parse(text)?;
     let component = word(&component)?;
+    let routes = routes.map(|routes| routes.iter().map(|route| word(route)).collect()).transpose()?;
     let (parent, reverts_to) = (parent.map(RevisionNumber), reverts_to.map(RevisionNumber));
-    Ok(RevisionRecord { number, parent, reverts_to, component, terms, created, by, note })
+    Ok(RevisionRecord { number, parent, reverts_to, component, terms, routes, created, by, note })
 }
 
 pub(super) fn revision_row(record: &RevisionRecord) -> Result<String, redb::Error> {
-    let RevisionRecord { parent, reverts_to, component, terms, created, by, note, .. } = record.clone();
+    let RevisionRecord { parent, reverts_to, component, terms, routes, created, by, note, .. } =
+        record.clone();
     print(&RevisionRow {
         parent: parent.map(|number| number.0),
         reverts_to: reverts_to.map(|number| number.0),
         component: component.to_string(),
         terms,
+        routes: routes.map(|routes| routes.iter().map(ToString::to_string).collect()),
         created,
         by,
         note,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_that_was_written_before_routes_were_kept_is_read_without_them() {
+        let component = Digest::of(b"shop");
+        let old = format!(
+            r#"{{"parent":1,"reverts_to":null,"component":"{component}","terms":"{{}}","created":5,"by":"ci","note":""}}"#
+        );
+        let read = revision(RevisionNumber(2), &old).unwrap();
+        assert_eq!((read.parent, &read.routes), (Some(RevisionNumber(1)), &None));
+        for routes in [None, Some(Vec::new()), Some(vec!["shop.example/*".parse().unwrap()])] {
+            let record = RevisionRecord { routes, ..read.clone() };
+            assert_eq!(revision(RevisionNumber(2), &revision_row(&record).unwrap()).unwrap(), record);
+        }
+    }
 }
