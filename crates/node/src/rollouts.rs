@@ -205,14 +205,17 @@ impl Inner {
 
     fn look_at(&self, app: &AppRecord) -> Result<Move, String> {
         let Some(rollout) = app.open_rollout() else { return Ok(Move::Hold) };
-        let plan = read_plan(&rollout.plan).map_err(|refused| refused.0.title)?;
-        let Some(counts) = self.counted(rollout, &app.id) else { return Ok(Move::Hold) };
         let now = Instant::now();
-        let mut rollouts = self.held();
-        let held = rollouts.step(&app.id, rollout, &counts, now);
-        if let Some(why) = &held.withheld {
+        // What was decided stays so; the candidate may not even be there any more.
+        if let Some(held) = self.held().held.get(&app.id).filter(|held| held.is_of(rollout))
+            && let Some(why) = &held.withheld
+        {
             return Ok(if held.may_write(now) { Move::Back(why.clone()) } else { Move::Hold });
         }
+        let plan = read_plan(&rollout.plan).map_err(|refused| refused.0.title)?;
+        let Some(counts) = self.counted(rollout, &app.id) else { return Ok(Move::Hold) };
+        let mut rollouts = self.held();
+        let held = rollouts.step(&app.id, rollout, &counts, now);
         // Of an app that is out of service nothing is seen.
         let is_paused = rollout.phase == Phase::Paused || app.paused;
         if is_paused {

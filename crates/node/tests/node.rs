@@ -416,6 +416,78 @@ fn a_candidate_that_does_well_takes_over_and_one_waits_for_whoever_holds_it() {
 }
 
 #[test]
+fn a_revert_that_the_node_was_faster_than_goes_no_further() {
+    let site = Site::new();
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    site.deploy("shop", &version(2), &json!({})).json(200);
+    site.deploy("shop", &trapping(3), &canary(3_600_000, 1)).json(200);
+    until("the candidate goes", || {
+        site.request("shop", &[("x-try", "next")]).unwrap();
+        site.get("/v1/tenants/acme/apps/shop/rollout")["rollout"]["state"] == "reverted"
+    });
+    let revert = |body: &Value| {
+        let body = body.to_string();
+        site.admin("POST", "/v1/tenants/acme/apps/shop/revert", body.as_bytes()).json(200)
+    };
+    let again = revert(&json!({}));
+    assert_eq!((&again["changed"], &again["revision"]), (&json!(false), &json!("r2")), "{again}");
+    assert!(again["steps"][0]["detail"].as_str().unwrap().contains("r3 was sent back already: it crashed"));
+    assert_eq!(site.version("shop"), 2);
+    // Whoever has seen how it stands can go further.
+    let generation = again["app"]["generation"].clone();
+    let back = revert(&json!({ "generation": generation }));
+    assert_eq!((&back["changed"], &back["revision"]), (&json!(true), &json!("r4")), "{back}");
+    assert_eq!(site.version("shop"), 1);
+    // After that the newest revision is no candidate: the next one goes back from it.
+    assert_eq!(revert(&json!({}))["revision"], "r5");
+    assert_eq!(site.version("shop"), 2);
+}
+
+#[test]
+fn the_rollout_of_an_app_that_is_out_of_service_stays_where_it_is() {
+    let site = Site::new();
+    site.deploy("shop", &version(1), &json!({})).json(200);
+    site.admin("POST", "/v1/tenants/acme/apps/shop/pause", b"").json(200);
+    site.deploy("shop", &version(2), &canary(1, 50)).json(200);
+    // Much longer than the step is held; it was looked at meanwhile.
+    std::thread::sleep(Duration::from_secs(1));
+    let rollout = site.get("/v1/tenants/acme/apps/shop/rollout")["rollout"].clone();
+    assert_eq!((&rollout["state"], &rollout["left_ms"]), (&json!("running"), &Value::Null), "{rollout}");
+    site.admin("POST", "/v1/tenants/acme/apps/shop/resume", b"").json(200);
+    until("it is promoted", || site.get("/v1/tenants/acme/apps/shop")["stable"] == "r2");
+}
+
+#[test]
+fn a_revert_brings_routes_back_unless_somebody_else_has_them() {
+    let site = Site::new();
+    site.put("/v1/tenants/zeta", &json!({})).json(200);
+    let on = |routes: &[&str]| json!({ "routes": routes });
+    site.deploy("shop", &version(1), &on(&["shop.test/*", "old.test/*"])).json(200);
+    let steps = json!({ "steps": [{ "percent": 5, "hold_ms": 60_000 }] });
+    let both = json!({ "routes": ["shop.test/*", "new.test/*"], "rollout": steps });
+    let refused = site.deploy("shop", &version(2), &both).refused(409, "rollout-routes");
+    assert!(refused["notes"].to_string().contains("new.test/*"), "{refused}");
+    assert_eq!(site.get("/v1/tenants/acme/apps/shop")["stable"], "r1");
+
+    site.deploy("shop", &version(2), &on(&["shop.test/*"])).json(200);
+    let turned = site.deploy("shop", &version(2), &on(&["shop.test/*", "shop.test/*"])).json(200);
+    assert_eq!(turned["changed"], false);
+    let digest = site.upload_as(&site.root, &version(9));
+    let body = json!({ "component": digest, "terms": {}, "routes": ["old.test/*"] });
+    site.put("/v1/tenants/zeta/apps/other", &body).json(200);
+    let revert = || site.admin("POST", "/v1/tenants/acme/apps/shop/revert", b"");
+    let taken = revert().refused(409, "route-taken");
+    assert!(taken["title"].as_str().unwrap().contains("r1 had the route `old.test/*`"), "{taken}");
+    assert_eq!((site.version("shop"), site.version("old")), (2, 9));
+    assert_eq!(site.admin("DELETE", "/v1/tenants/zeta/apps/other", b"").status, 204);
+    assert_eq!(revert().json(200)["revision"], "r3");
+    assert_eq!((site.version("shop"), site.version("old")), (1, 1));
+    let revisions = site.get("/v1/tenants/acme/apps/shop/revisions")["revisions"].clone();
+    assert_eq!(revisions[1]["routes"], json!(["shop.test/*"]), "{revisions}");
+    assert_eq!(revisions[0]["routes"], revisions[2]["routes"]);
+}
+
+#[test]
 fn apps_that_are_not_asked_go_out_of_memory_and_come_back() {
     let site = Site::with(|config| config.bounds.loaded_max = 3);
     for number in 0..8 {

@@ -137,6 +137,14 @@ impl fmt::Display for ClientError {
     }
 }
 
+impl ClientError {
+    /// Whether the request was not sent, because the server had closed the connection or was about to: whoever asks does so
+    /// again on another one (RFC 9113, section 8.7).
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Http(error) if error.is_canceled() || error.is_closed())
+    }
+}
+
 impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -245,13 +253,19 @@ impl Http2 {
         .await
     }
 
-    /// Sends `request`, whose target is a path, and reads the response to its end. Others may be under way.
+    /// Sends `request`, whose target is a path, and reads the response to its end. Others may be under way. It is for the host
+    /// in its headers, where there is one.
     ///
     /// # Errors
     /// When the connection breaks or the end does not come in time.
     pub async fn exchange(&self, mut request: Request<Body>) -> Result<Reply, ClientError> {
         // HTTP/2 sends the authority with the target (RFC 9113, section 8.3.1).
-        let target = format!("http://{}{}", self.address, request.uri());
+        let host = request.headers_mut().remove(HOST);
+        let host = host.as_ref().and_then(|host| host.to_str().ok());
+        let target = match host {
+            Some(host) => format!("http://{host}{}", request.uri()),
+            None => format!("http://{}{}", self.address, request.uri()),
+        };
         *request.uri_mut() = target.parse().expect("a path and an address make a URI");
         let mut sender = self.sender.clone();
         in_time(async {
@@ -262,6 +276,11 @@ impl Http2 {
             Ok(Reply { status: head.status, headers: head.headers, trailers, body: body.to_bytes() })
         })
         .await
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 }
 

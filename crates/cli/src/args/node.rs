@@ -181,7 +181,8 @@ pub(crate) struct RevertArgs {
     /// The app.
     #[arg(value_name = "TENANT/APP", value_parser = app_id)]
     pub(crate) app: AppId,
-    /// To this revision. Default: while a rollout runs, it ends; else to the one before.
+    /// To this revision. Default: while a rollout runs, it ends; where the newest was sent back already, nothing is done; else
+    /// to the one before.
     #[arg(long, value_name = "REVISION")]
     pub(crate) to: Option<RevisionNumber>,
     /// Why, for the history.

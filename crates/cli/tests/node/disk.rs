@@ -47,6 +47,34 @@ fn a_node_whose_disk_is_full_serves_says_so_and_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn a_candidate_that_crashes_gets_nothing_more_though_the_disk_is_full() {
+    let site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    let bad = site.tenon.data().join("apps/bad");
+    crate::support::write_app(&bad, "chaos-http", "acme", "shop", HOST, "bad");
+    site.deploy(&bad, &["--canary", "50", "--hold", "60min", "--sticky", "cookie"]);
+    let rollout = || site.json(["rollout", "acme/shop"]);
+    limit(&site, "1");
+    // What the first does not know, the second dies of.
+    let meets_nobody = || (0..40).all(|_| site.get(HOST, "/trap").status == 404);
+    until("the candidate to get nothing", DEADLINE, || meets_nobody().then_some(()));
+    let told = rollout();
+    assert_eq!((&told["state"], &told["percent"]), (&"running".into(), &0.into()), "{told:#}");
+    assert!(told["why"].as_str().unwrap().contains("cannot be written"), "{told:#}");
+    assert!(site.json(["status"])["wrong"].to_string().contains("state-failed"));
+
+    limit(&site, "unlimited");
+    let told = until("it to be written", DEADLINE, || {
+        let told = rollout();
+        (told["state"] == "reverted").then_some(told)
+    });
+    assert!(told["why"].as_str().unwrap().contains("it crashed"), "{told:#}");
+    assert!(meets_nobody());
+    assert_eq!(site.json(["status"])["wrong"].to_string(), "[]");
+    site.node.stop();
+}
+
+#[test]
 fn a_data_directory_that_cannot_be_written_is_said_to_be_one() {
     let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
     let folder = tempfile::tempdir().unwrap();

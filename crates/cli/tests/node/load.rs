@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use tenon_testkit::client::{ClientError, Connection, get};
+use tenon_testkit::client::{ClientError, Connection, Http2, Reply, get};
 use tenon_testkit::{DEADLINE, until};
 
 use crate::support::to;
@@ -54,6 +54,15 @@ impl Load {
 
     /// The same, each request with this header.
     pub(crate) fn start_with(asking: Asking, header: Option<Header>) -> Self {
+        Self::start_over(asking, header, Over::Http1)
+    }
+
+    /// The same over HTTP/2, each client with a connection of its own.
+    pub(crate) fn start_http2(asking: Asking) -> Self {
+        Self::start_over(asking, None, Over::Http2)
+    }
+
+    fn start_over(asking: Asking, header: Option<Header>, over: Over) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let thread = {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
@@ -66,6 +75,7 @@ impl Load {
                                 client,
                                 asking.clone(),
                                 header.clone(),
+                                over,
                                 Arc::clone(&stop),
                                 Arc::clone(&answered),
                             ))
@@ -95,25 +105,68 @@ impl Load {
     }
 }
 
+/// What clients speak.
+#[derive(Clone, Copy)]
+enum Over {
+    Http1,
+    Http2,
+}
+
+/// A connection of a client.
+enum Open {
+    Http1(Connection),
+    Http2(Http2),
+}
+
+impl Open {
+    async fn new(address: SocketAddr, over: Over) -> Result<Self, ClientError> {
+        Ok(match over {
+            Over::Http1 => Self::Http1(Connection::open(address).await?),
+            Over::Http2 => Self::Http2(Http2::open(address).await?),
+        })
+    }
+
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(open) => open.is_closed(),
+            Self::Http2(open) => open.is_closed(),
+        }
+    }
+
+    async fn exchange(&mut self, asking: &Asking, header: &Option<Header>) -> Result<Reply, ClientError> {
+        let mut request = to(&asking.host, get(&asking.path));
+        request.headers_mut().extend(header.clone());
+        match self {
+            Self::Http1(open) => open.exchange(request).await,
+            Self::Http2(open) => open.exchange(request).await,
+        }
+    }
+}
+
 async fn ask(
     client: usize,
     asking: Asking,
     header: Option<Header>,
+    over: Over,
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
 ) -> Vec<Seen> {
     let mut seen = Vec::new();
-    let mut connection: Option<Connection> = None;
+    let mut connection: Option<Open> = None;
     while !stop.load(Relaxed) {
         let reply: Result<_, ClientError> = async {
-            let open = match connection.take().filter(|open| !open.is_closed()) {
-                Some(open) => open,
-                None => Connection::open(asking.address).await?,
-            };
-            let open = connection.insert(open);
-            let mut request = to(&asking.host, get(&asking.path));
-            request.headers_mut().extend(header.clone());
-            open.exchange(request).await
+            if let Some(mut open) = connection.take().filter(|open| !open.is_closed()) {
+                match (over, open.exchange(&asking, &header).await) {
+                    // A server that goes says so, and what was not sent by then is sent to the next.
+                    (Over::Http2, Err(error)) if error.is_unsent() => {}
+                    (_, done) => {
+                        connection = Some(open);
+                        return done;
+                    }
+                }
+            }
+            let open = connection.insert(Open::new(asking.address, over).await?);
+            open.exchange(&asking, &header).await
         }
         .await;
         match reply {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
-use tenon_testkit::client::{call, get, post};
+use tenon_testkit::client::{Http2, call, get, post};
 use tenon_testkit::{DEADLINE, Tenon, until};
 
 use crate::load::{Asking, Load, expect_all};
@@ -22,19 +22,23 @@ fn a_node_is_replaced_under_load() {
     let mut site = Site::of(&["acme"]);
     site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
     let (address, admin) = (site.address().to_string(), site.node.admin().to_string());
-    let load = Load::start(Asking {
+    let asking = |clients| Asking {
         address: site.address(),
         host: HOST.into(),
         path: VERSION.into(),
-        clients: 8,
+        clients,
         pause: Duration::from_millis(1),
-    });
+    };
+    let (load, http2) = (Load::start(asking(8)), Load::start_http2(asking(4)));
     load.more(200);
+    http2.more(100);
     let next = site.tenon.node_with_admin(&admin).listen(&address).args(["--replace"]).start();
     let mut before = std::mem::replace(&mut site.node, next);
     assert!(before.wait(DEADLINE).success(), "{}", before.log());
     load.more(200);
+    http2.more(100);
     expect_all(&load.stop(), 200);
+    expect_all(&http2.stop(), 200);
     site.deploy(&site.app("acme", "shop", HOST, "two"), &[]);
     assert_eq!(site.version(HOST), "two");
     site.node.stop();
@@ -105,10 +109,18 @@ fn a_node_that_is_told_to_stop_lets_requests_finish() {
     crate::support::write_app(&folder, "chaos-http", "acme", "chaos", HOST, "one");
     site.deploy(&folder, &[]);
     let address = site.address();
-    let slow = std::thread::spawn(move || call(address, to(HOST, get("/sleep?ms=1500"))));
+    let request = || to(HOST, get("/sleep?ms=1500"));
+    let slow = std::thread::spawn(move || call(address, request()));
     site.node.logged(&["sleeping"]);
+    let http2 = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { Http2::open(address).await.unwrap().exchange(request()).await.unwrap() })
+    });
+    until("both to have begun", DEADLINE, || (site.node.count_logged(&["sleeping"]) == 2).then_some(()));
     site.node.stop();
-    assert_eq!(slow.join().unwrap().expect(200), "slept\n");
+    for slept in [slow, http2] {
+        assert_eq!(slept.join().unwrap().expect(200), "slept\n");
+    }
 }
 
 #[test]

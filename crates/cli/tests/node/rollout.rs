@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::Request;
 use serde_json::Value;
 use tenon_testkit::client::{Body, call, get};
-use tenon_testkit::{DEADLINE, until};
+use tenon_testkit::{DEADLINE, Finished, until};
 
-use crate::load::{Asking, Load};
+use crate::load::{Asking, Load, expect_all};
 use crate::support::{Site, VERSION, to, write_app};
 
 const HOST: &str = "shop.example";
@@ -19,6 +19,15 @@ fn rolling(more: &[&str]) -> Site {
     let done = site.deploy(&site.app("acme", "shop", HOST, "two"), more);
     assert_eq!(done["app"]["rollout"]["state"], "running", "{done:#}");
     site
+}
+
+/// A command that went well, and said all of this.
+#[track_caller]
+fn expect_said(done: &Finished, texts: &[&str]) {
+    assert!(done.status.success(), "{}", done.stderr);
+    for text in texts {
+        assert!(done.stdout.contains(text), "no `{text}` in\n{}", done.stdout);
+    }
 }
 
 fn with(name: &str, value: &str) -> Request<Body> {
@@ -142,6 +151,125 @@ fn a_candidate_that_crashes_is_sent_back_by_itself() {
     let audit = site.json(["audit"]);
     let reverted = audit["entries"].as_array().unwrap().iter().any(|entry| entry["who"] == "node");
     assert!(reverted, "the node says that it was the node: {audit:#}");
+    site.node.stop();
+}
+
+#[test]
+fn a_candidate_that_crashes_at_each_of_few_requests_is_sent_back() {
+    let site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    let bad = site.tenon.data().join("apps/bad");
+    write_app(&bad, "chaos-http", "acme", "shop", HOST, "bad");
+    // Neither a burst nor enough to be compared, however fast they come: so much is tolerated.
+    let manifest = bad.join("tenon.toml");
+    let told = std::fs::read_to_string(&manifest).unwrap();
+    let tolerance = "[deploy.rollout]\nsteps = [50]\nhold = \"60min\"\nsticky = \"cookie\"\ncrashes = 1000\nsamples = 1000\n";
+    std::fs::write(&manifest, told.replace("[component.app]", &format!("{tolerance}[component.app]")))
+        .unwrap();
+    site.deploy(&bad, &[]);
+    let mut asked = 0;
+    let rollout = until("it to be sent back", DEADLINE, || {
+        for _ in 0..4 {
+            asked += 1;
+            site.get(HOST, "/trap");
+        }
+        let rollout = site.json(["rollout", "acme/shop"]);
+        (rollout["state"] == "reverted").then_some(rollout)
+    });
+    assert!(rollout["why"].as_str().unwrap().contains("its breaker opened"), "{rollout:#}");
+    assert!(rollout["seen_candidate"]["requests"].as_u64().unwrap() < 100, "of {asked}: {rollout:#}");
+    site.get(HOST, "/trap").expect(404);
+    site.node.stop();
+}
+
+#[test]
+fn a_candidate_that_is_as_good_takes_over_under_load() {
+    let site = Site::of(&["acme"]);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    let load = Load::start(Asking {
+        address: site.address(),
+        host: HOST.into(),
+        path: VERSION.into(),
+        clients: 4,
+        pause: Duration::from_millis(1),
+    });
+    load.more(100);
+    let next = site.app("acme", "shop", HOST, "two");
+    let plan =
+        ["--canary", "20,50", "--hold", "1s", "--sticky", "cookie", "--wait"].map(std::ffi::OsStr::new);
+    site.run([&["deploy".as_ref(), next.as_os_str()][..], &plan].concat()).expect_code(0);
+    expect_all(&load.stop(), 200);
+    assert_eq!(site.version(HOST), "two");
+    site.node.stop();
+}
+
+#[test]
+fn a_rollout_that_is_paused_stays_at_its_step_and_goes_on_when_it_is_resumed() {
+    // So many steps that the last is far when the first is over.
+    let shares: Vec<String> = (1..=20).map(|share: u32| share.to_string()).collect();
+    let site = rolling(&["--canary", &shares.join(","), "--hold", "700ms"]);
+    let rollout = || site.json(["rollout", "acme/shop"]);
+    expect_said(&site.run(["pause", "acme/shop", "--rollout"]), &["r2 stays at "]);
+    let held = rollout();
+    assert_eq!(held["state"], "paused", "{held:#}");
+    // Twice as long as a step is held.
+    std::thread::sleep(Duration::from_millis(1_400));
+    let still = rollout();
+    assert_eq!((&still["state"], &still["step"]), (&held["state"], &held["step"]), "{still:#}");
+    expect_said(&site.run(["resume", "acme/shop", "--rollout"]), &["goes on"]);
+    until("the step after it", DEADLINE, || {
+        let rollout = rollout();
+        let is_next = rollout["step"].as_u64() > held["step"].as_u64() || rollout["state"] == "promoted";
+        is_next.then_some(())
+    });
+    site.node.stop();
+}
+
+#[test]
+fn a_revert_after_another_one_goes_no_further() {
+    let site = Site::of(&["acme"]);
+    for version in ["one", "two"] {
+        site.deploy(&site.app("acme", "shop", HOST, version), &[]);
+    }
+    site.deploy(&site.app("acme", "shop", HOST, "three"), &["--canary", "1", "--hold", "60min"]);
+    expect_said(&site.run(["revert", "acme/shop"]), &["acme/shop r2 serves\n"]);
+    let told = ["r2 serves, nothing was to be done: r3 was sent back already", "`--to REVISION`"];
+    expect_said(&site.run(["revert", "acme/shop"]), &told);
+    assert_eq!(site.version(HOST), "two");
+    expect_said(&site.run(["revert", "acme/shop", "--to", "r1"]), &["r4 serves"]);
+    assert_eq!(site.version(HOST), "one");
+    site.node.stop();
+}
+
+#[test]
+fn routes_do_not_change_in_steps_and_come_back_with_a_revert() {
+    let site = Site::of(&["acme"]);
+    let both = ["--route", "shop.example/*", "--route", "old.example/*"];
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &both);
+    let next = site.app("acme", "shop", HOST, "two");
+    let deploy = |more: &[&str]| {
+        let more = more.iter().map(std::ffi::OsStr::new);
+        site.run(["deploy".as_ref(), next.as_os_str()].into_iter().chain(more).collect::<Vec<_>>())
+    };
+    // The manifest has one of them.
+    deploy(&["--canary", "5"]).expect_code(1).expect_stderr(&[
+        "rollout-routes",
+        "old.example/*",
+        "--at-once",
+    ]);
+    assert_eq!(site.version("old.example"), "one", "nobody lost it");
+    // In another order they are the same.
+    let turned = ["--route", "old.example/*", "--route", "shop.example/*"];
+    let candidate = site.deploy(&next, &[&turned[..], &["--canary", "5", "--hold", "60min"]].concat());
+    assert_eq!(candidate["app"]["rollout"]["state"], "running", "{candidate:#}");
+    let again = deploy(&[&both[..], &["--at-once"]].concat());
+    expect_said(&again, &["has this content already: r2", "5%", "tenon promote acme/shop"]);
+
+    deploy(&["--at-once"]).expect_code(0);
+    assert_eq!(site.version(HOST), "two");
+    site.get("old.example", VERSION).expect_failure(404, "no-route");
+    site.run(["revert", "acme/shop", "--to", "r1"]).expect_code(0);
+    assert_eq!((site.version(HOST), site.version("old.example")), ("one".into(), "one".into()));
     site.node.stop();
 }
 

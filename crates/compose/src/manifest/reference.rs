@@ -288,7 +288,10 @@ pub const TABLES: [Table; 19] = [
                 "p99",
                 "the new revision's p99 latency in percent of the old one's that sends it back; default 200; 0 for never",
             ),
-            ("samples", "requests it must have answered before either is judged; default 100"),
+            (
+                "samples",
+                "requests it must have answered before either is judged; default 100. A step with fewer is over when its time is, unless most failed",
+            ),
             ("crashes", "failures of the guest at once that send it back without waiting; default 10"),
         ],
     },
