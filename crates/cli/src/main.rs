@@ -9,6 +9,7 @@ mod args;
 mod commands;
 mod composition;
 mod error;
+mod log;
 mod project;
 mod settings;
 mod stores;

@@ -1,9 +1,10 @@
 //! Output: for people on a terminal, JSON when asked.
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::Path;
 
+use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use tenon_model::{Diagnostic, Location, Position};
@@ -47,6 +48,15 @@ impl Terminal {
     pub(crate) fn step(&self, subject: &str, what: impl Display) {
         if !self.quiet && !self.json {
             let _ = writeln!(anstream::stderr(), "{GREEN}{subject:>12}{GREEN:#} {what}");
+        }
+    }
+
+    /// The same, into what does not wait for whoever reads it.
+    pub(crate) fn step_into(&self, mut to: impl Write, subject: &str, what: impl Display) {
+        if !self.quiet && !self.json {
+            let mut text = AutoStream::new(Vec::new(), AutoStream::choice(&std::io::stderr()));
+            let _ = writeln!(text, "{GREEN}{subject:>12}{GREEN:#} {what}");
+            let _ = to.write_all(&text.into_inner());
         }
     }
 

@@ -1,6 +1,7 @@
 //! What was seen of requests: how they ended, how long they took, and what they cost. Counting is adding to a few numbers
 //! that only requests of the same app share.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -93,6 +94,15 @@ impl Outcome {
         if self == Self::Answered && status >= 500 { Self::Errored } else { self }
     }
 
+    /// How a guest's run ended: to its end, broken off, or with a failure.
+    pub(crate) fn of(ended: &Result<bool, Failure>) -> Self {
+        match ended {
+            Ok(true) => Self::Answered,
+            Ok(false) => Self::Gone,
+            Err(failure) => Self::of_failure(failure),
+        }
+    }
+
     pub(crate) fn of_failure(failure: &Failure) -> Self {
         match failure {
             Failure::Trap { .. } => Self::Trapped,
@@ -148,12 +158,25 @@ pub struct Counters {
     memory_kib_ms: AtomicU64,
     received_bytes: AtomicU64,
     sent_bytes: AtomicU64,
-    latency_us: AtomicU64,
-    latency: [AtomicU64; BUCKETS],
+    /// By outcome. Most revisions only ever see one or two of them.
+    latency: [OnceLock<Box<Latency>>; Outcome::ALL.len()],
     shadow_same: AtomicU64,
     shadow_different: AtomicU64,
     messages_handled: AtomicU64,
     messages_failed: AtomicU64,
+}
+
+/// How long requests took.
+#[derive(Debug)]
+struct Latency {
+    sum_us: AtomicU64,
+    buckets: [AtomicU64; BUCKETS],
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self { sum_us: AtomicU64::default(), buckets: std::array::from_fn(|_| AtomicU64::default()) }
+    }
 }
 
 impl Default for Counters {
@@ -164,8 +187,7 @@ impl Default for Counters {
             memory_kib_ms: AtomicU64::default(),
             received_bytes: AtomicU64::default(),
             sent_bytes: AtomicU64::default(),
-            latency_us: AtomicU64::default(),
-            latency: std::array::from_fn(|_| AtomicU64::default()),
+            latency: std::array::from_fn(|_| OnceLock::new()),
             shadow_same: AtomicU64::default(),
             shadow_different: AtomicU64::default(),
             messages_handled: AtomicU64::default(),
@@ -201,8 +223,9 @@ impl Counters {
             }
         }
         let latency_us = micros(counted.latency);
-        self.latency_us.fetch_add(latency_us, Relaxed);
-        self.latency[bucket(latency_us)].fetch_add(1, Relaxed);
+        let latency = self.latency[counted.outcome.index()].get_or_init(Box::default);
+        latency.sum_us.fetch_add(latency_us, Relaxed);
+        latency.buckets[bucket(latency_us)].fetch_add(1, Relaxed);
     }
 
     /// Counts a request that no guest ran for.
@@ -232,19 +255,61 @@ impl Counters {
     /// What was counted until now. Numbers that requests change meanwhile may be of different moments.
     pub fn snapshot(&self) -> CounterSnapshot {
         let load = |counter: &AtomicU64| counter.load(Relaxed);
+        let (mut latency_us, mut latency) = (0, [0; BUCKETS]);
+        for of_outcome in self.latency.iter().filter_map(OnceLock::get) {
+            latency_us += load(&of_outcome.sum_us);
+            for (sum, bucket) in latency.iter_mut().zip(&of_outcome.buckets) {
+                *sum += load(bucket);
+            }
+        }
         CounterSnapshot {
             outcomes: self.outcomes.each_ref().map(load),
             cpu_us: load(&self.cpu_us),
             memory_kib_ms: load(&self.memory_kib_ms),
             received_bytes: load(&self.received_bytes),
             sent_bytes: load(&self.sent_bytes),
-            latency_us: load(&self.latency_us),
-            latency: self.latency.each_ref().map(load),
+            latency_us,
+            latency,
             shadow_same: load(&self.shadow_same),
             shadow_different: load(&self.shadow_different),
             messages_handled: load(&self.messages_handled),
             messages_failed: load(&self.messages_failed),
         }
+    }
+
+    /// How long the requests of each outcome took, of those that there were.
+    pub fn latencies(&self) -> Vec<Latencies> {
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        let of = |outcome: Outcome| {
+            let latency = self.latency[outcome.index()].get()?;
+            let buckets = latency.buckets.each_ref().map(load);
+            Some(Latencies { outcome, sum_us: load(&latency.sum_us), buckets })
+        };
+        Outcome::ALL.into_iter().filter_map(of).collect()
+    }
+}
+
+/// How long the requests of one outcome took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latencies {
+    /// How they ended.
+    pub outcome: Outcome,
+    /// The sum of them, in microseconds.
+    pub sum_us: u64,
+    /// Requests by how long they took, in the buckets of [`CounterSnapshot::latency`].
+    pub buckets: [u64; BUCKETS],
+}
+
+impl Latencies {
+    /// Requests there were.
+    pub fn requests(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Those that took no longer than this, as far as the buckets say.
+    pub fn below(&self, end_us: u64) -> u64 {
+        let ended = self.buckets.iter().enumerate().take_while(|(index, _)| bucket_end(*index) <= end_us);
+        ended.map(|(_, count)| count).sum()
     }
 }
 
@@ -263,7 +328,7 @@ pub struct CounterSnapshot {
     pub sent_bytes: u64,
     /// The sum of all latencies, in microseconds.
     pub latency_us: u64,
-    /// Requests by their latency; [`CounterSnapshot::buckets`] says what the places mean.
+    /// Requests by their latency, in buckets of which each ends a quarter later than the one before at most.
     pub latency: [u64; BUCKETS],
     /// Copied requests that both revisions answered alike.
     pub shadow_same: u64,
@@ -293,7 +358,7 @@ impl CounterSnapshot {
     }
 
     /// Buckets of latencies: the microseconds that all of a bucket are below, and how many are in it.
-    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+    fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         self.latency.iter().enumerate().map(|(index, count)| (bucket_end(index), *count))
     }
 
@@ -416,5 +481,16 @@ mod tests {
         assert_eq!(seen.since(&before).seen().requests, 2);
         assert_eq!(before.plus(&seen.since(&before)), seen);
         assert_eq!(CounterSnapshot::default().quantile_us(990), 0);
+        let latencies = counters.latencies();
+        let told: Vec<_> = latencies
+            .iter()
+            .map(|it| (it.outcome, it.requests(), it.sum_us, it.below(1_000), it.below(100_000)))
+            .collect();
+        let (answered, errored) = (Outcome::Answered, Outcome::Errored);
+        assert_eq!(
+            told,
+            [(answered, 98, 9_800, 98, 98), (errored, 1, 40_000, 0, 1), (Outcome::Trapped, 1, 40_000, 0, 1)]
+        );
+        assert_eq!(latencies.iter().map(|it| it.sum_us).sum::<u64>(), seen.latency_us);
     }
 }

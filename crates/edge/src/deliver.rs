@@ -12,22 +12,26 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tenon_engine::{Failure, Limit, Post, Record, Service};
-use tenon_model::Limits;
 use tenon_model::store::{Collection, Delivery, StoreError};
+use tenon_model::{Limits, RevisionNumber};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tracing::field::DisplayValue;
 
 use crate::app::App;
 use crate::breaker::{Ended, Pass};
 use crate::clock::Now;
 use crate::count::{Outcome, micros};
 use crate::identify::Ids;
+use crate::observe::{MessageHead, Observed, What};
 use crate::server::ServerError;
 use crate::site::Site;
 use crate::slot::Slot;
 use crate::tenant::Token;
+use crate::ticket::whose;
+use crate::trace::{Draw, begin};
 
 /// Messages that are handled at the same time; they count among the requests of the app that may run.
 pub const DELIVERIES_MAX: usize = 16;
@@ -73,6 +77,10 @@ pub struct Deliveries {
     stop: watch::Sender<Option<Duration>>,
     thread: JoinHandle<()>,
     tally: Arc<Tally>,
+    app: Arc<App>,
+    slot: Arc<Slot>,
+    /// What people call the app.
+    name: String,
 }
 
 impl Deliveries {
@@ -89,7 +97,8 @@ impl Deliveries {
             .enable_all()
             .build()
             .map_err(ServerError::Worker)?;
-        let ids = Ids::new().map_err(|error| ServerError::Worker(error.into()))?;
+        let random = |error: getrandom::Error| ServerError::Worker(error.into());
+        let (ids, draw) = (Ids::new().map_err(random)?, Draw::new().map_err(random)?);
         let tally = Arc::new(Tally::default());
         let office = Arc::new(Office {
             door: Door { app: Arc::clone(&entry.app), slot: Arc::clone(&entry.stable) },
@@ -97,6 +106,7 @@ impl Deliveries {
             name: service.name().to_owned(),
             post,
             ids,
+            draw,
             tally: Arc::clone(&tally),
             resting: Arc::new(Semaphore::new(RESTING_MAX)),
         });
@@ -109,7 +119,9 @@ impl Deliveries {
                 runtime.shutdown_background();
             })
             .map_err(ServerError::Worker)?;
-        Ok(Some(Self { stop, thread, tally }))
+        let (app, slot, name) =
+            (Arc::clone(&entry.app), Arc::clone(&entry.stable), service.name().to_owned());
+        Ok(Some(Self { stop, thread, tally, app, slot, name }))
     }
 
     /// What became of the messages so far.
@@ -125,7 +137,17 @@ impl Deliveries {
         let Tally { handled, failed, thrown_away } = &*self.tally;
         let (handled, failed, thrown_away) =
             (handled.load(Relaxed), failed.load(Relaxed), thrown_away.load(Relaxed));
-        tracing::info!(target: "tenon::message", handled, failed, thrown_away, "no more messages are delivered");
+        let (tenant, revision) = whose(&self.app, Some(&self.slot));
+        tracing::info!(
+            target: "tenon::message",
+            tenant,
+            app = self.name,
+            revision,
+            handled,
+            failed,
+            thrown_away,
+            "no more messages are delivered"
+        );
     }
 }
 
@@ -145,6 +167,7 @@ struct Office {
     name: String,
     post: Post,
     ids: Ids,
+    draw: Draw,
     tally: Arc<Tally>,
     resting: Arc<Semaphore>,
 }
@@ -268,7 +291,8 @@ impl Office {
                         tokio::spawn(Arc::clone(&self).deliver(delivery, place));
                     }
                     Err(error) => {
-                        tracing::error!(target: "tenon::message", %error, "messages cannot be taken");
+                        let (tenant, revision) = self.whose();
+                        tracing::error!(target: "tenon::message", %error, tenant, app = self.name, revision, "messages cannot be taken");
                         tokio::time::sleep(PAUSE).await;
                     }
                 }
@@ -277,7 +301,8 @@ impl Office {
         // All places are free once nothing is handled any more.
         let all = places.acquire_many(u32::try_from(places_max).unwrap_or(u32::MAX));
         if tokio::time::timeout(longest.min(most), all).await.is_err() {
-            tracing::warn!(target: "tenon::message", "messages were still being handled when the drain's time was over");
+            let (tenant, revision) = self.whose();
+            tracing::warn!(target: "tenon::message", tenant, app = self.name, revision, "messages were still being handled when the drain's time was over");
         }
     }
 
@@ -288,7 +313,8 @@ impl Office {
             let service = match self.door.slot.ready(self.site.loads(), Now::read()).await {
                 Ok(service) => service,
                 Err(error) => {
-                    tracing::warn!(target: "tenon::message", %error, app = self.name, "a message waits: its app cannot be brought into memory");
+                    let (tenant, revision) = self.whose();
+                    tracing::warn!(target: "tenon::message", %error, tenant, app = self.name, revision, "a message waits: its app cannot be brought into memory");
                     drop(admitted);
                     tokio::time::sleep(POOL_PAUSE).await;
                     continue;
@@ -322,6 +348,11 @@ impl Office {
         }
     }
 
+    /// Whose a line of the log is, and of which revision.
+    fn whose(&self) -> (Option<&str>, Option<DisplayValue<RevisionNumber>>) {
+        whose(&self.door.app, Some(&self.door.slot))
+    }
+
     /// Runs the guest; it counts as running until it is recorded.
     async fn handle(
         &self,
@@ -332,25 +363,50 @@ impl Office {
         let id = self.ids.fresh();
         let attempt = delivery.attempts + 1;
         let (name, component) = (self.name.clone(), self.post.component.clone());
-        let (topic, number) = (delivery.message.topic.clone(), delivery.sequence);
+        let (topic, number) = (Arc::<str>::from(&*delivery.message.topic), delivery.sequence);
         let (tally, shared) = (Arc::clone(&self.tally), id.shared());
-        let slot = Arc::clone(&self.door.slot);
-        let record = move |Record { outcome, bill, crash, .. }: Record| {
+        let (app, slot) = (Arc::clone(&self.door.app), Arc::clone(&self.door.slot));
+        let observer = self.site.observer().cloned();
+        let trace = observer.as_ref().and_then(|observer| begin(&self.draw, observer.sample()));
+        let (began, received_bytes) = (Instant::now(), delivery.message.bytes() as u64);
+        let record = move |Record { outcome, bill, ended, crash }: Record| {
             admitted.passed.ended(match &outcome {
                 Ok(true) => Ended::Well,
                 Err(failure) if Outcome::of_failure(failure).is_for_a_rest() => Ended::Crashed,
                 Ok(false) | Err(_) => Ended::Otherwise,
             });
             slot.counters().count_message(outcome.as_ref().is_ok_and(|finished| *finished), &bill);
+            let (tenant, revision) = whose(&app, Some(&slot));
+            if let Some(observer) = observer {
+                observer.observe(Observed {
+                    app: Some(Arc::clone(&app)),
+                    revision: Some(slot.key().revision),
+                    id: Arc::clone(&shared),
+                    what: What::Message(MessageHead { topic: Arc::clone(&topic), number, attempt }),
+                    status: None,
+                    outcome: Outcome::of(&outcome),
+                    code: outcome.as_ref().err().map(Failure::code),
+                    crash: crash.clone(),
+                    arrived: began,
+                    took: ended.saturating_duration_since(began),
+                    cpu: bill.cpu,
+                    memory_bytes: bill.memory_bytes,
+                    received_bytes,
+                    sent_bytes: 0,
+                    trace,
+                });
+            }
             match outcome {
                 Ok(finished) => {
                     tally.handled.fetch_add(u64::from(finished), Relaxed);
                     tracing::debug!(
                         target: "tenon::request",
                         request_id = &*shared,
+                        tenant,
                         app = name,
+                        revision,
                         component,
-                        topic,
+                        topic = &*topic,
                         message = number,
                         attempt,
                         finished,
@@ -366,14 +422,16 @@ impl Office {
                     tracing::error!(
                         target: "tenon::message",
                         request_id = &*shared,
+                        tenant,
                         app = name,
+                        revision,
                         component = place.and_then(|place| place.component.as_deref()).unwrap_or(&component),
                         function = place.and_then(|place| place.function.as_deref()).unwrap_or("handle"),
                         limit = failure.limit().as_deref().unwrap_or("none"),
                         cause = failure.cause(),
                         code = failure.code(),
                         crash = crash.as_deref().unwrap_or("none"),
-                        topic,
+                        topic = &*topic,
                         number,
                         attempt,
                         attempts_max = ATTEMPTS_MAX,
@@ -398,14 +456,19 @@ impl Office {
         };
         if let Err(error) = accepted {
             // It stays taken until the node is started again, and is then delivered once more.
-            tracing::error!(target: "tenon::message", %error, topic = delivery.message.topic, "a message cannot be removed");
+            let (tenant, revision) = self.whose();
+            tracing::error!(target: "tenon::message", %error, tenant, app = self.name, revision, topic = delivery.message.topic, "a message cannot be removed");
         }
     }
 
     fn throw_away(&self, delivery: &Delivery) {
         self.tally.thrown_away.fetch_add(1, Relaxed);
+        let (tenant, revision) = self.whose();
         tracing::error!(
             target: "tenon::message",
+            tenant,
+            app = self.name,
+            revision,
             component = self.post.component,
             topic = delivery.message.topic,
             number = delivery.sequence,
@@ -427,7 +490,8 @@ impl Office {
             Err(error) => Err(error),
         };
         if let Err(error) = given_back {
-            tracing::error!(target: "tenon::message", %error, topic = delivery.message.topic, "a message cannot be given back");
+            let (tenant, revision) = self.whose();
+            tracing::error!(target: "tenon::message", %error, tenant, app = self.name, revision, topic = delivery.message.topic, "a message cannot be given back");
         }
     }
 

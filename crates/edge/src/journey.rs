@@ -53,7 +53,7 @@ pub async fn serve_request(
     mut request: Request<Received>,
 ) -> Response<Reply> {
     let running = Running::new(wire);
-    let about = identify(site, worker, &mut request);
+    let mut about = identify(site, worker, wire, &mut request);
     let (routed, notice) = {
         let view = site.view();
         if let Some(page) =
@@ -63,6 +63,7 @@ pub async fn serve_request(
         }
         (route(&view, &mut request, &worker.address), view.notice.clone())
     };
+    about.note_host(request.headers());
     let mut response = match routed {
         Err(refusal) => {
             let response = respond(&refusal, &about.id);
@@ -125,13 +126,13 @@ fn reply(
 }
 
 /// What the request is known by: its correlation id, and its place in a trace.
-fn identify(site: &Site, worker: &Worker, request: &mut Request<Received>) -> About {
+fn identify(site: &Site, worker: &Worker, wire: &Wire, request: &mut Request<Received>) -> About {
     let arrived = Now::read();
     let id = worker.ids.identify(request.headers());
     let observer = site.observer();
     let sample = observer.map_or(0, |observer| observer.sample());
     let trace = trace(request.headers_mut(), &worker.draw, sample);
-    About::of(request, id, arrived, trace, observer.cloned())
+    About::of(request, wire.client, id, arrived, trace, observer.cloned())
 }
 
 /// The app that a request is for.
@@ -260,7 +261,7 @@ async fn dispatch(
     };
     let (held, ran) = (Arc::clone(ticket), Arc::clone(service));
     let record = move |record: Record| {
-        held.about.log(&ran, &record);
+        held.log(&ran, &record);
         held.guest_ended(record);
         drop(sandbox);
     };

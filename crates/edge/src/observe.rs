@@ -1,19 +1,20 @@
-//! Where records of requests go: a bounded queue that drops and counts, and never waits.
+//! Where records of requests and messages go: a bounded queue that drops and counts, and never waits.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 use tenon_model::RevisionNumber;
 
 use crate::app::App;
 use crate::count::Outcome;
 use crate::trace::TraceContext;
 
-/// A request that is over.
+/// A request that is over, or an attempt to handle a message.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// The app it was for; `None` when it was for none.
@@ -22,13 +23,9 @@ pub struct Observed {
     pub revision: Option<RevisionNumber>,
     /// Its correlation id.
     pub id: Arc<str>,
-    /// The protocol that it came over.
-    pub version: Version,
-    /// Its method.
-    pub method: Method,
-    /// Its path, and what follows it.
-    pub path: Option<PathAndQuery>,
-    /// The status that was answered with; `None` when nobody was there any more to be answered.
+    /// What it was.
+    pub what: What,
+    /// The status that was answered with; `None` when nobody was there any more to be answered, and for a message.
     pub status: Option<u16>,
     /// How it ended.
     pub outcome: Outcome,
@@ -36,7 +33,7 @@ pub struct Observed {
     pub code: Option<&'static str>,
     /// The id of the crash report, if one is written.
     pub crash: Option<Arc<str>>,
-    /// When it arrived.
+    /// When it arrived; a message: when the attempt began.
     pub arrived: Instant,
     /// From then to the guest's end.
     pub took: Duration,
@@ -52,11 +49,57 @@ pub struct Observed {
     pub trace: Option<TraceContext>,
 }
 
+/// What an app was given.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A request.
+    Request(RequestHead),
+    /// A message.
+    Message(MessageHead),
+}
+
+/// What is told of a request beside how it ended.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    /// The protocol that it came over.
+    pub version: Version,
+    /// Its method.
+    pub method: Method,
+    /// Its path, and what follows it.
+    pub path: Option<PathAndQuery>,
+    /// The host it was for, as the client wrote it; `None` where nobody observes.
+    pub host: Option<HeaderValue>,
+    /// Who connected.
+    pub client: IpAddr,
+}
+
+/// What is told of a message beside how its handling ended.
+#[derive(Clone, Debug)]
+pub struct MessageHead {
+    /// The topic it came by.
+    pub topic: Arc<str>,
+    /// Its number there.
+    pub number: u64,
+    /// How often its handling has been tried, with this time.
+    pub attempt: u32,
+}
+
+impl Observed {
+    /// How it ended, as it is called in logs: a message that went well was `handled`.
+    pub fn outcome_name(&self) -> &'static str {
+        match (&self.what, self.outcome) {
+            (What::Message(_), Outcome::Answered) => "handled",
+            (_, outcome) => outcome.name(),
+        }
+    }
+}
+
 /// The end of the queue that requests put their records in.
 #[derive(Debug)]
 pub struct Observer {
     queue: SyncSender<Observed>,
     dropped: AtomicU64,
+    left_out: AtomicU64,
     sample: u32,
 }
 
@@ -68,13 +111,18 @@ impl Observer {
     /// A queue of so many records. Of 10,000 requests that come without a trace, `sample` begin one.
     pub fn new(records_max: usize, sample: u32) -> (Arc<Self>, Observations) {
         let (queue, observations) = sync_channel(records_max.max(1));
-        (Arc::new(Self { queue, dropped: AtomicU64::new(0), sample }), Observations(observations))
+        let observer = Self { queue, dropped: AtomicU64::new(0), left_out: AtomicU64::new(0), sample };
+        (Arc::new(observer), Observations(observations))
     }
 
-    /// Records that were thrown away because the queue was full, nobody reads it any more, or they were of refusals beyond
-    /// those that are told of one tenant in a second.
+    /// Records that were thrown away because the queue was full, or nobody reads it any more.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
+    }
+
+    /// Records that were not made: of refusals beyond those that are told of one tenant in a second.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Relaxed)
     }
 
     pub(crate) fn sample(&self) -> u32 {
@@ -83,13 +131,13 @@ impl Observer {
 
     pub(crate) fn observe(&self, observed: Observed) {
         if self.queue.try_send(observed).is_err() {
-            self.leave_out();
+            self.dropped.fetch_add(1, Relaxed);
         }
     }
 
     /// Counts a record that is not made.
     pub(crate) fn leave_out(&self) {
-        self.dropped.fetch_add(1, Relaxed);
+        self.left_out.fetch_add(1, Relaxed);
     }
 }
 
@@ -121,9 +169,13 @@ pub(crate) mod tests {
             app: None,
             revision: None,
             id: "id".into(),
-            version: Version::HTTP_11,
-            method: Method::GET,
-            path: None,
+            what: What::Request(RequestHead {
+                version: Version::HTTP_11,
+                method: Method::GET,
+                path: None,
+                host: None,
+                client: IpAddr::from([127, 0, 0, 1]),
+            }),
             status: Some(404),
             outcome: Outcome::Refused,
             code: Some("no-route"),

@@ -204,7 +204,8 @@ impl Site {
         &self.loads
     }
 
-    pub(crate) fn observer(&self) -> Option<&Arc<Observer>> {
+    /// Who is told of every request, if anybody is.
+    pub fn observer(&self) -> Option<&Arc<Observer>> {
         self.observer.get()
     }
 

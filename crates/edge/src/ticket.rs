@@ -1,20 +1,24 @@
 //! A request from its admission to its record.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Version};
-use tenon_engine::{Failure, Record, Tap};
+use http::{HeaderMap, Request};
+use tenon_engine::{Failure, Record, Service, Tap};
+use tenon_model::RevisionNumber;
+use tracing::field::{DisplayValue, display};
 
 use crate::app::App;
 use crate::breaker::{Ended, Pass};
 use crate::clock::Now;
 use crate::count::{Counted, Outcome, micros};
 use crate::identify::RequestId;
-use crate::observe::{Observed, Observer};
+use crate::observe::{Observed, Observer, RequestHead, What};
 use crate::rescue::Refusal;
 use crate::shadow::Copy;
 use crate::slot::Slot;
@@ -23,9 +27,7 @@ use crate::trace::TraceContext;
 /// What is known of a request from the start, and told at its end.
 pub(crate) struct About {
     pub(crate) id: RequestId,
-    pub(crate) version: Version,
-    pub(crate) method: Method,
-    pub(crate) path: Option<PathAndQuery>,
+    pub(crate) head: RequestHead,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) arrived: Now,
     pub(crate) observer: Option<Arc<Observer>>,
@@ -34,17 +36,26 @@ pub(crate) struct About {
 impl About {
     pub(crate) fn of<B>(
         request: &Request<B>,
+        client: IpAddr,
         id: RequestId,
         arrived: Now,
         trace: Option<TraceContext>,
         observer: Option<Arc<Observer>>,
     ) -> Self {
         let (method, path) = (request.method().clone(), request.uri().path_and_query().cloned());
-        Self { id, version: request.version(), method, path, trace, arrived, observer }
+        let head = RequestHead { version: request.version(), method, path, host: None, client };
+        Self { id, head, trace, arrived, observer }
+    }
+
+    /// Notes the host that the request is for, where somebody observes.
+    pub(crate) fn note_host(&mut self, headers: &HeaderMap) {
+        if self.observer.is_some() {
+            self.head.host = headers.get(HOST).cloned();
+        }
     }
 
     fn path(&self) -> &str {
-        self.path.as_ref().map_or("", PathAndQuery::path)
+        self.head.path.as_ref().map_or("", PathAndQuery::path)
     }
 
     /// Records a request that no guest runs for; `is_told` says whether it is observed.
@@ -66,9 +77,7 @@ impl About {
                 app: app.cloned(),
                 revision: slot.map(|slot| slot.key().revision),
                 id: self.id.shared(),
-                version: self.version,
-                method: self.method.clone(),
-                path: self.path.clone(),
+                what: What::Request(self.head.clone()),
                 status: Some(status),
                 outcome: refusal.outcome(),
                 code: Some(refusal.code()),
@@ -92,30 +101,35 @@ impl About {
         let Some(app) = app.filter(is_said) else { return };
         let service = slot.and_then(|slot| slot.service());
         let name = service.as_ref().map_or_else(|| app.id().app.as_str(), |service| service.name());
+        let (tenant, revision) = whose(app, slot);
         tracing::warn!(
             target: "tenon::request",
             request_id = %self.id,
+            tenant,
             app = name,
+            revision,
             component = name,
             function = %service.as_ref().map_or_else(String::new, |service| service.shape().to_string()),
             limit = refusal.limit().as_deref().unwrap_or("none"),
             cause = refusal.cause(),
             code = refusal.code(),
-            method = %self.method,
+            method = %self.head.method,
             path = self.path(),
             "request refused"
         );
     }
 
-    /// Writes the log line of a request that a guest ran for.
-    pub(crate) fn log(&self, service: &tenon_engine::Service, record: &Record) {
+    fn log(&self, app: &App, slot: &Arc<Slot>, service: &Service, record: &Record) {
         let Record { outcome, bill, crash, .. } = record;
+        let (tenant, revision) = whose(app, Some(slot));
         match outcome {
             Ok(finished) => tracing::debug!(
                 target: "tenon::request",
                 request_id = %self.id,
+                tenant,
                 app = service.name(),
-                method = %self.method,
+                revision,
+                method = %self.head.method,
                 path = self.path(),
                 finished,
                 cpu_us = micros(bill.cpu),
@@ -128,7 +142,9 @@ impl About {
                 tracing::error!(
                     target: "tenon::request",
                     request_id = %self.id,
+                    tenant,
                     app = service.name(),
+                    revision,
                     component = place.and_then(|place| place.component.as_deref()).unwrap_or(service.name()),
                     function = place
                         .and_then(|place| place.function.clone())
@@ -137,7 +153,7 @@ impl About {
                     cause = failure.cause(),
                     code = failure.code(),
                     crash = crash.as_deref().unwrap_or("none"),
-                    method = %self.method,
+                    method = %self.head.method,
                     path = self.path(),
                     cpu_us = micros(bill.cpu),
                     wall_us = micros(bill.wall),
@@ -147,6 +163,17 @@ impl About {
             }
         }
     }
+}
+
+/// Whose a line of the log is, and of which revision: of nobody's and of none where an app is served alone.
+pub(crate) fn whose<'a>(
+    app: &'a App,
+    slot: Option<&Arc<Slot>>,
+) -> (Option<&'a str>, Option<DisplayValue<RevisionNumber>>) {
+    if app.is_alone() {
+        return (None, None);
+    }
+    (Some(app.id().tenant.as_str()), slot.map(|slot| display(slot.key().revision)))
 }
 
 /// Leave to run one request. It counts as running until the last one who holds it lets go: the guest's run holds it, and
@@ -227,15 +254,16 @@ impl Ticket {
         }
     }
 
+    /// Writes the log line of a request that a guest ran for.
+    pub(crate) fn log(&self, service: &Service, record: &Record) {
+        self.about.log(&self.app, &self.slot, service, record);
+    }
+
     /// The guest has ended.
     pub(crate) fn guest_ended(&self, record: Record) {
         let Record { outcome, bill, ended, crash } = record;
         let code = outcome.as_ref().err().map(Failure::code);
-        let outcome = match &outcome {
-            Ok(true) => Outcome::Answered,
-            Ok(false) => Outcome::Gone,
-            Err(failure) => Outcome::of_failure(failure),
-        };
+        let outcome = Outcome::of(&outcome);
         let judged = match outcome {
             Outcome::Answered => Ended::Well,
             outcome if outcome.is_for_a_rest() => Ended::Crashed,
@@ -312,9 +340,7 @@ impl Drop for Ticket {
                 app: Some(Arc::clone(&self.app)),
                 revision: Some(self.slot.key().revision),
                 id: self.about.id.shared(),
-                version: self.about.version,
-                method: self.about.method.clone(),
-                path: self.about.path.clone(),
+                what: What::Request(self.about.head.clone()),
                 status,
                 outcome,
                 code,

@@ -116,15 +116,18 @@ pub(crate) fn trace(headers: &mut HeaderMap, draw: &Draw, sample: u32) -> Option
             parsed
         }
     };
-    let context = found.or_else(|| {
-        let is_sampled = sample > 0 && draw.below(10_000) < sample;
-        is_sampled.then(|| {
-            let trace_id = u128::from(draw.id()) << 64 | u128::from(draw.id());
-            TraceContext { trace_id, span_id: draw.id(), parent_id: None, sampled: true }
-        })
-    })?;
+    let context = found.or_else(|| begin(draw, sample))?;
     headers.insert(TRACEPARENT, context.header());
     Some(context)
+}
+
+/// A new trace, for `sample` of 10,000.
+pub(crate) fn begin(draw: &Draw, sample: u32) -> Option<TraceContext> {
+    let is_sampled = sample > 0 && draw.below(10_000) < sample;
+    is_sampled.then(|| {
+        let trace_id = u128::from(draw.id()) << 64 | u128::from(draw.id());
+        TraceContext { trace_id, span_id: draw.id(), parent_id: None, sampled: true }
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use http::header::{HOST, RETRY_AFTER, SET_COOKIE};
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderName, HeaderValue, Method, Request};
 use tempfile::TempDir;
 use tenon_engine::{Artifacts, Backends, Engine, Pool, Service, Source, Terms};
 use tenon_model::{Authorities, Chosen, ChosenBy, Limits, Quota, Reuse, Sticky};
@@ -569,7 +569,9 @@ async fn what_happened_is_observed_with_its_trace() {
     all.sort_by_key(|observed| observed.arrived);
     let [first, second, third] = all;
     assert_eq!((&*first.id, first.status, first.outcome), ("mine", Some(200), Outcome::Answered));
-    assert_eq!(first.path.unwrap(), "/echo?x=1");
+    let What::Request(head) = first.what else { panic!("{:?}", first.what) };
+    assert_eq!((head.path.unwrap().as_str(), head.method), ("/echo?x=1", Method::POST));
+    assert_eq!((head.host.unwrap().as_bytes(), head.client), (&b"a.example"[..], address.ip()));
     assert_eq!((first.received_bytes, first.sent_bytes), (4, 4));
     assert_eq!(first.revision.unwrap().0, 3);
     let trace = first.trace.unwrap();
@@ -605,7 +607,7 @@ async fn who_floods_does_not_push_out_what_is_observed_of_others() {
     let all: Vec<_> = std::iter::from_fn(|| observations.next_within(Duration::ZERO).unwrap()).collect();
     let of_steady = all.iter().filter(|observed| observed.outcome == Outcome::Answered).count();
     let of_flood = (all.len() - of_steady) as u64;
-    assert_eq!((of_steady, of_flood + observer.dropped()), (1, 500));
+    assert_eq!((of_steady, of_flood + observer.left_out(), observer.dropped()), (1, 500, 0));
     assert!((100..=told_max).contains(&of_flood), "{of_flood}");
     assert_eq!(floods.counters().of(Outcome::Refused), 500, "all are counted");
 }

@@ -1,7 +1,7 @@
 //! How a node is set up. Whoever starts it has read the command line.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::compile::CompileLimits;
 use crate::logs::Logs;
+use crate::telemetry::LogWriter;
 
 /// A certificate and its key, as files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub struct Http3Listen {
 /// What the admin API is encrypted with.
 pub type AdminTls = TlsFiles;
 
+/// Opens once more what is written to.
+pub type Reopen = Box<dyn Fn() -> io::Result<Box<dyn Write + Send>> + Send>;
+
 /// What goes out about what happens.
 #[derive(Default)]
 pub struct Telemetry {
@@ -53,8 +57,12 @@ pub struct Telemetry {
     pub otlp_tls: Option<TlsConnector>,
     /// Of 10,000 requests that come without a trace, those that begin one.
     pub sample: u32,
-    /// Where a line of JSON goes for each request.
+    /// Where a line of JSON goes for each request and each message.
     pub access_log: Option<Box<dyn Write + Send>>,
+    /// How that is opened anew, when its file was moved away; `None` where it cannot be.
+    pub access_log_again: Option<Reopen>,
+    /// The way of the log's own lines, for its count of those that were lost.
+    pub log: Option<LogWriter>,
 }
 
 /// How much of the machine a node takes.

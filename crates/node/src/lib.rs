@@ -30,8 +30,11 @@ mod tokens;
 pub mod wire;
 
 pub use compile::{CompileLimits, compile_worker, explain_refusal, parts_of};
-pub use config::{AdminTls, Bounds, Config, Http3Listen, Predecessor, Telemetry, TlsFiles, TlsListen};
+pub use config::{
+    AdminTls, Bounds, Config, Http3Listen, Predecessor, Reopen, Telemetry, TlsFiles, TlsListen,
+};
 pub use describe::{Known, describe};
 pub use logs::{LogLayer, Logs};
 pub use start::{Node, Running, StartError};
 pub use stores::Shelf;
+pub use telemetry::{LogLines, LogWriter};

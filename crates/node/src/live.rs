@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tenon_edge::{App, CounterSnapshot, Shares, Slot, Tenant};
+use tenon_edge::{App, CounterSnapshot, Latencies, Shares, Slot, Tenant};
 use tenon_engine::{ComponentUse, Service};
 use tenon_model::{AppId, Digest, RevisionNumber, TenantId};
 
@@ -69,6 +69,8 @@ pub(crate) struct CountedRevision {
     pub(crate) app: AppId,
     pub(crate) revision: RevisionNumber,
     pub(crate) seen: CounterSnapshot,
+    /// How long its requests took, by how they ended.
+    pub(crate) latencies: Vec<Latencies>,
     /// Its components, if it is a composition.
     pub(crate) components: Vec<ComponentUse>,
     pub(crate) running: u32,
@@ -106,6 +108,7 @@ impl Live {
             app: app.id().clone(),
             revision: revision.slot.key().revision,
             seen: revision.slot.counters().snapshot(),
+            latencies: revision.slot.counters().latencies(),
             components: revision.components.used(),
             running: revision.slot.running(),
             is_loaded: revision.slot.is_loaded(),

@@ -35,7 +35,7 @@ const BEHIND_MAX: usize = 1_024;
 /// What the first of a line's fields takes, beside its text: they come in nodes of eleven.
 const FIELDS_BYTES: usize = 11 * 2 * size_of::<String>() + 32;
 /// The targets of what is said about one app.
-const TARGETS: [&str; 4] = ["tenon::guest", "tenon::grant", "tenon::limit", "tenon::http"];
+const TARGETS: [&str; 5] = ["tenon::guest", "tenon::grant", "tenon::limit", "tenon::http", "tenon::message"];
 
 /// The lines of all apps.
 #[derive(Debug, Default)]
@@ -341,12 +341,16 @@ mod tests {
             tracing::info!(target: "tenon::other", tenant = "acme", app = "a", "something else");
             let (tenant, name) = (Some("acme"), Some("a"));
             tracing::warn!(target: "tenon::guest", tenant, app = name, stream = "stdout", component = "c", request_id = "r", "{}", "hello");
+            tracing::error!(target: "tenon::message", tenant, app = name, attempt = 2, "a message was not handled");
         });
         let line = coming.blocking_recv().unwrap();
         let said =
             (line.message.as_str(), line.level.as_str(), line.component.as_str(), line.request_id.as_str());
         assert_eq!(said, ("hello", "warn", "c", "r"));
         assert_eq!(line.fields, [("stream".to_owned(), "stdout".to_owned())].into());
+        let line = coming.blocking_recv().unwrap();
+        assert_eq!((line.message.as_str(), line.source.as_str()), ("a message was not handled", "node"));
+        assert_eq!(line.fields, [("attempt".to_owned(), "2".to_owned())].into());
         assert!(coming.try_recv().is_err());
     }
 }

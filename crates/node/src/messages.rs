@@ -66,7 +66,13 @@ impl Inner {
                 continue;
             }
             if messages.by_app.len() >= APPS_MAX {
-                tracing::error!(app = %id, max = APPS_MAX, "the app is given no messages: too many apps are");
+                tracing::error!(
+                    target: "tenon::message",
+                    tenant = id.tenant.as_str(),
+                    app = id.app.as_str(),
+                    max = APPS_MAX,
+                    "the app is given no messages: too many apps are"
+                );
                 continue;
             }
             let deliveries = match self.deliveries(&id, &app, &revision) {
@@ -77,7 +83,13 @@ impl Inner {
                     continue;
                 }
                 Err((_, cause)) => {
-                    tracing::error!(app = %id, cause, "the app is given no messages");
+                    tracing::error!(
+                        target: "tenon::message",
+                        tenant = id.tenant.as_str(),
+                        app = id.app.as_str(),
+                        cause,
+                        "the app is given no messages"
+                    );
                     None
                 }
             };
@@ -125,7 +137,12 @@ impl Inner {
             candidate: None,
             paused: false,
         };
-        let site = Arc::new(Site::of(Table::new(vec![entry])).loading_with(&self.site));
+        let site = Site::of(Table::new(vec![entry])).loading_with(&self.site);
+        let site = match self.site.observer() {
+            Some(observer) => site.observed(Arc::clone(observer)),
+            None => site,
+        };
+        let site = Arc::new(site);
         let failed = |error: tenon_edge::ServerError| ("internal".to_owned(), error.to_string());
         let mut started = Deliveries::start(&site).map_err(failed)?;
         for _ in 0..START_TRIES_MAX {

@@ -76,6 +76,7 @@ pub struct Running {
     admin_tls: Option<(Arc<Certificates>, TlsFiles)>,
     /// Accepts connections to the admin API.
     api: tokio::task::JoinHandle<()>,
+    outlets: Arc<Outlets>,
     token: Option<PathBuf>,
     stop: std::sync::mpsc::SyncSender<()>,
     threads: Vec<JoinHandle<()>>,
@@ -92,7 +93,8 @@ impl Node {
     /// # Errors
     /// See [`StartError`].
     pub fn start(config: Config) -> Result<Running, StartError> {
-        let Config { data, telemetry: Telemetry { otlp, otlp_tls, sample, access_log }, bounds, .. } = config;
+        let Config { data, telemetry, bounds, .. } = config;
+        let Telemetry { otlp, otlp_tls, sample, access_log, access_log_again, log } = telemetry;
         let collector = otlp.as_deref().map(Collector::read).transpose()?;
         if collector.as_ref().is_some_and(Collector::is_tls) && otlp_tls.is_none() {
             return Err(Diagnostic::new("otlp-url", "the collector is `https://`, and nobody is trusted")
@@ -188,21 +190,23 @@ impl Node {
         let mut writers = Vec::new();
         let access = match access_log {
             Some(to) => {
-                let (access, writer) = AccessLog::start(to)?;
+                let (access, writer) = AccessLog::start(to, access_log_again)?;
                 writers.push(writer);
                 Some(access)
             }
             None => None,
         };
-        let otlp = match collector {
+        let (otlp, sending) = match collector {
             Some(collector) => {
                 let (otlp, spans) = Otlp::new();
-                writers.push(otlp.start(spans, collector, otlp_tls, Arc::downgrade(&inner))?);
-                Some(otlp)
+                (Some(otlp), Some((spans, collector)))
             }
-            None => None,
+            None => (None, None),
         };
-        let outlets = Arc::new(Outlets { observer: Some(observer), access, otlp });
+        let outlets = Arc::new(Outlets { observer: Some(observer), access, otlp, log });
+        if let (Some(otlp), Some((spans, collector))) = (&outlets.otlp, sending) {
+            writers.push(otlp.start(spans, collector, otlp_tls, (&inner, &outlets))?);
+        }
         let (stop, stopped) = sync_channel(1);
         let threads = vec![
             telemetry::observe(&Arc::downgrade(&inner), observations, Arc::clone(&outlets))?,
@@ -216,7 +220,7 @@ impl Node {
         let addresses = listening.addresses().iter().map(ToString::to_string).collect();
         let _ = inner.addresses.set(addresses);
         let tls = admin_tls.as_ref().map(|(certificates, _)| certificates.acceptor());
-        let api = AdminServer { node: Arc::clone(&inner), outlets, tls };
+        let api = AdminServer { node: Arc::clone(&inner), outlets: Arc::clone(&outlets), tls };
         let api = runtime.spawn(async move {
             if let Err(error) = api.run(admin).await {
                 tracing::error!(%error, "the admin API has ended");
@@ -234,6 +238,7 @@ impl Node {
             admin,
             admin_tls,
             api,
+            outlets,
             token,
             stop,
             threads,
@@ -307,6 +312,13 @@ impl Running {
         self.inner.serving()
     }
 
+    /// Opens the access log anew, as its [configuration](Telemetry::access_log_again) says: its file was moved away.
+    pub fn reopen_access_log(&self) {
+        if let Some(access) = &self.outlets.access {
+            access.reopen();
+        }
+    }
+
     /// Lets go of the state, for a node that takes this one's place. Requests are served on, from what is in memory; nothing
     /// is changed any more. Then it is [drained](Self::drain), or [takes the state back](Self::take_back).
     pub fn hand_over(&self) {
@@ -323,7 +335,7 @@ impl Running {
 
     /// Takes nothing new, lets what runs finish, closes the state.
     pub fn drain(self) -> Drained {
-        let Self { inner, listening, api, stop, threads, writers, drain, runtime, .. } = self;
+        let Self { inner, listening, api, outlets, stop, threads, writers, drain, runtime, .. } = self;
         inner.draining.store(true, std::sync::atomic::Ordering::SeqCst);
         let _ = stop.try_send(());
         if inner.desired.is_handed_over() {
@@ -342,7 +354,11 @@ impl Running {
         if let Some(crashes) = &inner.crashes {
             crashes.finish();
         }
-        drop(inner);
+        // What was counted since the metrics were sent last is billed by, too.
+        if let Some(otlp) = &outlets.otlp {
+            otlp.finish(&inner, &outlets);
+        }
+        drop((inner, outlets));
         for thread in threads {
             let _ = thread.join();
         }

@@ -18,7 +18,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tenon_model::{AppId, Diagnostic, Digest, Location};
 use tenon_node::{
-    Bounds, Config, Http3Listen, Logs, Node, Running, StartError, Telemetry, TlsFiles, TlsListen,
+    Bounds, Config, Http3Listen, LogWriter, Logs, Node, Reopen, Running, StartError, Telemetry, TlsFiles,
+    TlsListen,
 };
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -28,6 +29,7 @@ use crate::admin::connector;
 use crate::args::{LogFormat, NodeArgs};
 use crate::commands::serve::{allow_open_files, refused};
 use crate::error::CommandError;
+use crate::log::Log;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 use control::Control;
@@ -38,6 +40,8 @@ use watch::Watch;
 const REPLACE_WAIT: Duration = Duration::from_secs(120);
 /// How often the files of certificates are looked at.
 const CERTIFICATES_LOOK: Duration = Duration::from_millis(500);
+/// In place of a file: standard error.
+const STANDARD_ERROR: &str = "-";
 /// Of 10,000 requests: what the node counts in. The command line counts in thousands.
 const SAMPLE_PER_MILLE: u32 = 10;
 
@@ -54,7 +58,7 @@ enum Wake {
     TakeBack,
     /// Another one takes its place.
     Replaced,
-    /// Somebody wants the certificates read again.
+    /// Somebody wants the certificates read again, and the access log opened anew.
     Reload,
 }
 
@@ -64,14 +68,17 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
         return detach::run(terminal);
     }
     let logs = Logs::new();
-    start_log(args, &logs);
+    let mut log = Log::new();
+    start_log(args, &logs, log.writer());
     allow_open_files();
     let data = args.data.data.as_deref().unwrap_or(&settings.data);
     let mut config = config(args, data, logs)?;
+    config.telemetry.log = Some(log.writer());
     // A write beyond a limit on the size of files is an error, as on a disk that is full, and not the node's end.
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())
         .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
     harden::drop_privileges(&[Some(args.listen), args.tls_listen, Some(args.admin)]);
+    log.begin()?;
     let (wake, woken) = channel();
     let notify = Notify::new(settings.notify.clone());
     // Until it has asked another node for its state, it may end at once.
@@ -96,7 +103,8 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
             notify.stops();
         }
     }
-    terminal.step(
+    log.step(
+        terminal,
         "draining",
         match why {
             Wake::Replaced => "another node takes over; running requests may finish",
@@ -135,7 +143,8 @@ fn serve(running: &Running, woken: &Receiver<Wake>) -> Wake {
             }
             Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
             Err(RecvTimeoutError::Timeout) if !watch.has_changed() => continue,
-            Ok(Wake::Reload) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Wake::Reload) => running.reopen_access_log(),
         }
         match running.reload_certificates() {
             Ok(()) => tracing::info!("the certificates were read again"),
@@ -269,6 +278,8 @@ fn config(args: &NodeArgs, data: &Path, logs: Arc<Logs>) -> Result<Config, Comma
         },
         sample: u32::from(args.trace) * SAMPLE_PER_MILLE,
         access_log: args.access_log.as_deref().map(access_log).transpose()?,
+        access_log_again: args.access_log.as_deref().and_then(access_log_again),
+        log: None,
     };
     Ok(config)
 }
@@ -281,11 +292,10 @@ fn pairs(files: &[std::path::PathBuf]) -> Vec<TlsFiles> {
 }
 
 fn access_log(file: &Path) -> Result<Box<dyn Write + Send>, Diagnostic> {
-    if file == Path::new("-") {
+    if file == Path::new(STANDARD_ERROR) {
         return Ok(Box::new(std::io::stderr()));
     }
-    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
-    opened.map(|file| Box::new(file) as Box<dyn Write + Send>).map_err(|error| {
+    open_to_append(file).map_err(|error| {
         Diagnostic::new(
             "cannot-write",
             format!("the access log `{}` cannot be written: {error}", file.display()),
@@ -295,8 +305,19 @@ fn access_log(file: &Path) -> Result<Box<dyn Write + Send>, Diagnostic> {
     })
 }
 
-fn start_log(args: &NodeArgs, logs: &Arc<Logs>) {
-    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+/// A file is opened where it was named, whoever has moved the other one away meanwhile.
+fn access_log_again(file: &Path) -> Option<Reopen> {
+    let file = (file != Path::new(STANDARD_ERROR)).then(|| file.to_owned())?;
+    Some(Box::new(move || open_to_append(&file)))
+}
+
+fn open_to_append(file: &Path) -> std::io::Result<Box<dyn Write + Send>> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file)?;
+    Ok(Box::new(opened))
+}
+
+fn start_log(args: &NodeArgs, logs: &Arc<Logs>, writer: LogWriter) {
+    let format = tracing_subscriber::fmt::layer().with_writer(writer);
     let format = match args.log_format {
         LogFormat::Json => format.json().flatten_event(true).boxed(),
         LogFormat::Text => format.with_ansi(std::io::stderr().is_terminal()).boxed(),

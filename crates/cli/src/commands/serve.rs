@@ -8,19 +8,22 @@ use signal_hook::iterator::Signals;
 use tenon_edge::{Deliveries, Server, ServerError, Site};
 use tenon_engine::{Backends, Engine, Pool, Service, Terms, Tuning};
 use tenon_model::{Diagnostic, Location};
-use tenon_node::{Known, describe};
+use tenon_node::{Known, LogWriter, describe};
 use tracing_subscriber::EnvFilter;
 
 use crate::app::{App, addressable};
 use crate::args::{LogFormat, ServeArgs};
 use crate::commands::compile;
 use crate::error::CommandError;
+use crate::log::Log;
 use crate::settings::Settings;
 use crate::stores;
 use crate::terminal::Terminal;
 
 pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
-    start_log(args);
+    let mut log = Log::new();
+    start_log(args, log.writer());
+    log.begin()?;
     allow_open_files();
     let app = App::find(&args.target, &args.dependencies.files, settings, terminal)?;
     let limits = addressable(args.limits.over(app.limits))?;
@@ -77,7 +80,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     });
 
     signals.forever().next();
-    terminal.step("draining", "running requests may finish; a second signal ends them");
+    log.step(terminal, "draining", "running requests may finish; a second signal ends them");
     let handle = signals.handle();
     let impatient = std::thread::spawn(move || {
         if signals.forever().next().is_some() {
@@ -106,9 +109,9 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn start_log(args: &ServeArgs) {
+fn start_log(args: &ServeArgs, writer: LogWriter) {
     let level = if args.access_log { "warn,tenon=info,tenon::request=debug" } else { "warn,tenon=info" };
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_writer(writer).with_env_filter(EnvFilter::new(level));
     match args.log_format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

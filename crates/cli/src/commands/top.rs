@@ -65,6 +65,9 @@ struct Rate {
     running: u32,
     p50_us: u64,
     p99_us: u64,
+    messages_per_second: f64,
+    /// Attempts to handle a message that failed.
+    messages_failed_per_second: f64,
     components: Vec<Part>,
 }
 
@@ -88,6 +91,8 @@ impl Rate {
             "memory_bytes": self.memory_bytes,
             "bytes_in_per_second": self.bytes_in_per_second, "bytes_out_per_second": self.bytes_out_per_second,
             "running": self.running, "p50_us": self.p50_us, "p99_us": self.p99_us,
+            "messages_per_second": self.messages_per_second,
+            "messages_failed_per_second": self.messages_failed_per_second,
             "components": self.components.iter().map(Part::json).collect::<Vec<_>>(),
         })
     }
@@ -123,6 +128,8 @@ struct Counts {
     memory_byte_seconds: u64,
     bytes_in: u64,
     bytes_out: u64,
+    messages: u64,
+    messages_failed: u64,
 }
 
 impl Counts {
@@ -135,6 +142,8 @@ impl Counts {
             memory_byte_seconds: row.memory_byte_seconds,
             bytes_in: row.bytes_in,
             bytes_out: row.bytes_out,
+            messages: row.messages,
+            messages_failed: row.messages_failed,
         }
     }
 
@@ -147,7 +156,14 @@ impl Counts {
             memory_byte_seconds: app.memory_byte_seconds,
             bytes_in: app.bytes_in,
             bytes_out: app.bytes_out,
+            messages: app.messages,
+            messages_failed: app.messages_failed,
         }
+    }
+
+    /// Whether anything was asked.
+    fn are_some(self) -> bool {
+        self.requests + self.refused + self.messages + self.messages_failed > 0
     }
 
     /// A node that was started again counts from nothing.
@@ -160,6 +176,8 @@ impl Counts {
             memory_byte_seconds: self.memory_byte_seconds.saturating_sub(other.memory_byte_seconds),
             bytes_in: self.bytes_in.saturating_sub(other.bytes_in),
             bytes_out: self.bytes_out.saturating_sub(other.bytes_out),
+            messages: self.messages.saturating_sub(other.messages),
+            messages_failed: self.messages_failed.saturating_sub(other.messages_failed),
         }
     }
 
@@ -181,6 +199,8 @@ impl Counts {
             running: 0,
             p50_us: 0,
             p99_us: 0,
+            messages_per_second: self.messages as f64 / seconds,
+            messages_failed_per_second: self.messages_failed as f64 / seconds,
             components: Vec::new(),
         }
     }
@@ -208,7 +228,7 @@ fn rates(before: &Top, now: &Top) -> Vec<Rate> {
             ..counts.rate((&row.tenant, &row.app, &row.revision), seconds)
         });
     }
-    let seen = rest.into_iter().filter(|(_, counts)| counts.requests > 0 || counts.refused > 0);
+    let seen = rest.into_iter().filter(|(_, counts)| counts.are_some());
     rates.extend(seen.map(|((tenant, app), counts)| counts.rate((tenant, app, NO_REVISION), seconds)));
     rates.sort_by(|left, right| {
         right
@@ -245,6 +265,8 @@ fn page(status: &Status, rows: &[Rate], components: bool) -> String {
         ">p50",
         ">p99",
         ">running",
+        ">messages/s",
+        ">not handled/s",
         ">in/s",
         ">out/s",
     ]);
@@ -261,11 +283,13 @@ fn page(status: &Status, rows: &[Rate], components: bool) -> String {
             format!("{}us", row.p50_us),
             format!("{}us", row.p99_us),
             row.running.to_string(),
+            format!("{:.0}", row.messages_per_second),
+            format!("{:.0}", row.messages_failed_per_second),
             bytes(row.bytes_in_per_second),
             bytes(row.bytes_out_per_second),
         ]);
         for part in row.components.iter().filter(|_| components) {
-            let mut cells: [String; 13] = Default::default();
+            let mut cells: [String; 15] = Default::default();
             cells[0] = format!("  {}", part.name);
             cells[5] = format!("{:.1}", part.cpu_percent);
             cells[7] = bytes(part.memory_bytes);
@@ -340,6 +364,18 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_told_beside_requests() {
+        let given = TopRow { messages: 6, messages_failed: 2, ..row("shop", 0, 10) };
+        let rates = rates(&top(0, vec![row("shop", 0, 0)]), &top(2_000_000, vec![given]));
+        let told = rates[0].json();
+        assert_eq!(
+            (&told["messages_per_second"], &told["messages_failed_per_second"]),
+            (&3.0.into(), &1.0.into())
+        );
+        assert_eq!(told["requests_per_second"], 0.0, "they are none");
+    }
+
+    #[test]
     fn a_node_that_was_started_again_counts_from_nothing() {
         let before = top(9_000_000, vec![row("shop", 100, 1_000)]);
         let now = top(1_000_000, vec![row("shop", 3, 10)]);
@@ -361,6 +397,12 @@ mod tests {
             .map(|it| (it.revision.as_str(), it.requests_per_second, it.refused_per_second))
             .collect();
         assert_eq!(shown, [("r2", 20.0, 0.0), (NO_REVISION, 5.0, 7.0)]);
+        let last = TopApp { messages_failed: 1, ..all(0, 0)[0].clone() };
+        let of_messages = super::rates(
+            &Top { at_us: 0, rows: Vec::new(), apps: all(0, 0) },
+            &Top { at_us: 1_000_000, rows: Vec::new(), apps: vec![last] },
+        );
+        assert_eq!(of_messages.len(), 1, "and so is what it did of messages");
         let quiet = Top { at_us: 2_000_000, ..now.clone() };
         assert_eq!(super::rates(&now, &quiet).len(), 1, "nothing is said where there is nothing");
     }

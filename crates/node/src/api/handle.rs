@@ -462,7 +462,7 @@ fn top(node: &Inner, permitted: &Permitted) -> wire::Top {
 }
 
 fn top_row(counted: &CountedRevision) -> wire::TopRow {
-    let CountedRevision { app, revision, seen, components, running, is_loaded } = counted;
+    let CountedRevision { app, revision, seen, components, running, is_loaded, .. } = counted;
     let judged = seen.seen();
     wire::TopRow {
         tenant: app.tenant.to_string(),

@@ -1,9 +1,8 @@
-//! OTLP over HTTP or HTTPS as JSON: metrics every few seconds, spans in batches, from a thread of its own. A collector that is
-//! slow, gone or not to be trusted loses what does not fit into the queue, and nothing else.
+//! OTLP over HTTP or HTTPS as JSON: metrics every few seconds and at the end, spans in batches, from a thread of its own. A
+//! collector that is slow, gone or not to be trusted loses what does not fit into the queue, and nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,21 +11,19 @@ use http::Uri;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tenon_edge::{CounterSnapshot, Observed, Outcome};
-use tenon_model::{AppId, Diagnostic};
+use tenon_edge::{Observed, Outcome, What};
+use tenon_model::Diagnostic;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::Outlets;
 use super::access::protocol;
-use super::prometheus::{ENDS_US, below};
-use crate::capacity::resident_bytes;
-use crate::live::CountedRevision;
+use super::metrics::{self, ENDS_US, Gathered, Kind, Metric, Point};
+use super::queue::{Ended, Inlet, Outlet, queue};
 use crate::logs::now_us;
 use crate::node::Inner;
 
-/// Spans that may wait to be sent.
-const SPANS_MAX: usize = 8_192;
 /// Spans that go together.
 const BATCH_MAX: usize = 512;
 /// How long spans wait for others.
@@ -37,6 +34,9 @@ const METRICS_EVERY: Duration = Duration::from_secs(10);
 const SEND_MAX: Duration = Duration::from_secs(5);
 /// How much of its answer is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// `SPAN_KIND_SERVER` and `SPAN_KIND_CONSUMER`.
+const KIND_SERVER: u32 = 2;
+const KIND_CONSUMER: u32 = 5;
 /// The port of collectors.
 const PORT: u16 = 4_318;
 /// The port of those that speak TLS: that of the scheme, for they are behind what other servers are behind.
@@ -89,100 +89,137 @@ impl Collector {
     }
 }
 
-/// A span, as it is sent.
-type Span = Value;
-
-/// The end of the queue that spans are put in.
+/// The end of the queue that spans are put in, as they are sent.
 #[derive(Debug)]
 pub(crate) struct Otlp {
-    queue: SyncSender<Span>,
-    dropped: Arc<AtomicU64>,
+    queue: Inlet,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Spans that the collector did not take.
+    unsent: AtomicU64,
+    /// The last metrics, once the node ends.
+    last: Mutex<Option<Bytes>>,
 }
 
 impl Otlp {
     /// A queue, and what sends from it once the node is there.
-    pub(crate) fn new() -> (Self, Receiver<Span>) {
-        let (queue, spans) = sync_channel(SPANS_MAX);
-        (Self { queue, dropped: Arc::default() }, spans)
+    pub(crate) fn new() -> (Self, Spans) {
+        let (inlet, outlet) = queue();
+        (Self { queue: inlet, shared: Arc::default() }, Spans(outlet))
     }
 
     /// Starts to send, until this is dropped and the last span is sent.
     pub(crate) fn start(
         &self,
-        spans: Receiver<Span>,
+        Spans(spans): Spans,
         collector: Collector,
         tls: Option<TlsConnector>,
-        node: Weak<Inner>,
+        (node, outlets): (&Arc<Inner>, &Arc<Outlets>),
     ) -> std::io::Result<JoinHandle<()>> {
-        let dropped = Arc::clone(&self.dropped);
+        let shared = Arc::clone(&self.shared);
+        // Not held: the queue ends when nobody can put anything into it.
+        let (node, outlets) = (Arc::downgrade(node), Arc::downgrade(outlets));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("tenon-otlp".into()).spawn(move || {
-            let sender = Sender { runtime, collector, tls, dropped, failing: false };
-            sender.run(&spans, &node);
+            let sender = Sender { runtime, collector, tls, shared, failing: false };
+            sender.run(&spans, &node, &outlets);
         })
     }
 
-    /// Spans that were not sent.
+    /// Spans that did not fit into the queue.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Relaxed)
+        self.queue.dropped()
+    }
+
+    /// Spans that the collector did not take.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.shared.unsent.load(Relaxed)
     }
 
     pub(crate) fn span(&self, observed: &Observed) {
-        if let Some(span) = span(observed)
-            && self.queue.try_send(span).is_err()
-        {
-            self.dropped.fetch_add(1, Relaxed);
+        if let Some(span) = span(observed) {
+            self.queue.put(span.to_string().into_bytes());
         }
     }
+
+    /// Has the metrics of this moment sent, as the last.
+    pub(crate) fn finish(&self, node: &Inner, outlets: &Outlets) {
+        let body = everything_counted(node, outlets);
+        *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+    }
 }
+
+/// The end that spans are sent from.
+#[derive(Debug)]
+pub(crate) struct Spans(Outlet);
 
 struct Sender {
     runtime: tokio::runtime::Runtime,
     collector: Collector,
     /// Whom it trusts.
     tls: Option<TlsConnector>,
-    dropped: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     failing: bool,
 }
 
 impl Sender {
-    fn run(mut self, spans: &Receiver<Span>, node: &Weak<Inner>) {
-        let mut batch = Vec::new();
+    fn run(mut self, spans: &Outlet, node: &Weak<Inner>, outlets: &Weak<Outlets>) {
         let mut told = Instant::now();
         loop {
-            match spans.recv_timeout(BATCH_WAIT) {
-                Ok(span) => {
-                    batch.push(span);
-                    batch.extend(spans.try_iter().take(BATCH_MAX - 1));
+            match spans.next_within(BATCH_WAIT) {
+                Ok(Some(first)) => {
+                    let mut batch = vec![first];
+                    batch.extend(spans.waiting().take(BATCH_MAX - 1));
+                    self.send_spans(&batch);
+                    spans.done(batch.iter().map(Vec::len).sum());
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(None) => {}
                 // The last span has gone: a queue says so only when it is empty.
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if !batch.is_empty() {
-                let count = batch.len() as u64;
-                let body = json!({ "resourceSpans": [{
-                    "resource": resource(),
-                    "scopeSpans": [{ "scope": { "name": "tenon" }, "spans": std::mem::take(&mut batch) }],
-                }] });
-                if !self.send("/v1/traces", &body) {
-                    self.dropped.fetch_add(count, Relaxed);
+                Err(Ended) => {
+                    self.send_last();
+                    return;
                 }
             }
+            self.send_last();
             if told.elapsed() >= METRICS_EVERY {
                 told = Instant::now();
                 // A node that has ended has nothing more to tell, and its last spans all the same.
-                let body = node.upgrade().map(|node| metrics(&node));
+                let there = node.upgrade().zip(outlets.upgrade());
+                let body = there.map(|(node, outlets)| everything_counted(&node, &outlets));
                 if let Some(body) = body {
-                    self.send("/v1/metrics", &body);
+                    self.send("/v1/metrics", body);
                 }
             }
         }
     }
 
+    fn send_spans(&mut self, batch: &[Vec<u8>]) {
+        let resource = resource();
+        let mut body = format!(
+            "{{\"resourceSpans\":[{{\"resource\":{resource},\"scopeSpans\":[{{\"scope\":{{\"name\":\"tenon\"}},\"spans\":["
+        )
+        .into_bytes();
+        body.extend(batch.join(&b','));
+        body.extend(b"]}]}]}");
+        if !self.send("/v1/traces", body.into()) {
+            self.shared.unsent.fetch_add(batch.len() as u64, Relaxed);
+        }
+    }
+
+    /// Sends the last metrics, if the node ends: before the spans that still wait, for the collector may be slow.
+    fn send_last(&mut self) {
+        let last = self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(body) = last {
+            self.send("/v1/metrics", body);
+        }
+    }
+
     /// Sends; whether it was taken. Says once when it begins to fail, and once when it goes again.
-    fn send(&mut self, path: &str, body: &Value) -> bool {
-        let post = post(&self.collector, self.tls.as_ref(), path, body.to_string().into());
+    fn send(&mut self, path: &str, body: Bytes) -> bool {
+        let post = post(&self.collector, self.tls.as_ref(), path, body);
         let sent = self.runtime.block_on(async {
             match tokio::time::timeout(SEND_MAX, post).await {
                 Ok(sent) => sent,
@@ -262,20 +299,34 @@ fn number(key: &str, value: u64) -> Value {
     json!({ "key": key, "value": { "intValue": value.to_string() } })
 }
 
-fn span(observed: &Observed) -> Option<Span> {
+fn span(observed: &Observed) -> Option<Value> {
     let trace = observed.trace?;
     // A clock that was set moves the whole span, and does not stretch it.
     let end_ns = u128::from(now_us()) * 1_000;
     let began_ns = end_ns.saturating_sub(observed.arrived.elapsed().as_nanos());
     let mut attributes = vec![
-        text("http.request.method", observed.method.as_str()),
-        text("network.protocol.version", protocol(observed.version).trim_start_matches("HTTP/")),
-        text("tenon.outcome", observed.outcome.name()),
+        text("tenon.outcome", observed.outcome_name()),
         text("tenon.request_id", &observed.id),
         number("tenon.cpu_us", u64::try_from(observed.cpu.as_micros()).unwrap_or(u64::MAX)),
         number("tenon.memory_bytes", observed.memory_bytes),
     ];
-    attributes.extend(observed.path.as_ref().map(|path| text("url.path", path.path())));
+    let (kind, fallback) = match &observed.what {
+        What::Request(head) => {
+            attributes.push(text("http.request.method", head.method.as_str()));
+            let version = protocol(head.version).trim_start_matches("HTTP/");
+            attributes.push(text("network.protocol.version", version));
+            attributes.extend(head.path.as_ref().map(|path| text("url.path", path.path())));
+            (KIND_SERVER, "request")
+        }
+        What::Message(head) => {
+            attributes.push(text("messaging.system", "tenon"));
+            attributes.push(text("messaging.operation.type", "process"));
+            attributes.push(text("messaging.destination.name", &head.topic));
+            attributes.push(number("tenon.message.number", head.number));
+            attributes.push(number("tenon.message.attempt", head.attempt.into()));
+            (KIND_CONSUMER, "message")
+        }
+    };
     attributes.extend(observed.status.map(|status| number("http.response.status_code", status.into())));
     attributes.extend(observed.code.map(|code| text("error.type", code)));
     if let Some(app) = &observed.app {
@@ -284,13 +335,13 @@ fn span(observed: &Observed) -> Option<Span> {
     }
     attributes.extend(observed.revision.map(|revision| text("tenon.revision", &revision.to_string())));
     let is_error = !matches!(observed.outcome, Outcome::Answered | Outcome::Gone | Outcome::Refused);
-    let name = observed.app.as_ref().map_or_else(|| "request".to_owned(), |app| app.id().to_string());
+    let name = observed.app.as_ref().map_or_else(|| fallback.to_owned(), |app| app.id().to_string());
     Some(json!({
         "traceId": format!("{:032x}", trace.trace_id),
         "spanId": format!("{:016x}", trace.span_id),
         "parentSpanId": trace.parent_id.map_or_else(String::new, |parent| format!("{parent:016x}")),
         "name": name,
-        "kind": 2,
+        "kind": kind,
         "startTimeUnixNano": began_ns.to_string(),
         "endTimeUnixNano": (began_ns + observed.took.as_nanos()).to_string(),
         "attributes": attributes,
@@ -298,7 +349,7 @@ fn span(observed: &Observed) -> Option<Span> {
     }))
 }
 
-/// The points of one moment: since when, until when.
+/// The table of metrics as OTLP has it: of one moment, since the node's start.
 struct Points {
     began: String,
     now: String,
@@ -310,151 +361,111 @@ impl Points {
         Self { began: now.saturating_sub(node.began.elapsed().as_nanos()).to_string(), now: now.to_string() }
     }
 
-    fn count(&self, attributes: Vec<Value>, value: u64) -> Value {
-        json!({
-            "attributes": attributes, "startTimeUnixNano": self.began, "timeUnixNano": self.now,
-            "asInt": value.to_string(),
-        })
+    fn point(&self, kind: Kind, point: &Point) -> Value {
+        let attributes: Vec<Value> = point.labels().map(|(name, value)| text(name, value)).collect();
+        let mut told = json!({ "attributes": attributes, "timeUnixNano": self.now });
+        if kind != Kind::Gauge {
+            told["startTimeUnixNano"] = self.began.as_str().into();
+        }
+        match &point.value {
+            // 64-bit integers are text in the JSON form of Protocol Buffers.
+            metrics::Value::Count(count) => told["asInt"] = count.to_string().into(),
+            metrics::Value::Amount(amount) => told["asDouble"] = (*amount).into(),
+            metrics::Value::Latencies(latencies) => {
+                let (below, requests) = (ENDS_US.map(|end| latencies.below(end)), latencies.requests());
+                let ends = below.iter().copied().chain([requests]);
+                let begins = std::iter::once(0).chain(below);
+                let counts = begins.zip(ends).map(|(before, upto)| upto.saturating_sub(before).to_string());
+                told["bucketCounts"] = counts.collect();
+                told["explicitBounds"] = ENDS_US.iter().map(|end| *end as f64 / 1e6).collect();
+                told["count"] = requests.to_string().into();
+                told["sum"] = (latencies.sum_us as f64 / 1e6).into();
+            }
+        }
+        told
     }
 
-    fn amount(&self, attributes: Vec<Value>, value: f64) -> Value {
-        json!({
-            "attributes": attributes, "startTimeUnixNano": self.began, "timeUnixNano": self.now,
-            "asDouble": value,
-        })
-    }
-
-    fn latencies(&self, attributes: Vec<Value>, seen: &CounterSnapshot) -> Value {
-        let below = ENDS_US.map(|end| below(seen, end));
-        let all = below.iter().copied().chain([seen.requests()]);
-        let counts: Vec<String> = std::iter::once(0)
-            .chain(below)
-            .zip(all)
-            .map(|(before, upto)| upto.saturating_sub(before).to_string())
-            .collect();
-        let bounds = ENDS_US.map(|end| end as f64 / 1e6);
-        json!({
-            "attributes": attributes, "startTimeUnixNano": self.began, "timeUnixNano": self.now,
-            "count": seen.requests().to_string(), "sum": seen.latency_us as f64 / 1e6,
-            "explicitBounds": bounds, "bucketCounts": counts,
-        })
-    }
-
-    fn gauge(&self, value: u64) -> Value {
-        json!({ "dataPoints": [{ "timeUnixNano": self.now, "asInt": value.to_string() }] })
+    fn metric(&self, metric: &Metric) -> Value {
+        let Metric { otlp, kind, unit, help, points, .. } = metric;
+        let points: Vec<Value> = points.iter().map(|point| self.point(*kind, point)).collect();
+        let mut told = json!({ "name": otlp, "unit": unit, "description": help });
+        match kind {
+            Kind::Counter => {
+                told["sum"] =
+                    json!({ "dataPoints": points, "aggregationTemporality": 2, "isMonotonic": true });
+            }
+            Kind::Gauge => told["gauge"] = json!({ "dataPoints": points }),
+            Kind::Histogram => {
+                told["histogram"] = json!({ "dataPoints": points, "aggregationTemporality": 2 });
+            }
+        }
+        told
     }
 }
 
-fn sum(points: Vec<Value>) -> Value {
-    json!({ "dataPoints": points, "aggregationTemporality": 2, "isMonotonic": true })
-}
-
-/// What an app is told apart by.
-fn attributes_of(id: &AppId) -> Vec<Value> {
-    vec![text("tenant", id.tenant.as_str()), text("app", id.app.as_str())]
-}
-
-fn metrics(node: &Inner) -> Value {
-    let counted = node.live().counted();
+/// Everything that is counted.
+fn everything_counted(node: &Inner, outlets: &Outlets) -> Bytes {
     let points = Points::of(node);
-    let mut metrics = of_apps(&points, &counted.apps);
-    metrics.push(latencies(&points, &counted.revisions));
-    metrics.extend(of_components(&points, &counted.revisions));
-    metrics.extend([
-        json!({ "name": "tenon.apps.loaded", "unit": "{app}", "gauge": points.gauge(node.loaded() as u64) }),
-        json!({ "name": "process.memory.usage", "unit": "By", "gauge": points.gauge(resident_bytes()) }),
-    ]);
-    json!({ "resourceMetrics": [{
+    let metrics = Gathered::of(node, outlets).metrics();
+    let metrics: Vec<Value> = metrics.iter().map(|metric| points.metric(metric)).collect();
+    let body = json!({ "resourceMetrics": [{
         "resource": resource(),
         "scopeMetrics": [{ "scope": { "name": "tenon" }, "metrics": metrics }],
-    }] })
-}
-
-/// What each component of a composition used, of what its revision did.
-fn of_components(points: &Points, revisions: &[CountedRevision]) -> [Value; 2] {
-    let (mut cpu, mut memory) = (Vec::new(), Vec::new());
-    for counted in revisions {
-        for used in &counted.components {
-            let mut attributes = attributes_of(&counted.app);
-            attributes.push(text("revision", &counted.revision.to_string()));
-            attributes.push(text("component", &used.name));
-            cpu.push(points.amount(attributes.clone(), used.cpu.as_secs_f64()));
-            memory.push(points.amount(attributes, used.memory_byte_us as f64 / 1e6));
-        }
-    }
-    [
-        json!({ "name": "tenon.component.cpu", "unit": "s", "sum": sum(cpu) }),
-        json!({ "name": "tenon.component.memory", "unit": "By.s", "sum": sum(memory) }),
-    ]
-}
-
-/// What an app is billed by: it has what was refused, and stays when a revision goes.
-fn of_apps(points: &Points, apps: &[(AppId, CounterSnapshot)]) -> Vec<Value> {
-    let mut requests = Vec::new();
-    for (id, seen) in apps {
-        for outcome in Outcome::ALL.into_iter().filter(|outcome| seen.of(*outcome) > 0) {
-            let mut attributes = attributes_of(id);
-            attributes.push(text("outcome", outcome.name()));
-            requests.push(points.count(attributes, seen.of(outcome)));
-        }
-    }
-    let counts = |read: fn(&CounterSnapshot) -> u64| {
-        let used = apps.iter().filter(|(_, seen)| read(seen) > 0);
-        sum(used.map(|(id, seen)| points.count(attributes_of(id), read(seen))).collect())
-    };
-    let amounts = |read: fn(&CounterSnapshot) -> f64| {
-        let used = apps.iter().filter(|(_, seen)| read(seen) > 0.0);
-        sum(used.map(|(id, seen)| points.amount(attributes_of(id), read(seen))).collect())
-    };
-    vec![
-        json!({ "name": "tenon.requests", "unit": "{request}", "sum": sum(requests) }),
-        json!({ "name": "tenon.cpu", "unit": "s", "sum": amounts(|seen| seen.cpu_us as f64 / 1e6) }),
-        json!({ "name": "tenon.memory", "unit": "By.s",
-            "sum": amounts(|seen| seen.memory_kib_ms as f64 * 1.024) }),
-        json!({ "name": "tenon.received", "unit": "By", "sum": counts(|seen| seen.received_bytes) }),
-        json!({ "name": "tenon.sent", "unit": "By", "sum": counts(|seen| seen.sent_bytes) }),
-    ]
-}
-
-fn latencies(points: &Points, revisions: &[CountedRevision]) -> Value {
-    let asked = revisions.iter().filter(|it| it.seen.requests() > 0);
-    let latencies: Vec<Value> = asked
-        .map(|it| {
-            let mut attributes = attributes_of(&it.app);
-            attributes.push(text("revision", &it.revision.to_string()));
-            points.latencies(attributes, &it.seen)
-        })
-        .collect();
-    json!({ "name": "tenon.request.duration", "unit": "s",
-        "histogram": { "dataPoints": latencies, "aggregationTemporality": 2 } })
+    }] });
+    body.to_string().into()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::metrics::tests::everything;
     use super::*;
 
     #[test]
-    fn an_app_is_told_with_all_that_it_is_billed_by() {
-        let id = AppId { tenant: "acme".parse().unwrap(), app: "shop".parse().unwrap() };
-        let mut seen = CounterSnapshot { cpu_us: 5, memory_kib_ms: 1_000, ..CounterSnapshot::default() };
-        (seen.received_bytes, seen.sent_bytes) = (7, 9);
-        seen.outcomes[Outcome::Refused as usize] = 3;
+    fn every_row_of_the_table_is_sent() {
         let points = Points { began: "1".into(), now: "2".into() };
-        let told = of_apps(&points, &[(id, seen)]);
-        let point = |name: &str| {
+        for metric in everything().metrics() {
+            let told = points.metric(&metric);
+            assert_eq!((&told["name"], &told["unit"]), (&metric.otlp.into(), &metric.unit.into()));
+            let kind = match metric.kind {
+                Kind::Counter => "sum",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let sent = told[kind]["dataPoints"].as_array().unwrap();
+            assert_eq!(sent.len(), metric.points.len(), "{told:#}");
+            for (sent, point) in sent.iter().zip(&metric.points) {
+                let keys = |value: &Value| value["key"].as_str().unwrap().to_owned();
+                let sent: BTreeSet<_> = sent["attributes"].as_array().unwrap().iter().map(keys).collect();
+                assert_eq!(sent, point.labels().map(|(name, _)| name.to_owned()).collect());
+            }
+        }
+    }
+
+    #[test]
+    fn an_app_is_told_with_all_that_it_is_billed_by() {
+        let points = Points { began: "1".into(), now: "2".into() };
+        let told: Vec<Value> = everything().metrics().iter().map(|metric| points.metric(metric)).collect();
+        let point = |name: &str, kind: &str, at: usize| {
             let metric = told.iter().find(|metric| metric["name"] == name).unwrap();
-            metric["sum"]["dataPoints"][0].clone()
+            metric[kind]["dataPoints"][at].clone()
         };
+        for (name, count) in [("tenon.received", "7"), ("tenon.sent", "9"), ("tenon.messages", "4")] {
+            assert_eq!(point(name, "sum", 0)["asInt"], count, "{name}");
+        }
+        assert_eq!(point("tenon.memory", "sum", 0)["asDouble"], 1_024.0);
+        let refused = point("tenon.requests", "sum", 1);
         assert_eq!(
-            (&point("tenon.received")["asInt"], &point("tenon.sent")["asInt"]),
-            (&"7".into(), &"9".into())
-        );
-        assert_eq!(point("tenon.memory")["asDouble"], 1_024.0);
-        let requests = point("tenon.requests");
-        assert_eq!(
-            (&requests["asInt"], &requests["attributes"][2]),
+            (&refused["asInt"], &refused["attributes"][2]),
             (&"3".into(), &text("outcome", "refused"))
         );
+        let took = point("tenon.request.duration", "histogram", 0);
+        assert_eq!(
+            (&took["count"], &took["sum"], &took["bucketCounts"][0]),
+            (&"2".into(), &1.0.into(), &"2".into())
+        );
+        assert_eq!(took["bucketCounts"].as_array().unwrap().len(), ENDS_US.len() + 1);
     }
 
     #[test]
