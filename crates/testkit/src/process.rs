@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -180,6 +180,7 @@ impl Tenon {
             listen: "127.0.0.1:0".to_owned(),
             folder: self.data().to_owned(),
             environment: Vec::new(),
+            unread: false,
         }
     }
 }
@@ -278,6 +279,7 @@ pub struct Serve {
     listen: String,
     folder: PathBuf,
     environment: Vec<(&'static str, OsString)>,
+    unread: bool,
 }
 
 impl Serve {
@@ -302,6 +304,13 @@ impl Serve {
         self
     }
 
+    /// The same, whose standard error nobody reads before [`Serving::read_log`]: its pipe becomes full, and stays so.
+    #[must_use]
+    pub fn unread(mut self) -> Self {
+        self.unread = true;
+        self
+    }
+
     fn all_args(&self) -> Vec<OsString> {
         [&self.args[..], &["--listen".into(), self.listen.clone().into()]].concat()
     }
@@ -315,7 +324,10 @@ impl Serve {
         let mut command = self.tenon.command(&self.folder);
         command.args(self.all_args()).envs(self.environment.iter().cloned());
         let described = describe(&command);
-        let mut process = Process::start(&mut command);
+        let mut process = Process::start_unread(&mut command);
+        if !self.unread {
+            process.read();
+        }
         let start = Instant::now();
         loop {
             let announced = process.stdout.find(announced_address);
@@ -421,6 +433,11 @@ impl Serving {
     /// Everything on standard error so far: the log.
     pub fn log(&self) -> String {
         self.process.stderr.text()
+    }
+
+    /// Reads the log of one that was started [unread](Serve::unread) from now on.
+    pub fn read_log(&mut self) {
+        self.process.read();
     }
 
     /// Waits for the log line that contains all of `texts`.
@@ -531,14 +548,28 @@ struct Process {
     child: Child,
     stdout: Lines,
     stderr: Lines,
+    /// Standard error, as long as nobody reads it.
+    unread: Option<ChildStderr>,
 }
 
 impl Process {
     fn start(command: &mut Command) -> Self {
+        let mut process = Self::start_unread(command);
+        process.read();
+        process
+    }
+
+    fn start_unread(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", describe(command)));
         let stdout = Lines::collect(child.stdout.take().expect("standard output is piped"));
-        let stderr = Lines::collect(child.stderr.take().expect("standard error is piped"));
-        Self { child, stdout, stderr }
+        let unread = child.stderr.take();
+        Self { child, stdout, stderr: Lines::none(), unread }
+    }
+
+    fn read(&mut self) {
+        if let Some(pipe) = self.unread.take() {
+            self.stderr = Lines::collect(pipe);
+        }
     }
 
     fn pid(&self) -> Pid {
@@ -577,6 +608,10 @@ struct Lines {
 }
 
 impl Lines {
+    fn none() -> Self {
+        Self { shared: Arc::default(), reader: None }
+    }
+
     fn collect(pipe: impl Read + Send + 'static) -> Self {
         let shared = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let target = Arc::clone(&shared);
