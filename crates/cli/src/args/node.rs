@@ -70,7 +70,7 @@ pub(crate) struct NodeArgs {
     /// Of a thousand requests, those that are traced unless the client says so itself.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=1_000))]
     pub(crate) trace: u16,
-    /// Write a line of JSON for each request into this file; `-` is standard error.
+    /// Write a line of JSON for each request and each message into this file, which SIGHUP opens anew; `-` is standard error.
     #[arg(long, value_name = "FILE")]
     pub(crate) access_log: Option<PathBuf>,
     /// The form of the log, which goes to standard error.
