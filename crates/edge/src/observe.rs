@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
@@ -13,6 +13,9 @@ use tenon_model::RevisionNumber;
 use crate::app::App;
 use crate::count::Outcome;
 use crate::trace::TraceContext;
+
+/// How often it is looked for records. As many as come meanwhile have to find room in the queue.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A request that is over, or an attempt to handle a message.
 #[derive(Clone, Debug)]
@@ -142,15 +145,24 @@ impl Observer {
 }
 
 impl Observations {
-    /// The next record; `None` when none came in time.
+    /// The next record; `None` when none came in time. It is looked for every so often and not waited for: whoever waits is woken
+    /// by the next record, which is a system call of that request, and where all share a processor a change of threads.
     ///
     /// # Errors
     /// When none will come any more.
     pub fn next_within(&self, wait: Duration) -> Result<Option<Observed>, Ended> {
-        match self.0.recv_timeout(wait) {
-            Ok(observed) => Ok(Some(observed)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(Ended),
+        let until = Instant::now() + wait;
+        loop {
+            match self.0.try_recv() {
+                Ok(observed) => return Ok(Some(observed)),
+                Err(TryRecvError::Disconnected) => return Err(Ended),
+                Err(TryRecvError::Empty) => {}
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            std::thread::sleep(left.min(LOOK_EVERY));
         }
     }
 }
