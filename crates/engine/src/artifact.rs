@@ -511,7 +511,11 @@ fn tidy(folder: &Path) -> io::Result<()> {
         }
         let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
         if age > ABANDONED_AFTER {
-            fs::remove_file(entry.path())?;
+            match fs::remove_file(entry.path()) {
+                // It lies there for longer then, and what is compiled can be used.
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(()),
+                removed => removed?,
+            }
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tenon_model::AppId;
+use tenon_model::{AppId, TenantId};
 use tokio::sync::broadcast;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
@@ -119,6 +119,11 @@ impl Logs {
         self.all().last(app)
     }
 
+    /// Forgets the lines of a tenant's apps.
+    pub(crate) fn forget(&self, tenant: &TenantId) {
+        self.all().forget(tenant);
+    }
+
     /// The last lines of an app, and those that come from now on.
     pub(crate) fn follow(
         &self,
@@ -144,6 +149,13 @@ impl All {
         kept.push(line);
         self.bytes = self.bytes + kept.bytes - before;
         while self.bytes > ALL_BYTES_MAX && self.forget_one_but(&app) {}
+    }
+
+    fn forget(&mut self, tenant: &TenantId) {
+        let gone =
+            self.kept.extract_if(|app, _| app.tenant == *tenant).map(|(_, kept)| kept.bytes).sum::<usize>();
+        self.bytes -= gone;
+        self.followers.retain(|app, _| app.tenant != *tenant);
     }
 
     /// Forgets the lines of the app that was silent the longest; whether there was one.
@@ -308,6 +320,20 @@ mod tests {
         assert_eq!(all.bytes, all.kept.values().map(|kept| kept.bytes).sum::<usize>());
         assert!(all.bytes <= ALL_BYTES_MAX && all.bytes > ALL_BYTES_MAX / 2, "{}", all.bytes);
         assert!(all.kept.contains_key(&app("app-199")) && !all.kept.contains_key(&app("app-0")));
+    }
+
+    #[test]
+    fn the_lines_of_a_tenant_go_with_it() {
+        let logs = Logs::new();
+        let of_another = AppId { tenant: "zeta".parse().unwrap(), ..app("a") };
+        logs.keep(app("a"), line("of the one"));
+        logs.keep(of_another.clone(), line("of the other"));
+        let mut coming = logs.follow(&app("a")).unwrap().1;
+        logs.forget(&app("a").tenant);
+        assert_eq!((logs.last(&app("a")).len(), logs.last(&of_another).len()), (0, 1));
+        assert!(coming.try_recv().is_err(), "nobody follows the next one of that name");
+        let all = logs.all();
+        assert_eq!(all.bytes, all.kept.values().map(|kept| kept.bytes).sum::<usize>());
     }
 
     #[test]

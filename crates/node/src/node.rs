@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) runtime: tokio::runtime::Handle,
     /// What could not be written, and why, since it was last written.
     failing: Mutex<BTreeMap<Written, String>>,
+    /// Components that nobody has claimed, and since when this process knows it.
+    unclaimed: Mutex<HashMap<Digest, Instant>>,
     /// Where apps are served.
     pub(crate) addresses: OnceLock<Vec<String>>,
     this: Weak<Inner>,
@@ -80,6 +82,9 @@ pub(crate) struct Inner {
 const CHANGE_WAIT: Duration = Duration::from_secs(60);
 /// How long a process that was to take over, and is gone, may take to let go of the state.
 const TAKE_BACK_WAIT: Duration = Duration::from_secs(10);
+/// For so long nobody may have claimed a component before its file is removed: an upload is claimed within moments of its
+/// end. By a clock that cannot be set.
+const UNCLAIMED_MAX: Duration = Duration::from_secs(3_600);
 /// How often it is looked whether they have ended.
 const CHANGE_LOOK: Duration = Duration::from_millis(5);
 
@@ -237,6 +242,7 @@ impl Inner {
                 lines: Lines::default(),
                 runtime,
                 failing: Mutex::default(),
+                unclaimed: Mutex::default(),
                 addresses: OnceLock::new(),
                 this: Weak::clone(this),
             }
@@ -478,7 +484,9 @@ impl Inner {
     /// Notes whether the state could be written.
     pub(crate) fn noted<T>(&self, done: Result<T, ChangeError>) -> Answer<T> {
         match &done {
-            Err(ChangeError::Failed(cause)) => self.note_written(Written::State, Err(cause)),
+            Err(ChangeError::Failed(cause) | ChangeError::Unknown(cause)) => {
+                self.note_written(Written::State, Err(cause));
+            }
             Ok(_) => self.note_written(Written::State, Ok(())),
             Err(_) => {}
         }
@@ -523,6 +531,21 @@ impl Inner {
         self.desired.hand_over();
     }
 
+    /// Serves what is desired, where nobody else is about to: a change that was not known to have been made, and was.
+    pub(crate) fn catch_up(&self) {
+        if !self.draining.load(SeqCst) && self.desired.generation() != self.published.load(Relaxed) {
+            self.reconcile();
+        }
+    }
+
+    /// Forgets what outlives a tenant in this process and in its uploads: the next one of its name has none of it.
+    pub(crate) fn forget(&self, tenant: &TenantId) {
+        self.logs.forget(tenant);
+        if let Err(error) = self.blobs.forget(tenant) {
+            tracing::warn!(%tenant, %error, "what a tenant had begun to upload goes a day after");
+        }
+    }
+
     /// Nobody took this node's place: it goes on.
     pub(crate) fn take_back(&self) -> Result<(), tenon_model::Diagnostic> {
         let began = Instant::now();
@@ -551,6 +574,7 @@ impl Inner {
         let mut wrong = Vec::new();
         let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.extend(failing.iter().map(|(what, cause)| *what.failed(cause).0));
+        let is_said = failing.contains_key(&Written::State);
         drop(failing);
         let short = self.short_reserves.load(Relaxed);
         if short > 0 {
@@ -564,6 +588,9 @@ impl Inner {
                 )
                 .0,
             );
+        }
+        if let Some(cause) = self.desired.unwritable().filter(|_| !is_said) {
+            wrong.push(*Written::State.failed(&cause).0);
         }
         if !self.desired.is_audit_intact() {
             let said = "the audit log was changed by somebody else";
@@ -581,11 +608,12 @@ impl Inner {
         counted.map(|tenant| u64::from(quota_of(tenant).reserved_instances)).sum()
     }
 
-    /// Throws away components that no revision is made of, and that were uploaded before then.
-    pub(crate) fn sweep(&self, before: u64) {
-        match self.noted(self.desired.forget_unused(before)) {
+    /// Throws away components that no revision is made of, and that were uploaded so many seconds ago.
+    pub(crate) fn sweep(&self, age_s: u64) {
+        match self.noted(self.desired.forget_unused(age_s)) {
             Ok(unused) => {
-                for digest in &unused {
+                // Somebody may have uploaded it again meanwhile.
+                for digest in unused.iter().filter(|digest| self.is_unclaimed(digest)) {
                     if let Err(error) = self.blobs.remove(digest) {
                         tracing::warn!(%digest, %error, "a component that nobody needs could not be removed");
                     }
@@ -596,12 +624,33 @@ impl Inner {
             }
         }
         self.sweep_artifacts();
-        // A process that ended between the two has left bytes that nobody has claimed.
-        for digest in self.blobs.old().unwrap_or_default() {
-            if matches!(self.desired.may_use(None, &digest), Ok(false)) {
-                let _ = self.blobs.remove(&digest);
-            }
+        for digest in self.long_unclaimed() {
+            let _ = self.blobs.remove(&digest);
         }
+    }
+
+    fn is_unclaimed(&self, digest: &Digest) -> bool {
+        matches!(self.desired.may_use(None, digest), Ok(false))
+    }
+
+    /// Bytes that a process has left which ended before anybody had claimed them. How old a file is, it says by a clock that
+    /// may have jumped: so this process has to have known it for a while, too.
+    fn long_unclaimed(&self) -> Vec<Digest> {
+        let unclaimed: HashSet<Digest> = self
+            .blobs
+            .old()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|digest| self.is_unclaimed(digest))
+            .collect();
+        let now = Instant::now();
+        let mut known = self.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|digest, _| unclaimed.contains(digest));
+        for digest in unclaimed {
+            known.entry(digest).or_insert(now);
+        }
+        let is_long = |since: &Instant| now.duration_since(*since) >= UNCLAIMED_MAX;
+        known.extract_if(|_, since| is_long(since)).map(|(digest, _)| digest).collect()
     }
 
     /// Throws away compiled code that no revision needs, where there is more of it than is kept: what serves is never touched,

@@ -1,7 +1,7 @@
 //! What a client of the admin API is told instead: the one table of statuses.
 
-use tenon_model::{Diagnostic, Diagnostics};
-use tenon_state::desired::{BlobError, ChangeError};
+use tenon_model::{Diagnostic, Diagnostics, format_bytes};
+use tenon_state::desired::{BlobError, ChangeError, UNUSED_BYTES_MAX, UNUSED_MAX};
 
 use crate::wire::Problem;
 
@@ -97,6 +97,12 @@ impl From<ChangeError> for Refused {
                 .note("cause", what)
                 .mend("see that the node's disk has room and can be written; what is deployed is served all the same")
                 .into(),
+            ChangeError::Unknown(_) => {
+                Diagnostic::new("state-failed", "the node's disk failed, and whether anything was changed is not known")
+                    .note("cause", what)
+                    .mend("see that the node's disk has room and can be written, then look how it stands before you ask again")
+                    .into()
+            }
         }
     }
 }
@@ -107,11 +113,8 @@ impl From<BlobError> for Refused {
         match error {
             BlobError::Offset(_) => Self::new("upload-offset", what, "go on at that byte"),
             BlobError::Busy => Self::new("upload-busy", what, "wait, and ask how far it is"),
-            BlobError::Unused(_) => Self::new(
-                "uploads-full",
-                what,
-                "deploy what was uploaded; what nothing is made of goes a day after it was uploaded",
-            ),
+            BlobError::Unused(_) => uploads_full(what, format_bytes(UNUSED_BYTES_MAX)),
+            BlobError::TooMany(_) => uploads_full(what, format!("{UNUSED_MAX} components")),
             BlobError::TooLarge(_) => Self::new("admin-too-large", what, "a component has at most 512 MiB"),
             BlobError::Digest(_) => Self::new("upload-digest", what, "upload it again from the start"),
             BlobError::Io(_) => Diagnostic::new("state-failed", "the node cannot keep what is uploaded")
@@ -120,6 +123,13 @@ impl From<BlobError> for Refused {
                 .into(),
         }
     }
+}
+
+fn uploads_full(what: String, limit: String) -> Refused {
+    Diagnostic::new("uploads-full", what)
+        .note("the limit of a tenant", limit)
+        .mend("deploy what was uploaded; what nothing is made of goes a day after it was uploaded")
+        .into()
 }
 
 /// The node changes nothing any more.

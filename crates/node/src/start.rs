@@ -159,7 +159,13 @@ impl Node {
         }
         let desired = open_state(&folder, config.replaces)?;
         let blobs = BlobFolder::open(&folder.join(BLOBS))?;
-        let crashes = crashes(&data, bounds.crash_reports)?;
+        let crashes = match crashes(&data, bounds.crash_reports) {
+            Err(said) if desired.unwritable().is_some() => {
+                tracing::warn!(cause = said.message, "no crash reports are kept");
+                None
+            }
+            opened => opened?,
+        };
         let (observer, observations) = Observer::new(RECORDS_MAX, sample);
         // Not ready until what is desired is published.
         let site = Arc::new(Site::empty().observed(Arc::clone(&observer)));
@@ -453,17 +459,18 @@ fn keep(node: Weak<Inner>, room: Receiver<()>) -> io::Result<JoinHandle<()>> {
             node.look_at_reserves();
             if swept.elapsed() >= SWEEP && !node.desired.is_handed_over() {
                 swept = Instant::now();
-                node.sweep(node.now().saturating_sub(UNUSED_S_MAX));
+                node.sweep(UNUSED_S_MAX);
             }
         }
     })
 }
 
-/// Looks at the rollouts.
+/// Looks at the rollouts, and whether what is desired is served.
 fn watch(node: Weak<Inner>, stopped: Receiver<()>) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("tenon-rollouts".into()).spawn(move || {
         while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
             let Some(node) = node.upgrade() else { return };
+            node.catch_up();
             node.look_at_rollouts();
         }
     })

@@ -108,11 +108,11 @@ pub(crate) fn verb_text(verb: Verb) -> &'static str {
 }
 
 /// At the first start: makes a token for everything and writes it into a file that only this user can read. `None` when
-/// there is an admin's token already.
+/// there is an admin's token already, and where nothing can be written: what is deployed is served without it.
 pub(crate) fn first(desired: &Desired, folder: &Path, now: u64) -> Result<Option<PathBuf>, Diagnostic> {
     let is_root = |token: &Arc<TokenRecord>| token.tenant.is_none() && token.verb == "admin";
     let file = folder.join(FILE);
-    if desired.tokens().iter().any(is_root) {
+    if desired.tokens().iter().any(is_root) || desired.unwritable().is_some() {
         return Ok(None);
     }
     let unwritable = |error: std::io::Error| {
@@ -180,10 +180,20 @@ mod tests {
         assert_eq!([valid(&secret, 1_999), valid(&secret, 2_000)], [true, false]);
         assert_eq!([valid(&new.secret, 2_999), valid(&new.secret, 3_000)], [true, false]);
 
+        // Without such a time the old one is not valid at any: a clock that is set back does not bring it back.
+        let newest = Fresh::new(Some(&found.token)).unwrap();
+        desired.rotate_token(By { who: "test", at: 2_500 }, &found.token, &newest.hash, 2_500).unwrap();
+        for now in [0, 1_999, 2_499, 2_500] {
+            assert_eq!([valid(&secret, now), valid(&new.secret, now)], [false, false], "at {now}");
+            assert!(valid(&newest.secret, now));
+        }
+
         // Who has shown one is known by it no longer than it is valid.
-        let (old, new) = (bearer(&desired, &secret, 0).unwrap(), bearer(&desired, &new.secret, 0).unwrap());
-        assert_eq!([old.is_valid(&desired, 1_999), old.is_valid(&desired, 2_000)], [true, false]);
-        assert_eq!([new.is_valid(&desired, 2_000), new.is_valid(&desired, 3_000)], [true, false]);
+        let old = bearer(&desired, &newest.secret, 0).unwrap();
+        let last = Fresh::new(Some(&found.token)).unwrap();
+        desired.rotate_token(By { who: "test", at: 2_600 }, &found.token, &last.hash, 2_800).unwrap();
+        assert_eq!([old.is_valid(&desired, 2_799), old.is_valid(&desired, 2_800)], [true, false]);
+        let new = bearer(&desired, &last.secret, 0).unwrap();
         desired.delete_token(by, &found.token).unwrap();
         assert!(!new.is_valid(&desired, 2_000));
     }

@@ -13,10 +13,11 @@ mod change;
 mod open;
 mod records;
 mod routes;
+mod unwritten;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -24,14 +25,14 @@ use redb::{ReadableDatabase as _, ReadableTable as _};
 use tenon_model::{AppId, Diagnostic, Digest, RevisionNumber, TenantId};
 
 pub use audit::AuditRecord;
-pub use blobs::{BlobError, BlobFolder, UNUSED_BYTES_MAX, Upload, Uploaded, Uploading};
+pub use blobs::{BlobError, BlobFolder, UNUSED_BYTES_MAX, UNUSED_MAX, Upload, Uploaded, Uploading};
 pub use change::{By, ChangeError, NewRevision, Takeover};
 pub use records::{
     AppRecord, Copies, Ended, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord,
 };
 
 use crate::embedded::Opened;
-use open::{AUDIT, CLAIMS, REVISIONS, ROLLOUTS, USES};
+use open::{AUDIT, CLAIMED, CLAIMS, Held, REVISIONS, ROLLOUTS, Read, USES};
 
 /// Revisions of an app that are kept; beyond them the oldest go that neither serve nor take over.
 pub const REVISIONS_KEPT_MAX: usize = 100;
@@ -47,11 +48,16 @@ const CLOSE_LOOK: Duration = Duration::from_millis(1);
 pub struct Desired {
     folder: PathBuf,
     /// Held by whoever changes something. Empty after the disk failed, until the next change opens it again.
-    database: Mutex<Option<Arc<Opened>>>,
+    database: Mutex<Option<Held>>,
+    /// Why the file, as it is open, is only read.
+    unwritable: Mutex<Option<String>>,
     known: RwLock<Known>,
     intact: bool,
     /// Whether the file is another process's.
     handed_over: AtomicBool,
+    began: Instant,
+    /// Seconds that nodes had run on this state when this one began.
+    ran_before_s: AtomicU64,
 }
 
 /// What is in memory: all of the state but the revisions and the log.
@@ -69,9 +75,21 @@ impl Desired {
         self.known().generation
     }
 
-    /// Whether the newest part of the audit log was found unbroken when the state was opened.
+    /// Whether no entry of the audit log was missing, and its newest part unbroken, when the state was opened.
     pub fn is_audit_intact(&self) -> bool {
         self.intact
+    }
+
+    /// Why the state is only read, if the disk took nothing when it was opened last: what is there can be served, and changes
+    /// are refused. Each change tries anew.
+    pub fn unwritable(&self) -> Option<String> {
+        self.unwritable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Seconds that nodes have run on this state, whatever the clock said: the time in which uploads grow old. After a crash
+    /// it may go on some minutes earlier.
+    pub fn ran_s(&self) -> u64 {
+        self.ran_before_s.load(Relaxed).saturating_add(self.began.elapsed().as_secs())
     }
 
     /// All tenants, in order of their names.
@@ -211,11 +229,11 @@ impl Desired {
         self.read(|transaction| {
             let uses = transaction.open_table(USES)?;
             let mut unused = Vec::new();
-            for row in transaction.open_table(CLAIMS)?.iter()? {
+            for row in transaction.open_table(CLAIMED)?.range((tenant, "")..)? {
                 let (key, _) = row?;
-                let (hex, owner) = key.value();
+                let (owner, hex) = key.value();
                 if owner != tenant {
-                    continue;
+                    break;
                 }
                 let used = uses.range((hex, tenant, "", 0)..)?.next().transpose()?;
                 if used.is_none_or(|(key, _)| key.value().0 != hex || key.value().1 != tenant) {
@@ -226,7 +244,8 @@ impl Desired {
         })
     }
 
-    /// Entries of the audit log after `after`, at most `limit` and [`AUDIT_PAGE_MAX`]; of one tenant, where one is named.
+    /// Entries of the audit log after `after`, at most `limit` and [`AUDIT_PAGE_MAX`]; of one tenant, where one is named, and
+    /// not of another that had its name before.
     ///
     /// # Errors
     /// When the state cannot be read.
@@ -243,9 +262,10 @@ impl Desired {
                 owner == tenant.as_str()
             })
         };
+        let since = tenant.and_then(|id| self.tenant(id)).map_or(0, |tenant| tenant.since);
         self.read(|transaction| {
             let mut found = Vec::new();
-            for row in transaction.open_table(AUDIT)?.range(after.saturating_add(1)..)? {
+            for row in transaction.open_table(AUDIT)?.range(after.saturating_add(1).max(since)..)? {
                 if found.len() == limit {
                     break;
                 }
@@ -263,7 +283,7 @@ impl Desired {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Opened>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -281,15 +301,39 @@ impl Desired {
     }
 
     /// The database, opened again if the disk failed before.
-    fn opened(&self, database: &mut Option<Arc<Opened>>) -> Result<Arc<Opened>, ChangeError> {
+    fn opened(&self, database: &mut Option<Held>) -> Result<Arc<Opened>, ChangeError> {
         if self.is_handed_over() {
             return Err(ChangeError::HandedOver);
         }
-        if let Some(database) = database {
-            return Ok(Arc::clone(database));
+        if let Some(held) = database {
+            return Ok(Arc::clone(&held.opened));
         }
-        let again = open::again(&self.folder).map_err(|error| ChangeError::Failed(error.to_string()))?;
-        Ok(Arc::clone(database.insert(again)))
+        self.open_again(database).map_err(|error| ChangeError::Failed(error.to_string()))
+    }
+
+    /// The same, for whoever wants to change something.
+    fn writable(&self, database: &mut Option<Held>) -> Result<Arc<Opened>, ChangeError> {
+        if let Some(cause) = database.as_ref().and_then(|held| held.unwritable.clone()) {
+            if !open::is_writable(&self.folder) {
+                return Err(ChangeError::Failed(cause));
+            }
+            *database = None;
+        }
+        let opened = self.opened(database)?;
+        match self.unwritable() {
+            Some(cause) => Err(ChangeError::Failed(cause)),
+            None => Ok(opened),
+        }
+    }
+
+    /// Opens the file, and makes memory say what it says: it may have what a change wrote that failed, or what another process
+    /// did.
+    fn open_again(&self, database: &mut Option<Held>) -> Result<Arc<Opened>, Diagnostic> {
+        let (held, Read { known, ran_s, .. }) = open::opened(&self.folder)?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        self.ran_before_s.fetch_max(ran_s.saturating_sub(self.began.elapsed().as_secs()), Relaxed);
+        *self.unwritable.lock().unwrap_or_else(PoisonError::into_inner) = held.unwritable.clone();
+        Ok(Arc::clone(&database.insert(held).opened))
     }
 
     /// Lets go of the file, for the process that takes over. What is in memory is read on; nothing is changed any more, and
@@ -300,7 +344,9 @@ impl Desired {
         // It is closed when the last one who reads lets go.
         let last = database.take();
         let began = Instant::now();
-        while last.as_ref().is_some_and(|last| Arc::strong_count(last) > 1) && began.elapsed() < CLOSE_WAIT {
+        while last.as_ref().is_some_and(|last| Arc::strong_count(&last.opened) > 1)
+            && began.elapsed() < CLOSE_WAIT
+        {
             std::thread::sleep(CLOSE_LOOK);
         }
     }
@@ -315,11 +361,7 @@ impl Desired {
     /// # Errors
     /// A diagnostic: another process still has it, or it cannot be read.
     pub fn take_back(&self) -> Result<(), Diagnostic> {
-        let mut database = self.lock();
-        let opened = open::again(&self.folder)?;
-        let (known, _) = open::read(&self.folder, &opened)?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
-        *database = Some(opened);
+        self.open_again(&mut self.lock())?;
         self.handed_over.store(false, Relaxed);
         Ok(())
     }
@@ -327,4 +369,40 @@ impl Desired {
 
 fn digest(hex: &str) -> Result<Digest, redb::Error> {
     format!("sha256:{hex}").parse().map_err(records::damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_opened_again_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let by = By { who: "test", at: 0 };
+        let id: TenantId = "acme".parse().unwrap();
+        let desired = Desired::open(folder.path()).unwrap();
+        assert!(desired.tenant(&id).is_none());
+        // As after a commit that failed, and is in the file all the same.
+        *desired.lock() = None;
+        Desired::open(folder.path()).unwrap().put_tenant(by, &id, None, "{}", 1).unwrap();
+        assert_eq!(desired.used().unwrap(), BTreeSet::new());
+        assert_eq!((desired.tenant(&id).is_some(), desired.generation()), (true, 1));
+        let again = desired.put_tenant(by, &id, Some(0), "{}", 1).unwrap_err();
+        assert!(matches!(again, ChangeError::TenantConflict { actual: 1, .. }), "{again}");
+    }
+
+    #[test]
+    fn the_time_that_nodes_have_run_does_not_begin_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let desired = Desired::open(folder.path()).unwrap();
+        desired.ran_before_s.store(5_000, Relaxed);
+        let digest = Digest::of(b"component");
+        desired.claim(None, &digest).unwrap();
+        drop(desired);
+        let desired = Desired::open(folder.path()).unwrap();
+        assert!(desired.ran_s() >= 5_000);
+        assert_eq!(desired.forget_unused(1_000).unwrap(), []);
+        desired.ran_before_s.fetch_add(1_000, Relaxed);
+        assert_eq!(desired.forget_unused(1_000).unwrap(), [digest]);
+    }
 }

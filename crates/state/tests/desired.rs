@@ -8,17 +8,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use redb::{TableDefinition, WriteTransaction};
 use tenon_model::{AppId, Digest, RevisionNumber, Route, Seen, TenantId};
 use tenon_state::desired::{
-    BlobError, By, ChangeError, Copies, Ended, NewRevision, Phase, REVISIONS_KEPT_MAX, Takeover, TokenRecord,
-    UNUSED_BYTES_MAX, Uploaded, Uploading,
+    AppRecord, BlobError, By, ChangeError, Copies, Ended, NewRevision, Phase, REVISIONS_KEPT_MAX, Takeover,
+    TokenRecord, UNUSED_BYTES_MAX, UNUSED_MAX, Uploaded, Uploading,
 };
 use tenon_state::{BlobFolder, Desired};
 
 /// How often the process that deploys is killed.
 const KILLS: u64 = 200;
-/// Steps of one deploy at which it is killed, one after another.
-const STEPS: u64 = 6;
+/// Steps of one deploy, and of the changes after it, at which it is killed, one after another.
+const STEPS: u64 = 12;
 
 const BY: By<'static> = By { who: "test", at: 1_000 };
 
@@ -37,7 +38,34 @@ fn routes(texts: &[&str]) -> Vec<Route> {
 
 /// An upload of whoever runs the node.
 fn of(digest: &Digest, offset: u64, length: u64) -> Uploading<'_> {
-    Uploading { tenant: None, digest, offset, length, unused_bytes: 0 }
+    Uploading { tenant: None, digest, offset, length, unused_bytes: 0, unused: 0 }
+}
+
+fn token(id: &str, tenant: Option<TenantId>) -> TokenRecord {
+    TokenRecord {
+        id: id.to_owned(),
+        tenant,
+        verb: "read".into(),
+        hash: "first".into(),
+        before: None,
+        created: 0,
+        expires: None,
+        note: String::new(),
+    }
+}
+
+/// How the tables of the state lie in its file, for tests that are somebody who can write it.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const CLAIMS: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("claims");
+const CLAIMED: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("claimed");
+const AUDIT: TableDefinition<'_, u64, &str> = TableDefinition::new("audit");
+
+/// Changes the file of a state that is not open.
+fn tamper(folder: &Path, change: impl FnOnce(&WriteTransaction)) {
+    let database = redb::Database::open(folder.join("state.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    change(&transaction);
+    transaction.commit().unwrap();
 }
 
 struct Node {
@@ -66,7 +94,7 @@ impl Node {
         let mut upload = self.blobs.upload(&of(&digest, 0, bytes.len() as u64)).unwrap();
         upload.write(bytes).unwrap();
         assert_eq!(upload.finish().unwrap(), Uploaded::Whole);
-        self.desired.claim(BY, None, &digest).unwrap();
+        self.desired.claim(None, &digest).unwrap();
         digest
     }
 
@@ -203,14 +231,14 @@ fn old_revisions_and_what_they_were_made_of_go() {
         node.desired.revise(BY, &app("acme/shop"), None, &new(component), None, &Takeover::AtOnce).unwrap()
     };
     revise(old);
-    assert_eq!(node.desired.forget_unused(2_000).unwrap(), [], "a revision is made of it");
+    assert_eq!(node.desired.forget_unused(0).unwrap(), [], "a revision is made of it");
     let young = node.upload(b"young");
     for _ in 0..=REVISIONS_KEPT_MAX {
         revise(young);
     }
     assert_eq!(node.desired.revisions(&app("acme/shop")).unwrap().len(), REVISIONS_KEPT_MAX);
-    assert_eq!(node.desired.forget_unused(500).unwrap(), [], "it was uploaded since");
-    assert_eq!(node.desired.forget_unused(2_000).unwrap(), [old]);
+    assert_eq!(node.desired.forget_unused(3_600).unwrap(), [], "it was uploaded a moment ago");
+    assert_eq!(node.desired.forget_unused(0).unwrap(), [old]);
     let gone = node.desired.revise(BY, &app("acme/shop"), None, &new(old), None, &Takeover::AtOnce);
     assert_eq!(gone.unwrap_err(), ChangeError::NotUploaded);
 }
@@ -307,7 +335,7 @@ fn a_component_is_not_shared_by_knowing_its_digest() {
     let node = Node::with_tenants(folder.path());
     let digest = Digest::of(b"secret");
     let may = |name: &str| node.desired.may_use(Some(&tenant(name)), &digest).unwrap();
-    node.desired.claim(BY, Some(&tenant("acme")), &digest).unwrap();
+    node.desired.claim(Some(&tenant("acme")), &digest).unwrap();
     assert!(may("acme") && !may("zeta") && node.desired.may_use(None, &digest).unwrap());
     // A revision is as good as an upload.
     let new = NewRevision { component: digest, terms: "{}", reverts_to: None, note: "", ends: None };
@@ -324,16 +352,7 @@ fn a_tenant_has_no_more_apps_than_it_may_and_goes_without_any() {
     let refused = node.deploy("acme/two", &[], Takeover::AtOnce).unwrap_err();
     assert_eq!(refused, ChangeError::TooManyApps { max: 1 });
     assert_eq!(node.desired.delete_tenant(BY, &tenant("acme")).unwrap_err(), ChangeError::InUse { apps: 1 });
-    let token = TokenRecord {
-        id: "t".into(),
-        tenant: Some(tenant("acme")),
-        verb: "read".into(),
-        hash: "h".into(),
-        before: None,
-        created: 0,
-        expires: None,
-        note: String::new(),
-    };
+    let token = token("t", Some(tenant("acme")));
     node.desired.create_token(BY, token.clone()).unwrap();
     node.desired.delete_app(BY, &app("acme/one")).unwrap();
     node.desired.delete_tenant(BY, &tenant("acme")).unwrap();
@@ -367,8 +386,135 @@ fn the_audit_log_says_who_did_what_and_shows_what_was_changed_in_it() {
     fs::write(&file, changed).unwrap();
     match Desired::open(folder.path()) {
         Ok(desired) => assert!(!desired.is_audit_intact()),
-        Err(said) => assert_eq!(said.code, "store-damaged"),
+        Err(said) => assert_eq!(said.code, "state-damaged"),
     }
+}
+
+#[test]
+fn an_entry_that_was_taken_out_of_the_audit_log_is_missed() {
+    for gone in [&[1][..], &[2], &[3], &[2, 3], &[1, 2, 3]] {
+        let folder = tempfile::tempdir().unwrap();
+        let node = Node::with_tenants(folder.path());
+        node.deploy("zeta/a", &[], Takeover::AtOnce).unwrap();
+        drop(node);
+        tamper(folder.path(), |transaction| {
+            let mut log = transaction.open_table(AUDIT).unwrap();
+            for sequence in gone {
+                assert!(log.remove(sequence).unwrap().is_some());
+            }
+        });
+        let node = Node::open(folder.path());
+        assert!(!node.desired.is_audit_intact(), "without {gone:?}");
+        // What is written afterwards does not hide it, and does not take its place.
+        node.desired.put_tenant(BY, &tenant("more"), None, "{}", 1).unwrap();
+        let last = node.desired.audit(0, 100, None).unwrap().pop().unwrap();
+        assert_eq!((last.sequence, last.target.as_str()), (4, "more"));
+        drop(node);
+        assert!(!Node::open(folder.path()).desired.is_audit_intact(), "without {gone:?}");
+    }
+}
+
+#[test]
+fn a_damaged_state_is_left_where_it_is_and_nothing_begins_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(Node::with_tenants(folder.path()));
+    let file = folder.path().join("state.redb");
+    let whole = fs::read(&file).unwrap();
+    let beside = || fs::read_dir(folder.path()).unwrap().count();
+    let before = beside();
+    let no_database = [&b"no database"[..], &whole[11..]].concat();
+    for damaged in [&no_database[..], &whole[..whole.len() / 3], &whole[..100], b""] {
+        fs::write(&file, damaged).unwrap();
+        for _ in 0..2 {
+            let said = Desired::open(folder.path()).unwrap_err();
+            assert_eq!(said.code, "state-damaged", "{said}");
+            assert!(said.to_string().contains(file.to_str().unwrap()), "{said}");
+            assert!(fs::read(&file).unwrap() == damaged, "it is as it was");
+            assert_eq!(beside(), before);
+        }
+    }
+    // As an earlier version of the node left it: nothing begins beside what was set aside.
+    let aside = folder.path().join("state.redb.damaged-1");
+    fs::rename(&file, &aside).unwrap();
+    for _ in 0..2 {
+        let said = Desired::open(folder.path()).unwrap_err();
+        assert_eq!(said.code, "state-damaged", "{said}");
+        assert!(said.to_string().contains(aside.to_str().unwrap()), "{said}");
+        assert!(!file.exists());
+    }
+    // With a backup in its place it goes on; with nothing there it begins anew.
+    fs::write(&file, &whole).unwrap();
+    assert_eq!(Node::open(folder.path()).desired.tenants().len(), 2);
+    fs::remove_file(&file).unwrap();
+    fs::remove_file(&aside).unwrap();
+    assert_eq!(Node::open(folder.path()).desired.tenants().len(), 0);
+    assert_eq!(beside(), before, "nothing else is left of how it began");
+}
+
+#[test]
+fn a_state_of_the_version_before_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let acme = tenant("acme");
+    let node = Node::with_tenants(folder.path());
+    let digest = node.upload(b"component");
+    node.desired.claim(Some(&acme), &digest).unwrap();
+    drop(node);
+    tamper(folder.path(), |transaction| {
+        let mut meta = transaction.open_table(META).unwrap();
+        meta.insert("version", 1).unwrap();
+        meta.remove("audit").unwrap();
+        meta.remove("ran").unwrap();
+        // It went by the clock.
+        transaction
+            .open_table(CLAIMS)
+            .unwrap()
+            .insert((digest.hex().as_str(), "acme"), 1_700_000_000)
+            .unwrap();
+        transaction.delete_table(CLAIMED).unwrap();
+    });
+    for _ in 0..2 {
+        let node = Node::open(folder.path());
+        assert!(node.desired.is_audit_intact());
+        assert_eq!(node.desired.unused_by(&acme).unwrap(), [digest]);
+        assert_eq!(node.desired.forget_unused(3_600).unwrap(), [], "it counts from now on");
+    }
+    let node = Node::open(folder.path());
+    node.desired.put_tenant(BY, &tenant("more"), None, "{}", 1).unwrap();
+    assert_eq!(node.desired.audit(0, 100, None).unwrap().last().unwrap().sequence, 3);
+    assert_eq!(node.desired.forget_unused(0).unwrap(), [digest]);
+    drop(node);
+    tamper(folder.path(), |transaction| {
+        transaction.open_table(META).unwrap().insert("version", 3).unwrap();
+    });
+    assert_eq!(Desired::open(folder.path()).unwrap_err().code, "store-version");
+}
+
+#[test]
+fn a_tenant_has_nothing_of_the_one_that_had_its_name_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::with_tenants(folder.path());
+    let acme = tenant("acme");
+    let digest = node.upload(b"secret");
+    node.desired.claim(Some(&acme), &digest).unwrap();
+    let half = Digest::of(b"0123456789");
+    let mut upload = node.blobs.upload(&Uploading { tenant: Some(&acme), ..of(&half, 0, 10) }).unwrap();
+    upload.write(b"0123").unwrap();
+    assert_eq!(upload.finish().unwrap(), Uploaded::Part(4));
+    node.desired.delete_tenant(BY, &acme).unwrap();
+    node.blobs.forget(&acme).unwrap();
+    // An upload that was under way ends as nobody's.
+    assert_eq!(node.desired.claim(Some(&acme), &digest).unwrap_err(), ChangeError::Missing("such tenant"));
+    node.desired.put_tenant(BY, &acme, None, "{}", 10).unwrap();
+    drop(node);
+
+    let node = Node::open(folder.path());
+    assert!(!node.desired.may_use(Some(&acme), &digest).unwrap());
+    assert!(node.desired.may_use(None, &digest).unwrap(), "what is another's stays");
+    assert_eq!(node.desired.unused_by(&acme).unwrap(), []);
+    assert_eq!(node.blobs.offset(Some(&acme), &half), 0);
+    let own = node.desired.audit(0, 100, Some(&acme)).unwrap();
+    assert_eq!(own.iter().map(|it| (it.sequence, it.what.as_str())).collect::<Vec<_>>(), [(4, "put-tenant")]);
+    assert_eq!(node.desired.audit(0, 100, None).unwrap().len(), 4, "whoever runs the node sees all of it");
 }
 
 #[test]
@@ -443,9 +589,18 @@ fn what_is_uploaded_and_not_deployed_is_bounded() {
     node.blobs.upload(&large(&digests[4], 0)).unwrap();
     assert!(matches!(node.blobs.upload(&large(&digests[5], UNUSED_BYTES_MAX)), Err(BlobError::Unused(_))));
 
+    // So are many small ones.
+    let small = |digest, unused| Uploading { tenant: Some(&acme), unused, ..of(digest, 0, 1) };
+    assert!(matches!(node.blobs.upload(&small(&digests[6], UNUSED_MAX)), Err(BlobError::TooMany(_))));
+    let coming = node.blobs.upload(&small(&digests[6], UNUSED_MAX - 1)).unwrap();
+    let one_more = node.blobs.upload(&small(&digests[7], UNUSED_MAX - 1));
+    assert!(matches!(one_more, Err(BlobError::TooMany(_))), "{one_more:?}");
+    drop(coming);
+    node.blobs.upload(&small(&digests[7], UNUSED_MAX - 1)).unwrap();
+
     // What a revision is made of does not count.
     let digest = node.upload(b"acme/shop");
-    node.desired.claim(BY, Some(&acme), &digest).unwrap();
+    node.desired.claim(Some(&acme), &digest).unwrap();
     assert_eq!(node.desired.unused_by(&acme).unwrap(), [digest]);
     assert!(node.desired.unused_by(&tenant("zeta")).unwrap().is_empty());
     node.deploy("acme/shop", &[], Takeover::AtOnce).unwrap();
@@ -457,21 +612,13 @@ fn what_is_uploaded_and_not_deployed_is_bounded() {
 fn a_token_that_was_made_invalid_is_not_brought_back_by_who_gives_it_another_secret() {
     let folder = tempfile::tempdir().unwrap();
     let node = Node::with_tenants(folder.path());
-    let token = TokenRecord {
-        id: "t".into(),
-        tenant: None,
-        verb: "read".into(),
-        hash: "first".into(),
-        before: None,
-        created: 0,
-        expires: None,
-        note: String::new(),
-    };
-    node.desired.create_token(BY, token).unwrap();
-    let rotated = node.desired.rotate_token(BY, "t", "second", 9).unwrap();
-    assert_eq!((rotated.hash.as_str(), &rotated.before), ("second", &Some(("first".to_owned(), 9))));
+    node.desired.create_token(BY, token("t", None)).unwrap();
+    let rotated = node.desired.rotate_token(BY, "t", "second", 2_000).unwrap();
+    assert_eq!((rotated.hash.as_str(), &rotated.before), ("second", &Some(("first".to_owned(), 2_000))));
+    let rotated = node.desired.rotate_token(BY, "t", "third", BY.at).unwrap();
+    assert_eq!((rotated.hash.as_str(), &rotated.before), ("third", &None), "without a time it is not kept");
     node.desired.delete_token(BY, "t").unwrap();
-    let refused = node.desired.rotate_token(BY, "t", "third", 9).unwrap_err();
+    let refused = node.desired.rotate_token(BY, "t", "fourth", 2_000).unwrap_err();
     assert_eq!(refused, ChangeError::Missing("such token"));
     assert!(node.desired.token("t").is_none());
 }
@@ -523,7 +670,8 @@ fn does_as_it_is_told() {
     }
 }
 
-/// Deploys one component after the other, dies at the step that was asked for, and says what was acknowledged.
+/// Deploys one component after the other, and makes one of each other change; dies at the step that was asked for, and says
+/// what was acknowledged.
 fn deploy_until(from: u64, at: u64) {
     let node = Node::open(Path::new("."));
     let mut left = at;
@@ -545,7 +693,7 @@ fn deploy_until(from: u64, at: u64) {
         step();
         assert_eq!(upload.finish().unwrap(), Uploaded::Whole);
         step();
-        node.desired.claim(BY, Some(&tenant("acme")), &digest).unwrap();
+        node.desired.claim(Some(&tenant("acme")), &digest).unwrap();
         step();
         let terms = format!("terms {number}");
         let new = NewRevision { component: digest, terms: &terms, reverts_to: None, note: "", ends: None };
@@ -556,6 +704,93 @@ fn deploy_until(from: u64, at: u64) {
         let done = node.desired.revise(BY, &id, None, &new, Some(&on), &takeover).unwrap();
         println!("acknowledged {number} {} {}", number % 3, done.last.0);
         step();
+        node.desired.put_tenant(BY, &tenant("acme"), None, &number.to_string(), u32::MAX).unwrap();
+        println!("tenant {number}");
+        step();
+        node.desired.create_token(BY, token(&format!("t{number}"), Some(tenant("acme")))).unwrap();
+        println!("token {number}");
+        step();
+        if done.open_rollout().is_some() {
+            let promote = |app: &mut AppRecord| {
+                let rollout = app.rollout.as_mut().unwrap();
+                (rollout.phase, rollout.ended, app.stable) =
+                    (Phase::Promoted, Some(Ended::default()), rollout.candidate);
+                Ok(())
+            };
+            node.desired.point(BY, &id, None, "promote", "", promote).unwrap();
+            println!("promoted {} {}", number % 3, done.last.0);
+        }
+        step();
+        let back = NewRevision { reverts_to: Some(done.last), ..new };
+        let reverted = node.desired.revise(BY, &id, None, &back, None, &Takeover::AtOnce).unwrap();
+        println!("reverted {} {} {}", number % 3, reverted.last.0, done.last.0);
+        step();
+        let gone = app(&format!("acme/gone-{number}"));
+        let new = NewRevision { component: digest, terms: "{}", reverts_to: None, note: "", ends: None };
+        node.desired.revise(BY, &gone, None, &new, None, &Takeover::AtOnce).unwrap();
+        step();
+        node.desired.delete_app(BY, &gone).unwrap();
+        println!("deleted {number}");
+        step();
+    }
+}
+
+/// What was acknowledged beside deploys.
+#[derive(Default)]
+struct Acknowledged {
+    tenant: Option<u64>,
+    tokens: Vec<u64>,
+    /// App and revision.
+    promoted: Vec<(u64, u64)>,
+    /// App, revision, and which one it is equal to.
+    reverted: Vec<(u64, u64, u64)>,
+    deleted: Vec<u64>,
+}
+
+impl Acknowledged {
+    /// Whether a line says that something was.
+    fn note(&mut self, what: &str, numbers: &[u64]) -> bool {
+        match (what, numbers) {
+            ("tenant", [number]) => self.tenant = Some(*number),
+            ("token", [number]) => self.tokens.push(*number),
+            ("promoted", [app, revision]) => self.promoted.push((*app, *revision)),
+            ("reverted", [app, revision, to]) => self.reverted.push((*app, *revision, *to)),
+            ("deleted", [number]) => self.deleted.push(*number),
+            _ => return false,
+        }
+        true
+    }
+
+    fn check(&self, desired: &Desired, round: u64) {
+        let of = |index: &u64| app(&format!("acme/app-{index}"));
+        if let Some(number) = self.tenant {
+            let document = desired.tenant(&tenant("acme")).unwrap().document.clone();
+            assert!(document.parse::<u64>().unwrap() >= number, "round {round}: {document} after {number}");
+        }
+        for number in &self.tokens {
+            assert!(desired.token(&format!("t{number}")).is_some(), "round {round}: token {number}");
+        }
+        // Older ones go with their revisions.
+        for (index, revision) in self.promoted.iter().rev().take(10) {
+            let ended = desired.rollouts(&of(index)).unwrap();
+            let ended = ended.iter().find(|rollout| rollout.candidate.0 == *revision);
+            assert_eq!(
+                ended.map(|rollout| rollout.phase),
+                Some(Phase::Promoted),
+                "round {round}: r{revision}"
+            );
+        }
+        for (index, revision, to) in self.reverted.iter().rev().take(10) {
+            let record = desired.revision(&of(index), RevisionNumber(*revision)).unwrap();
+            let to = Some(RevisionNumber(*to));
+            assert_eq!(record.and_then(|record| record.reverts_to), to, "round {round}: r{revision}");
+            assert!(desired.app(&of(index)).unwrap().last.0 >= *revision, "round {round}: r{revision}");
+        }
+        for number in self.deleted.iter().rev().take(10) {
+            let gone = app(&format!("acme/gone-{number}"));
+            assert!(desired.app(&gone).is_none(), "round {round}: {gone}");
+            assert_eq!(desired.revisions(&gone).unwrap(), [], "round {round}: {gone}");
+        }
     }
 }
 
@@ -564,6 +799,7 @@ fn what_was_acknowledged_survives_hundreds_of_kills_at_every_step() {
     let folder = tempfile::tempdir().unwrap();
     drop(Node::with_tenants(folder.path()));
     let mut acknowledged: Vec<(u64, u64, u64)> = Vec::new();
+    let mut others = Acknowledged::default();
     let (mut from, mut audited, mut silent) = (0, 0, 0);
     let began = Instant::now();
     for round in 0..KILLS {
@@ -576,18 +812,20 @@ fn what_was_acknowledged_survives_hundreds_of_kills_at_every_step() {
             std::thread::sleep(Duration::from_micros(2_000 + random % 12_000));
             child.kill().unwrap();
         }
-        let mut said = 0;
+        let (mut said, before) = (0, acknowledged.len());
         for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
             let numbers: Vec<u64> =
                 line.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
-            if let ("acknowledged", [number, app, revision]) = (line.split(' ').next().unwrap(), &numbers[..])
-            {
-                acknowledged.push((*number, *app, *revision));
-                said += 1;
+            match (line.split(' ').next().unwrap(), &numbers[..]) {
+                ("acknowledged", [number, app, revision]) => {
+                    acknowledged.push((*number, *app, *revision));
+                    said += 1;
+                }
+                (what, numbers) => said += u64::from(others.note(what, numbers)),
             }
         }
         child.wait().unwrap();
-        silent += u64::from(said == 0);
+        silent += u64::from(acknowledged.len() == before);
         from = acknowledged.last().map_or(0, |(number, ..)| number + 1) + 1;
 
         let node = Node::open(folder.path());
@@ -598,6 +836,7 @@ fn what_was_acknowledged_survives_hundreds_of_kills_at_every_step() {
             "round {round}: {entries} changes, {audited} and {said} were made"
         );
         audited = entries;
+        others.check(&node.desired, round);
         // What is kept of each app is what was acknowledged, and whatever a pointer names is there and whole.
         for (number, index, revision) in acknowledged.iter().rev().take(20) {
             let id = app(&format!("acme/app-{index}"));
@@ -615,6 +854,7 @@ fn what_was_acknowledged_survives_hundreds_of_kills_at_every_step() {
         }
     }
     assert!(acknowledged.len() as u64 > KILLS / 4, "{} of {KILLS} rounds said nothing", silent);
+    assert!(others.deleted.len() as u64 > KILLS / 8, "{} came to the last change", others.deleted.len());
     assert!(silent > STEPS, "some were killed before anything was acknowledged");
     assert!(began.elapsed() < Duration::from_secs(120), "took {:?}", began.elapsed());
 }
@@ -652,6 +892,8 @@ fn fill() {
     // What there was is still there to be served.
     assert_eq!(node.desired.generation(), generation);
     assert!(!node.desired.app(&app("acme/shop")).unwrap().paused);
+    assert_eq!(node.desired.revisions(&app("acme/shop")).unwrap().len(), 1, "what is on the disk too");
+    assert!(node.desired.unwritable().is_some());
     let digest = Digest::of(b"more");
     let failed = node.blobs.upload(&of(&digest, 0, 4)).and_then(|mut upload| {
         upload.write(b"more")?;
@@ -662,7 +904,31 @@ fn fill() {
     assert!(pause().unwrap().paused, "it goes on by itself once there is room");
     assert_eq!(node.desired.generation(), generation + 1);
     assert_eq!(node.desired.revisions(&app("acme/shop")).unwrap().len(), 1);
+    assert_eq!(node.desired.unwritable(), None);
     node.upload(b"more");
+
+    // The next process finds a disk that takes nothing, after this one was ended cleanly, and after it was not.
+    drop(node);
+    for is_clean in [true, false] {
+        let node = Node::open(Path::new("."));
+        full(if is_clean { None } else { Some(1) });
+        drop(node);
+        full(Some(1));
+        let node = Node::open(Path::new("."));
+        assert!(node.desired.unwritable().is_some() && node.desired.is_audit_intact());
+        assert_eq!((node.desired.generation(), node.desired.apps().1.len()), (generation + 1, 1));
+        assert!(node.desired.app(&app("acme/shop")).unwrap().paused);
+        let revision = node.desired.revisions(&app("acme/shop")).unwrap().pop().unwrap();
+        assert!(node.blobs.read(&revision.component).unwrap().is_some());
+        assert!(matches!(node.desired.delete_app(BY, &app("acme/shop")), Err(ChangeError::Failed(_))));
+        assert!(matches!(
+            node.desired.forget_unused(0),
+            Err(ChangeError::Failed(_) | ChangeError::Unknown(_))
+        ));
+        full(None);
+        assert_eq!(node.desired.forget_unused(3_600).unwrap(), [], "it goes on by itself here too");
+        assert_eq!((node.desired.unwritable(), node.desired.generation()), (None, generation + 1));
+    }
     println!("went on");
 }
 

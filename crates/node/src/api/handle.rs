@@ -76,7 +76,9 @@ pub(super) fn handle(desk: &Desk, permitted: &Permitted, query: &str, body: &Byt
         }
         Action::PutTenant => put_tenant(node, permitted, &read(body)?),
         Action::DeleteTenant => {
-            node.noted(node.desired.delete_tenant(node.by(permitted.who()), &permitted.path_tenant()?))?;
+            let id = permitted.path_tenant()?;
+            node.noted(node.desired.delete_tenant(node.by(permitted.who()), &id))?;
+            node.forget(&id);
             node.reconcile();
             Ok(Reply::empty(http::StatusCode::NO_CONTENT))
         }
@@ -375,8 +377,9 @@ fn post_token(node: &Inner, permitted: &Permitted, post: &wire::PostToken) -> An
 fn rotate_token(node: &Inner, permitted: &Permitted, rotate: &wire::RotateToken) -> Answer<Reply> {
     let before = own_token(node, permitted)?;
     let Fresh { secret, hash, .. } = fresh(Some(&before.id))?;
-    let until = node.now().saturating_add(rotate.grace_s.min(GRACE_S_MAX));
-    let done = node.desired.rotate_token(node.by(permitted.who()), &before.id, &hash, until);
+    let by = node.by(permitted.who());
+    let until = by.at.saturating_add(rotate.grace_s.min(GRACE_S_MAX));
+    let done = node.desired.rotate_token(by, &before.id, &hash, until);
     let record = node.noted(done)?;
     Ok(Reply::json(&wire::NewToken { token: token(&record), secret }))
 }

@@ -78,14 +78,11 @@ pub(super) async fn take(
     };
     let uploaded = node.noted_upload(receive(upload, body).await?)?;
     let claimed = Arc::clone(node);
-    let (who, tenant) = (permitted.who().to_owned(), permitted.tenant().cloned());
+    let tenant = permitted.tenant().cloned();
     match uploaded {
         Uploaded::Part(there) => Ok(Reply::empty(StatusCode::NO_CONTENT).header(UPLOAD_OFFSET, there)),
         Uploaded::Whole => {
-            blocking(move || {
-                claimed.noted(claimed.desired.claim(claimed.by(&who), tenant.as_ref(), &digest))
-            })
-            .await??;
+            blocking(move || claimed.noted(claimed.desired.claim(tenant.as_ref(), &digest))).await??;
             Ok(Reply::empty(StatusCode::CREATED).header(UPLOAD_OFFSET, length))
         }
     }
@@ -106,14 +103,10 @@ fn open(
     offset: u64,
     length: u64,
 ) -> Answer<Opened> {
-    let unused_bytes = match tenant {
-        Some(tenant) => {
-            let unused = node.desired.unused_by(tenant)?;
-            unused.iter().filter_map(|digest| node.blobs.length(digest)).sum()
-        }
-        None => 0,
-    };
-    match node.blobs.upload(&Uploading { tenant, digest, offset, length, unused_bytes }) {
+    let unused = tenant.map(|tenant| node.desired.unused_by(tenant)).transpose()?.unwrap_or_default();
+    let unused_bytes = unused.iter().filter_map(|digest| node.blobs.length(digest)).sum();
+    let unused = unused.len();
+    match node.blobs.upload(&Uploading { tenant, digest, offset, length, unused_bytes, unused }) {
         Ok(upload) => Ok(Opened::Here(upload)),
         Err(BlobError::Offset(there)) => Ok(Opened::At(there)),
         // Whether it goes well, its bytes say.
@@ -202,7 +195,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let blobs = BlobFolder::open(folder.path()).unwrap();
         let digest = Digest::of(b"0123456789");
-        let from = |offset| Uploading { tenant: None, digest: &digest, offset, length: 10, unused_bytes: 0 };
+        let from = |offset| Uploading {
+            tenant: None,
+            digest: &digest,
+            offset,
+            length: 10,
+            unused_bytes: 0,
+            unused: 0,
+        };
         let upload = blobs.upload(&from(0)).unwrap();
         let came = receive(upload, vanishing(b"0123")).await.unwrap();
         assert_eq!(came.unwrap(), Uploaded::Part(4));

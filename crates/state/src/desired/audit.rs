@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use tenon_model::Digest;
 
 use super::change::By;
-use super::open::AUDIT;
+use super::open::{AUDIT, META, META_AUDIT};
 use super::records::damaged;
 
 /// The newest entries whose hashes are checked when the state is opened.
@@ -66,9 +66,11 @@ pub(super) fn append(
     detail: &str,
 ) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(AUDIT)?;
-    let (sequence, before) = match table.last()? {
-        Some((sequence, row)) => (sequence.value() + 1, read(sequence.value(), row.value())?.hash),
-        None => (1, String::new()),
+    // Counted beside the log, so that the place of an entry that was taken out is not given to another.
+    let sequence = next(transaction)?;
+    let before = match table.last()? {
+        Some((sequence, row)) => read(sequence.value(), row.value())?.hash,
+        None => String::new(),
     };
     let mut entry = AuditRecord {
         sequence,
@@ -83,11 +85,26 @@ pub(super) fn append(
     let AuditRecord { at, who, what, target, detail, hash, .. } = entry;
     let row = serde_json::to_string(&Row { at, who, what, target, detail, hash }).map_err(damaged)?;
     table.insert(sequence, row.as_str())?;
+    transaction.open_table(META)?.insert(META_AUDIT, sequence)?;
     Ok(())
 }
 
-/// Whether the newest entries follow on one another as they were written.
-pub(super) fn is_intact(table: &impl redb::ReadableTable<u64, &'static str>) -> Result<bool, redb::Error> {
+/// The place of the entry that is appended next.
+pub(super) fn next(transaction: &redb::WriteTransaction) -> Result<u64, redb::Error> {
+    Ok(transaction.open_table(META)?.get(META_AUDIT)?.map_or(0, |count| count.value()) + 1)
+}
+
+/// Whether all entries are there that were ever written, which are `count`, and the newest follow on one another as they
+/// were.
+pub(super) fn is_intact(
+    table: &impl redb::ReadableTable<u64, &'static str>,
+    count: u64,
+) -> Result<bool, redb::Error> {
+    let first = table.first()?.map_or(1, |(sequence, _)| sequence.value());
+    let last = table.last()?.map_or(0, |(sequence, _)| sequence.value());
+    if (first, last, table.len()?) != (1, count, count) {
+        return Ok(false);
+    }
     let mut later: Option<AuditRecord> = None;
     for row in table.iter()?.rev().take(CHECKED_MAX) {
         let (sequence, row) = row?;

@@ -21,6 +21,8 @@ const BLOB_BYTES_MAX: u64 = 512 << 20;
 const UNFINISHED_MAX: usize = 100;
 /// Bytes that one tenant may have uploaded, or be uploading, without a revision that is made of them.
 pub const UNUSED_BYTES_MAX: u64 = 2 << 30;
+/// Components that one tenant may have uploaded, or be uploading, without a revision that is made of them.
+pub const UNUSED_MAX: usize = 10_000;
 /// Bytes that are read at once to find their digest.
 const PIECE_BYTES: usize = 256 << 10;
 /// Hexadecimal digits of a digest.
@@ -43,6 +45,9 @@ pub enum BlobError {
     /// The tenant has uploaded more than it has deployed, by more than it may.
     #[error("{} were uploaded, or are being, that no revision is made of", text_of(.0))]
     Unused(u64),
+    /// The tenant has uploaded more components than it has deployed, by more than it may.
+    #[error("{0} components were uploaded, or are being, that no revision is made of")]
+    TooMany(usize),
     /// All bytes are there and have another digest. They were thrown away.
     #[error("the bytes have the digest {0}")]
     Digest(Digest),
@@ -99,7 +104,7 @@ fn suffix(tenant: Option<&TenantId>) -> String {
 /// An upload that somebody wants to go on with.
 #[derive(Clone, Copy, Debug)]
 pub struct Uploading<'a> {
-    /// Whose it is; whoever runs the node is not held to [`UNUSED_BYTES_MAX`].
+    /// Whose it is; whoever runs the node is not held to [`UNUSED_BYTES_MAX`] and [`UNUSED_MAX`].
     pub tenant: Option<&'a TenantId>,
     /// What it will be.
     pub digest: &'a Digest,
@@ -109,6 +114,8 @@ pub struct Uploading<'a> {
     pub length: u64,
     /// Bytes that the tenant has uploaded to their end, and that no revision of its apps is made of.
     pub unused_bytes: u64,
+    /// How many components these are.
+    pub unused: usize,
 }
 
 /// An upload that goes on. Dropped before it is finished, it stays as far as it came.
@@ -226,8 +233,12 @@ impl BlobFolder {
         }
         if let Some(tenant) = &key.tenant {
             // Of an upload that goes on, all that it will be counts; of one that stands still, what is there.
-            let of_tenant = busy.iter().filter(|(other, _)| other.tenant.as_ref() == Some(tenant));
-            let coming: u64 = of_tenant.map(|(_, length)| *length).sum();
+            let of_tenant = || busy.iter().filter(|(other, _)| other.tenant.as_ref() == Some(tenant));
+            let after = uploading.unused.saturating_add(of_tenant().count()).saturating_add(1);
+            if after > UNUSED_MAX {
+                return Err(BlobError::TooMany(after));
+            }
+            let coming: u64 = of_tenant().map(|(_, length)| *length).sum();
             let still = self.unfinished_of(Some(tenant))?;
             let is_still =
                 |name: &str| name != key.file_name() && busy.keys().all(|other| other.file_name() != name);
@@ -270,6 +281,21 @@ impl BlobFolder {
             Some(oldest) => fs::remove_file(self.unfinished.join(oldest.name)),
             None => Ok(()),
         }
+    }
+
+    /// Removes what a tenant has not uploaded to its end: it is gone.
+    ///
+    /// # Errors
+    /// When the folder cannot be read, or a file cannot be removed.
+    pub fn forget(&self, tenant: &TenantId) -> io::Result<()> {
+        let busy: Vec<String> = lock(&self.busy).keys().map(UploadKey::file_name).collect();
+        for unfinished in self.unfinished_of(Some(tenant))? {
+            // One that goes on at this moment ends as nobody's.
+            if !busy.contains(&unfinished.name) {
+                fs::remove_file(self.unfinished.join(unfinished.name))?;
+            }
+        }
+        Ok(())
     }
 
     /// What has lain here for longer than an upload is kept; whether anybody wants it, the state knows.
@@ -385,7 +411,11 @@ fn tidy(unfinished: &Path) -> io::Result<()> {
         let entry = entry?;
         // A clock that went back makes a file look as if it came from the future: then it is kept.
         if entry.metadata()?.modified()?.elapsed().unwrap_or_default() > UNFINISHED_AGE_MAX {
-            fs::remove_file(entry.path())?;
+            match fs::remove_file(entry.path()) {
+                // It is kept for longer then, and everything is served.
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(()),
+                removed => removed?,
+            }
         }
     }
     Ok(())

@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError};
 use redb::{ReadableTable as _, WriteTransaction};
 use tenon_model::{AppId, Digest, RevisionNumber, Route, TenantId};
 
-use super::open::{APPS, CLAIMS, META, REVISIONS, ROLLOUTS, TENANTS, TOKENS, USES};
+use super::open::{
+    APPS, CLAIMED, CLAIMS, META, META_GENERATION, META_RAN, REVISIONS, ROLLOUTS, TENANTS, TOKENS, USES,
+};
 use super::records::{
     AppRecord, Ended, Phase, RevisionRecord, RolloutRecord, TenantRecord, TokenRecord, app_row, revision,
     revision_row, rollout_row, tenant_row, token_row,
@@ -73,9 +75,12 @@ pub enum ChangeError {
     /// Another process has the state now: see [`Desired::hand_over`].
     #[error("another process has taken the state over")]
     HandedOver,
-    /// The state could not be written or read: the disk is full, or fails.
+    /// The state could not be written or read: the disk is full, or fails. Nothing was changed.
     #[error("the state cannot be written: {0}")]
     Failed(String),
+    /// The disk failed when the change was to be kept: it may have been, and may not.
+    #[error("the state may not have been written: {0}")]
+    Unknown(String),
 }
 
 /// A revision to be made.
@@ -136,9 +141,12 @@ impl Desired {
             if let Some(expected) = expected.filter(|expected| *expected != actual) {
                 return Ok(Err(ChangeError::TenantConflict { expected, actual }));
             }
-            let created = before.map_or(by.at, |tenant| tenant.created);
+            let (created, since) = match before {
+                Some(tenant) => (tenant.created, tenant.since),
+                None => (by.at, audit::next(transaction)?),
+            };
             let document = document.to_owned();
-            let record = TenantRecord { id: id.clone(), document, apps_max, generation, created };
+            let record = TenantRecord { id: id.clone(), document, apps_max, generation, created, since };
             transaction.open_table(TENANTS)?.insert(id.as_str(), tenant_row(&record)?.as_str())?;
             let record = Arc::new(record);
             known.tenants.insert(id.clone(), Arc::clone(&record));
@@ -147,7 +155,7 @@ impl Desired {
         })
     }
 
-    /// Removes a tenant without apps, and its tokens.
+    /// Removes a tenant without apps, its tokens, and its right to what it uploaded: the next one of its name has neither.
     ///
     /// # Errors
     /// When there is none, when it has apps, or when the state cannot be written.
@@ -166,6 +174,7 @@ impl Desired {
                 transaction.open_table(TOKENS)?.remove(token.id.as_str())?;
             }
             known.tokens.retain(|_, token| !theirs(token));
+            remove_claims(transaction, id)?;
             Ok(Ok(((), Said::new("delete-tenant", id, ""))))
         })
     }
@@ -184,8 +193,9 @@ impl Desired {
         })
     }
 
-    /// Gives a token the hash of another secret; that of the one before stays valid until `until` (seconds since 1970). One
-    /// that was made invalid meanwhile stays so.
+    /// Gives a token the hash of another secret; that of the one before stays valid until `until` (seconds since 1970). Where
+    /// that is no longer than now, it is not kept: a clock that is set back must not bring it back. A token that was made
+    /// invalid meanwhile stays so.
     ///
     /// # Errors
     /// When there is none, or when the state cannot be written.
@@ -201,7 +211,8 @@ impl Desired {
                 return Ok(Err(ChangeError::Missing("such token")));
             };
             let mut record = TokenRecord::clone(there);
-            record.before = Some((std::mem::replace(&mut record.hash, hash.to_owned()), until));
+            let before = std::mem::replace(&mut record.hash, hash.to_owned());
+            record.before = (until > by.at).then_some((before, until));
             let said = token_said("rotate-token", &record);
             Ok(Ok((put_token(transaction, known, record)?, said)))
         })
@@ -221,16 +232,30 @@ impl Desired {
         })
     }
 
-    /// Notes that somebody of this tenant (of none: of the node) uploaded these bytes, which are in place.
+    /// Notes that somebody of this tenant (of none: of the node) uploaded these bytes now, which are in place.
     ///
     /// # Errors
-    /// When the state cannot be written.
-    pub fn claim(&self, by: By<'_>, tenant: Option<&TenantId>, digest: &Digest) -> Result<(), ChangeError> {
-        let (hex, tenant) = (digest.hex(), tenant.map_or("", TenantId::as_str));
-        self.unsaid(|transaction, _| {
-            transaction.open_table(CLAIMS)?.insert((hex.as_str(), tenant), by.at)?;
+    /// When the tenant is not there, or when the state cannot be written.
+    pub fn claim(&self, tenant: Option<&TenantId>, digest: &Digest) -> Result<(), ChangeError> {
+        self.unsaid(|transaction, known| {
+            if tenant.is_some_and(|tenant| !known.tenants.contains_key(tenant)) {
+                return Ok(Err(ChangeError::Missing("such tenant")));
+            }
+            let (hex, tenant) = (digest.hex(), tenant.map_or("", TenantId::as_str));
+            let now_s = self.keep_time(transaction)?;
+            transaction.open_table(CLAIMS)?.insert((hex.as_str(), tenant), now_s)?;
+            transaction.open_table(CLAIMED)?.insert((tenant, hex.as_str()), ())?;
             Ok(Ok(()))
         })
+    }
+
+    /// Keeps how long nodes have run on this state, and says it.
+    fn keep_time(&self, transaction: &WriteTransaction) -> Result<u64, redb::Error> {
+        let mut meta = transaction.open_table(META)?;
+        let kept_s = meta.get(META_RAN)?.map_or(0, |kept| kept.value());
+        let now_s = self.ran_s().max(kept_s);
+        meta.insert(META_RAN, now_s)?;
+        Ok(now_s)
     }
 
     /// Makes a revision of an app, and the app with the first. Where no routes are given it keeps those that the app has; others
@@ -380,12 +405,14 @@ impl Desired {
         })
     }
 
-    /// Forgets components that no revision is made of and that were uploaded before `before` (seconds since 1970), and
-    /// says which. Their files can be removed once this has returned.
+    /// Forgets components that no revision is made of and that were uploaded `age_s` seconds ago, or earlier, by the time of
+    /// [`Self::ran_s`], and says which. Their files can be removed once this has returned.
     ///
     /// # Errors
     /// When the state cannot be written.
-    pub fn forget_unused(&self, before: u64) -> Result<Vec<Digest>, ChangeError> {
+    pub fn forget_unused(&self, age_s: u64) -> Result<Vec<Digest>, ChangeError> {
+        let now_s = self.ran_s();
+        let is_young = |at_s: u64| now_s.saturating_sub(at_s) < age_s;
         let unused = self.read(|transaction| {
             let uses = transaction.open_table(USES)?;
             let mut kept: BTreeSet<String> = BTreeSet::new();
@@ -396,19 +423,18 @@ impl Desired {
             for row in transaction.open_table(CLAIMS)?.iter()? {
                 let (key, at) = row?;
                 let hex = key.value().0.to_owned();
-                if at.value() >= before {
+                if is_young(at.value()) {
                     kept.insert(hex.clone());
                 }
                 old.insert(hex);
             }
             Ok(old.into_iter().filter(|hex| !kept.contains(hex)).collect::<Vec<_>>())
         })?;
-        if unused.is_empty() {
-            return Ok(Vec::new());
-        }
         self.unsaid(|transaction, _| {
+            self.keep_time(transaction)?;
             let mut forgotten = Vec::new();
             let mut claims = transaction.open_table(CLAIMS)?;
+            let mut claimed = transaction.open_table(CLAIMED)?;
             let uses = transaction.open_table(USES)?;
             for hex in &unused {
                 // It may have been taken up since.
@@ -424,11 +450,12 @@ impl Desired {
                     }
                     rows.push((key.value().1.to_owned(), at.value()));
                 }
-                if rows.iter().any(|(_, at)| *at >= before) {
+                if rows.iter().any(|(_, at)| is_young(*at)) {
                     continue;
                 }
                 for (tenant, _) in rows {
                     claims.remove((hex.as_str(), tenant.as_str()))?;
+                    claimed.remove((tenant.as_str(), hex.as_str()))?;
                 }
                 forgotten.extend(format!("sha256:{hex}").parse::<Digest>());
             }
@@ -449,7 +476,7 @@ impl Desired {
                 Err(error) => return Ok(Err(error)),
             };
             audit::append(transaction, &by, what, &target, &detail)?;
-            transaction.open_table(META)?.insert("generation", generation)?;
+            transaction.open_table(META)?.insert(META_GENERATION, generation)?;
             known.generation = generation;
             Ok(Ok(done))
         })
@@ -461,14 +488,17 @@ impl Desired {
         change: impl FnOnce(&WriteTransaction, &mut Known) -> Changed<T>,
     ) -> Result<T, ChangeError> {
         let mut database = self.lock();
-        let opened = self.opened(&mut database)?;
+        let opened = self.writable(&mut database)?;
         let mut known = self.known().clone();
+        let before = known.generation;
+        let mut was_to_be_kept = false;
         let done = (|| {
             let mut transaction = opened.begin_write()?;
             // After a crash the next start then has nothing to reconstruct.
             transaction.set_quick_repair(true);
             match change(&transaction, &mut known)? {
                 Ok(done) => {
+                    was_to_be_kept = true;
                     transaction.commit()?;
                     Ok(Ok(done))
                 }
@@ -478,20 +508,27 @@ impl Desired {
                 }
             }
         })();
-        match done {
+        let error: redb::Error = match done {
             Ok(Ok(done)) => {
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
-                Ok(done)
+                return Ok(done);
             }
-            Ok(Err(refused)) => Err(refused),
-            Err(error) => {
-                let error: redb::Error = error;
-                tracing::error!(%error, "the state could not be written");
-                // After a failed write the database takes nothing more until it is opened again.
-                *database = None;
-                Err(ChangeError::Failed(error.to_string()))
-            }
+            Ok(Err(refused)) => return Err(refused),
+            Err(error) => error,
+        };
+        tracing::error!(%error, "the state could not be written");
+        // After a failed write the database takes nothing more until it is opened again.
+        drop(opened);
+        *database = None;
+        if !was_to_be_kept {
+            return Err(ChangeError::Failed(error.to_string()));
         }
+        // What was to be kept may be in the file. Read again, it says so; of what has no generation it cannot.
+        let is_as_before = self.opened(&mut database).is_ok() && self.generation() == before;
+        Err(match is_as_before && known.generation != before {
+            true => ChangeError::Failed(error.to_string()),
+            false => ChangeError::Unknown(error.to_string()),
+        })
     }
 }
 
@@ -523,6 +560,25 @@ fn expect(app: Option<&AppRecord>, expected: Option<u64>) -> Result<(), ChangeEr
         Some(expected) if expected != actual => Err(ChangeError::Conflict { expected, actual }),
         _ => Ok(()),
     }
+}
+
+/// Takes a tenant's right to all that it uploaded.
+fn remove_claims(transaction: &WriteTransaction, id: &TenantId) -> Result<(), redb::Error> {
+    let mut claims = transaction.open_table(CLAIMS)?;
+    let mut claimed = transaction.open_table(CLAIMED)?;
+    let mut theirs = Vec::new();
+    for row in claimed.range((id.as_str(), "")..)? {
+        let key = row?.0;
+        if key.value().0 != id.as_str() {
+            break;
+        }
+        theirs.push(key.value().1.to_owned());
+    }
+    for hex in theirs {
+        claims.remove((hex.as_str(), id.as_str()))?;
+        claimed.remove((id.as_str(), hex.as_str()))?;
+    }
+    Ok(())
 }
 
 /// Whether anybody uploaded it, or a revision is made of it: then it is not thrown away.

@@ -16,6 +16,8 @@ pub struct TenantRecord {
     pub generation: u64,
     /// When it was made, in seconds since 1970.
     pub created: u64,
+    /// The place in the audit log of the entry that says so: what is before is not this tenant's.
+    pub since: u64,
 }
 
 /// A token. Of its secret there is a hash.
@@ -157,6 +159,9 @@ struct TenantRow {
     #[serde(default)]
     generation: u64,
     created: u64,
+    /// Not in rows that were written before it was kept.
+    #[serde(default)]
+    since: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -247,13 +252,13 @@ pub(super) fn app_id(tenant: &str, app: &str) -> Result<AppId, redb::Error> {
 }
 
 pub(super) fn tenant(id: &str, text: &str) -> Result<TenantRecord, redb::Error> {
-    let TenantRow { document, apps_max, generation, created } = parse(text)?;
-    Ok(TenantRecord { id: word(id)?, document, apps_max, generation, created })
+    let TenantRow { document, apps_max, generation, created, since } = parse(text)?;
+    Ok(TenantRecord { id: word(id)?, document, apps_max, generation, created, since })
 }
 
 pub(super) fn tenant_row(record: &TenantRecord) -> Result<String, redb::Error> {
-    let TenantRecord { document, apps_max, generation, created, .. } = record.clone();
-    print(&TenantRow { document, apps_max, generation, created })
+    let TenantRecord { document, apps_max, generation, created, since, .. } = record.clone();
+    print(&TenantRow { document, apps_max, generation, created, since })
 }
 
 pub(super) fn token(id: &str, text: &str) -> Result<TokenRecord, redb::Error> {

@@ -22,13 +22,15 @@ const CACHE_BYTES: usize = 64 << 20;
 const SET_ASIDE_MAX: usize = 100;
 
 /// Why the database cannot be opened.
-enum Refusal {
+pub(crate) enum Refusal {
     /// It is open in another process.
     InUse,
     /// Another version of the program wrote it.
     Version(String),
     /// It is not what was written.
     Damaged(String),
+    /// The disk takes nothing: it is read-only, or full.
+    Unwritable(String),
     /// The system refuses.
     System(String),
 }
@@ -70,8 +72,7 @@ pub(crate) fn opened(
     file: &Path,
     tables: impl FnOnce(&Database) -> Result<Option<String>, redb::Error>,
 ) -> Result<Opened, Diagnostic> {
-    let opened = guarded(|| database(file, |builder, file| builder.create(file), tables));
-    opened.map_err(|refusal| match refusal {
+    attempt(file, |builder, file| builder.create(file), tables).map_err(|refusal| match refusal {
         Refusal::Damaged(cause) => damaged(file, &cause),
         other => said(file, other),
     })
@@ -83,17 +84,21 @@ pub(crate) fn opened(
 /// # Errors
 /// A diagnostic.
 pub(crate) fn reopened(file: &Path) -> Result<Opened, Diagnostic> {
-    guarded(|| database(file, |builder, file| builder.open(file), |_| Ok(None)))
-        .map_err(|refusal| said(file, refusal))
+    attempt(file, |builder, file| builder.open(file), |_| Ok(None)).map_err(|refusal| said(file, refusal))
 }
 
-fn guarded(open: impl FnOnce() -> Result<Opened, Refusal>) -> Result<Opened, Refusal> {
+/// Opens a database in the way that `open` says, and makes its tables, or says what is wrong. Nothing is set aside.
+pub(crate) fn attempt(
+    file: &Path,
+    open: impl FnOnce(&Builder, &Path) -> Result<Database, DatabaseError>,
+    tables: impl FnOnce(&Database) -> Result<Option<String>, redb::Error>,
+) -> Result<Opened, Refusal> {
     // A panic inside the database is one more way of saying that the file is damaged.
-    catch_unwind(AssertUnwindSafe(open))
+    catch_unwind(AssertUnwindSafe(|| database(file, open, tables)))
         .unwrap_or_else(|panic| Err(Refusal::Damaged(text_of(panic.as_ref()))))
 }
 
-fn said(file: &Path, refusal: Refusal) -> Diagnostic {
+pub(crate) fn said(file: &Path, refusal: Refusal) -> Diagnostic {
     match refusal {
         Refusal::InUse => Diagnostic::new("store-in-use", "the store is open in another process")
             .at(Location::file(file.display().to_string()))
@@ -104,17 +109,14 @@ fn said(file: &Path, refusal: Refusal) -> Diagnostic {
                 .note("the database says", cause)
                 .mend("start the version that wrote it, or choose another `--data`")
         }
-        Refusal::System(cause) => unreadable(file, &cause),
-        Refusal::Damaged(cause) => unsound(file, &cause),
+        Refusal::Unwritable(cause) | Refusal::System(cause) => unreadable(file, &cause),
+        Refusal::Damaged(cause) => {
+            Diagnostic::new("store-damaged", "what the store's file says cannot be read")
+                .at(Location::file(file.display().to_string()))
+                .note("cause", cause)
+                .mend(format!("put a backup in its place:\n    cp BACKUP {}", file.display()))
+        }
     }
-}
-
-/// The file can be read as a database, and what is in it cannot be read.
-pub(crate) fn unsound(file: &Path, cause: &str) -> Diagnostic {
-    Diagnostic::new("store-damaged", "what the store's file says cannot be read")
-        .at(Location::file(file.display().to_string()))
-        .note("cause", cause.to_owned())
-        .mend(format!("put a backup in its place:\n    cp BACKUP {}", file.display()))
 }
 
 pub(crate) fn unreadable(place: &Path, cause: &str) -> Diagnostic {
@@ -148,8 +150,9 @@ fn aside_name(file: &Path, number: usize) -> PathBuf {
     file.with_extension(format!("redb.damaged-{number}"))
 }
 
-fn set_aside(file: &Path) -> impl Iterator<Item = PathBuf> {
-    (1..=SET_ASIDE_MAX).map(|number| aside_name(file, number)).take_while(|aside| aside.exists())
+/// The damaged files that were set aside and are still there.
+pub(crate) fn set_aside(file: &Path) -> impl Iterator<Item = PathBuf> {
+    (1..=SET_ASIDE_MAX).map(|number| aside_name(file, number)).filter(|aside| aside.exists())
 }
 
 pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
@@ -167,9 +170,7 @@ fn database(
     let database = open(&builder, file).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => Refusal::InUse,
         DatabaseError::UpgradeRequired(_) => Refusal::Version(error.to_string()),
-        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
-            Refusal::System(error.to_string())
-        }
+        DatabaseError::Storage(StorageError::Io(error)) => of_system(&error),
         error => Refusal::Damaged(error.to_string()),
     })?;
     let database = Opened(Some(database));
@@ -177,12 +178,26 @@ fn database(
         redb::Error::TableTypeMismatch { .. } | redb::Error::TypeDefinitionChanged { .. } => {
             Refusal::Version(error.to_string())
         }
-        redb::Error::Io(error) => Refusal::System(error.to_string()),
+        redb::Error::Io(error) => of_system(&error),
         error => Refusal::Damaged(error.to_string()),
     })?;
     match other_version {
         Some(cause) => Err(Refusal::Version(cause)),
         None => Ok(database),
+    }
+}
+
+pub(crate) fn of_system(error: &io::Error) -> Refusal {
+    use io::ErrorKind::{
+        FileTooLarge, InvalidData, QuotaExceeded, ReadOnlyFilesystem, StorageFull, UnexpectedEof,
+    };
+    match error.kind() {
+        // It is not what the database wrote, or shorter.
+        InvalidData | UnexpectedEof => Refusal::Damaged(error.to_string()),
+        ReadOnlyFilesystem | StorageFull | QuotaExceeded | FileTooLarge => {
+            Refusal::Unwritable(error.to_string())
+        }
+        _ => Refusal::System(error.to_string()),
     }
 }
 
