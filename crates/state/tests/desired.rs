@@ -423,7 +423,7 @@ fn a_damaged_state_is_left_where_it_is_and_nothing_begins_in_its_place() {
     let beside = || fs::read_dir(folder.path()).unwrap().count();
     let before = beside();
     let no_database = [&b"no database"[..], &whole[11..]].concat();
-    for damaged in [&no_database[..], &whole[..whole.len() / 3], &whole[..100], b""] {
+    for damaged in [&no_database[..], &whole[..8_192], &whole[..100], b""] {
         fs::write(&file, damaged).unwrap();
         for _ in 0..2 {
             let said = Desired::open(folder.path()).unwrap_err();

@@ -54,7 +54,18 @@ impl Tenon {
     }
 
     fn command(&self, folder: &Path) -> Command {
-        let mut command = Command::new(&self.binary);
+        self.command_through(&[], folder)
+    }
+
+    fn command_through(&self, through: &[OsString], folder: &Path) -> Command {
+        let mut command = match through {
+            [] => Command::new(&self.binary),
+            [program, args @ ..] => {
+                let mut command = Command::new(program);
+                command.args(args).arg(&self.binary);
+                command
+            }
+        };
         command
             .current_dir(folder)
             .env("TENON_DATA", self.data())
@@ -181,6 +192,7 @@ impl Tenon {
             folder: self.data().to_owned(),
             environment: Vec::new(),
             unread: false,
+            through: Vec::new(),
         }
     }
 }
@@ -280,6 +292,7 @@ pub struct Serve {
     folder: PathBuf,
     environment: Vec<(&'static str, OsString)>,
     unread: bool,
+    through: Vec<OsString>,
 }
 
 impl Serve {
@@ -294,6 +307,14 @@ impl Serve {
     #[must_use]
     pub fn env(mut self, name: &'static str, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name, value.as_ref().to_owned()));
+        self
+    }
+
+    /// The same, started by another program, whose last arguments are this one and its own. That program has to become this
+    /// one (`exec`), so that the process is the same.
+    #[must_use]
+    pub fn through<A: AsRef<OsStr>>(mut self, command: impl IntoIterator<Item = A>) -> Self {
+        self.through = command.into_iter().map(|word| word.as_ref().to_owned()).collect();
         self
     }
 
@@ -321,7 +342,7 @@ impl Serve {
     /// With what it said, when it ends or does not get there in time.
     #[track_caller]
     pub fn start(self) -> Serving {
-        let mut command = self.tenon.command(&self.folder);
+        let mut command = self.tenon.command_through(&self.through, &self.folder);
         command.args(self.all_args()).envs(self.environment.iter().cloned());
         let described = describe(&command);
         let mut process = Process::start_unread(&mut command);

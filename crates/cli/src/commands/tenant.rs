@@ -25,6 +25,11 @@ pub(crate) fn run(args: &TenantArgs, settings: &Settings, terminal: &Terminal) -
             let tenant = &args.tenant;
             Admin::open(&args.client, settings)?.delete(&format!("/v1/tenants/{tenant}"))?;
             terminal.result(format_args!("{tenant} is gone"), || json!({ "deleted": tenant.as_str() }));
+            terminal.step(
+                "kept",
+                "what its apps kept in the node's `store/`: a new tenant with the same name, and apps with the same names, \
+                 would have it",
+            );
             Ok(())
         }
     }

@@ -46,6 +46,66 @@ fn a_node_whose_disk_is_full_serves_says_so_and_goes_on_when_there_is_room() {
     site.node.stop();
 }
 
+/// What a shell does in a mount namespace of its own before it becomes the node: the data directory cannot be written, by
+/// nobody, as on a disk that the kernel has made read-only.
+const READ_ONLY: &str = "mount --bind \"$TENON_DATA\" \"$TENON_DATA\" \
+    && mount -o remount,bind,ro \"$TENON_DATA\" && exec \"$0\" \"$@\"";
+
+/// The command that runs another one on a data directory that is read-only, if this machine lets the tests have one.
+fn read_only(site: &Site) -> Option<Vec<String>> {
+    [&["unshare", "--mount"][..], &["unshare", "--mount", "--map-root-user"]].into_iter().find_map(
+        |unshare| {
+            let command: Vec<String> =
+                [unshare, &["sh", "-c", READ_ONLY]].concat().into_iter().map(Into::into).collect();
+            let tried = Command::new(&command[0])
+                .args(&command[1..])
+                .args(["sh", "-c", "! touch \"$TENON_DATA/written\""])
+                .env("TENON_DATA", site.tenon.data())
+                .stderr(std::process::Stdio::null())
+                .status();
+            tried.is_ok_and(|status| status.success()).then_some(command)
+        },
+    )
+}
+
+#[test]
+fn a_node_that_starts_on_a_read_only_disk_serves_what_it_has_and_says_so() {
+    let mut site = Site::of(&["acme"]);
+    let Some(read_only) = read_only(&site) else {
+        eprintln!("skipped: only who may mount can have a read-only disk");
+        return;
+    };
+    let (shop, more) = (site.tenon.data().join("apps/shop"), site.tenon.data().join("apps/more"));
+    crate::support::write_app(&shop, "chaos-http", "acme", "shop", HOST, "one");
+    crate::support::write_app(&more, "chaos-http", "acme", "more", "more.example", "one");
+    site.deploy(&shop, &[]);
+    let wrong = |site: &Site| site.json(["status"])["wrong"].to_string();
+    // The one before was ended as it should be, and then it was not.
+    for kills in [false, true] {
+        if kills {
+            site.node.kill();
+        } else {
+            site.node.stop();
+        }
+        site.node = site.tenon.node().through(&read_only).start();
+        assert_eq!(site.get(HOST, "/ok").status, 200);
+        assert!(wrong(&site).contains("Read-only"), "{}", wrong(&site));
+        assert_eq!(site.json(["revisions", "acme/shop"])["revisions"][0]["revision"], "r1");
+        assert_eq!(site.json(["audit"])["intact"], true);
+        let change = site.run(["pause", "acme/shop"]).expect_code(1);
+        change.expect_stderr(&["state-failed", "Read-only", "disk has room"]);
+        let deploy = site.run(["deploy".as_ref(), more.as_os_str()]).expect_code(1);
+        deploy.expect_stderr(&["state-failed", "Read-only"]);
+        assert_eq!(site.get(HOST, "/ok").status, 200);
+        site.node.stop();
+        site.node = site.tenon.node().start();
+        assert_eq!(wrong(&site), "[]");
+    }
+    site.deploy(&more, &[]);
+    assert_eq!(site.get("more.example", "/ok").status, 200);
+    site.node.stop();
+}
+
 #[test]
 fn a_candidate_that_crashes_gets_nothing_more_though_the_disk_is_full() {
     let site = Site::of(&["acme"]);

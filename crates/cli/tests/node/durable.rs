@@ -203,6 +203,45 @@ fn a_damaged_artifact_is_made_again_and_a_node_without_its_key_too() {
 }
 
 #[test]
+fn a_damaged_state_stops_the_node_until_somebody_has_decided() {
+    let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
+    let mut site = Site { node: tenon.node().start(), tenon };
+    site.run(["tenant", "set", "acme"]).expect_code(0);
+    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
+    let component = site.json(["revisions", "acme/shop"])["revisions"][0]["component"].clone();
+    let hex = component.as_str().unwrap().strip_prefix("sha256:").unwrap().to_owned();
+    site.node.stop();
+    let folder = site.tenon.data().join("node");
+    let (state, token) = (folder.join("state.redb"), folder.join("admin-token"));
+    let blob = folder.join("blobs/sha256").join(&hex[..2]).join(&hex);
+    let whole = std::fs::read(&state).unwrap();
+    let damaged = [&b"no database"[..], &whole[11..]].concat();
+    std::fs::write(&state, &damaged).unwrap();
+    let before = std::fs::read(&token).unwrap();
+    // As a supervisor does that starts it again and again.
+    for _ in 0..2 {
+        let refused = site.tenon.node().refused().expect_code(1);
+        for said in ["state-damaged", "state.redb", "put a backup in its place", "or begin anew"] {
+            assert!(refused.stdout.contains(said), "no `{said}` in {}", refused.stdout);
+        }
+        assert!(std::fs::read(&state).unwrap() == damaged, "it is as it was");
+        assert_eq!(std::fs::read(&token).unwrap(), before);
+        assert!(blob.is_file());
+    }
+    // A backup makes it the node that it was.
+    std::fs::write(&state, &whole).unwrap();
+    site.node = site.tenon.node().start();
+    assert_eq!(site.version(HOST), "one");
+    site.node.stop();
+    // With the file out of the way, somebody has decided to begin anew.
+    std::fs::rename(&state, site.tenon.data().join("damaged")).unwrap();
+    site.node = site.tenon.node().start();
+    assert_eq!(site.json(["status"])["tenants"], 0);
+    assert_ne!(std::fs::read(&token).unwrap(), before);
+    site.node.stop();
+}
+
+#[test]
 fn two_nodes_do_not_share_a_data_directory() {
     let site = Site::of(&["acme"]);
     let second = site.tenon.node().refused().expect_code(1);
