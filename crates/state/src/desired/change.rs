@@ -347,7 +347,7 @@ impl Desired {
             }
             prune(transaction, &app)?;
             let what = if new.reverts_to.is_some() { "revert" } else { "deploy" };
-            let said = Said::new(what, id, format!("{number} {} {}", new.component, new.note));
+            let said = Said::new(what, id, of_revision(&record));
             let app = put_app(transaction, known, app, generation)?;
             Ok(Ok((app, said)))
         })
@@ -545,6 +545,13 @@ fn put_token(
 
 fn token_said(what: &'static str, record: &TokenRecord) -> Said {
     Said::new(what, token_target(record), format!("{} {}", record.verb, record.note))
+}
+
+/// What a revision is made of, why, and whose requests come to it: the routes last, for there may be more than is kept.
+fn of_revision(RevisionRecord { number, component, terms, note, routes, .. }: &RevisionRecord) -> String {
+    let routes: Vec<String> = routes.iter().flatten().map(Route::to_string).collect();
+    let note = if note.is_empty() { String::new() } else { format!(", {note}") };
+    format!("{number} {component}, terms {}{note}, for {}", Digest::of(terms.as_bytes()), routes.join(" "))
 }
 
 fn token_target(record: &TokenRecord) -> String {
