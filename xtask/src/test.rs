@@ -82,7 +82,8 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
         steps.run("set up Redis", || Ok(tools::complete_redis(workspace))),
         steps.run("set up a browser", || Ok(tools::complete_browser(workspace))),
         steps.run("lint", || {
-            let lint = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+            // As optimised as the build: what its build scripts and macros are made of is there already.
+            let lint = ["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"];
             // The fuzz targets among them: a build script would compile the fuzzer, in C++, which nothing that is checked
             // links.
             let lint = workspace.cargo(lint).env("CUSTOM_LIBFUZZER_PATH", "/unused/libFuzzer.a");
@@ -93,7 +94,7 @@ fn everything(workspace: &Workspace, options: &usage::Test) -> Steps {
             reference::check(workspace)?;
             not_quick(&|| {
                 let doc = workspace
-                    .cargo(["doc", "--workspace", "--no-deps"])
+                    .cargo(["doc", "--release", "--workspace", "--no-deps"])
                     .env("RUSTDOCFLAGS", "--deny warnings");
                 doc.run().map(|()| Outcome::Done)
             })

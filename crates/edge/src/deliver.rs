@@ -372,7 +372,7 @@ impl Office {
         let record = move |Record { outcome, bill, ended, crash }: Record| {
             admitted.passed.ended(match &outcome {
                 Ok(true) => Ended::Well,
-                Err(failure) if Outcome::of_failure(failure).is_for_a_rest() => Ended::Crashed,
+                Err(failure) if Outcome::is_for_a_rest(failure) => Ended::Crashed,
                 Ok(false) | Err(_) => Ended::Otherwise,
             });
             slot.counters().count_message(outcome.as_ref().is_ok_and(|finished| *finished), &bill);

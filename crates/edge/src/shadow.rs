@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_for_copies_is_bounded_from_the_start_and_what_is_too_large_lets_go() {
-        let (candidate, loads) = (slot("a", 2), Arc::new(Semaphore::new(1)));
+        let (candidate, loads) = (slot("a", 2), Arc::new(crate::slot::Loads::default()));
         let request = Request::new(Received::whole(Bytes::new()));
         let copy = || Copy::of(&candidate, &loads, &request, false);
         let mut kept: Vec<Copy> = (0..100).filter_map(|_| copy()).collect();

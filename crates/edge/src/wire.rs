@@ -108,7 +108,7 @@ impl Wire {
             if still >= idle() {
                 return Why::Stalled;
             }
-            if unused >= unused_max {
+            if unused > unused_max {
                 return Why::Unused;
             }
         }

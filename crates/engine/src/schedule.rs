@@ -11,18 +11,25 @@ pub(crate) const SLICE_MAX: Duration = Duration::from_millis(100);
 /// The shortest.
 pub(crate) const SLICE_MIN: Duration = Duration::from_micros(100);
 
+/// `SCHED_FLAG_RESET_ON_FORK` of sched_setattr(2): what is set is of this thread alone.
+const RESET_ON_FORK: u64 = 1;
 /// The lowest priority.
 const NICE_MAX: i32 = 19;
 
 /// Has the thread that calls it take the processor at once when it has something to do, from threads that work on for longer
 /// and may wait: bringing an app into memory, taking one down, writing records. It gets no more of the processor for that.
+/// Threads that it starts do not: they are of that kind.
 pub fn serve_promptly() {
-    set(0, SLICE_MIN);
+    set_with(0, SLICE_MIN, RESET_ON_FORK);
 }
 
 /// Has the thread that calls it run with a priority that is so much lower than it had, in slices of this length.
 /// Where the system refuses, the thread shares as all others do.
 pub(crate) fn set(lower: i32, slice: Duration) {
+    set_with(lower, slice, 0);
+}
+
+fn set_with(lower: i32, slice: Duration, flags: u64) {
     let nice = rustix::process::getpriority_process(None).unwrap_or(0).saturating_add(lower).min(NICE_MAX);
     #[expect(
         clippy::cast_possible_truncation,
@@ -31,6 +38,7 @@ pub(crate) fn set(lower: i32, slice: Duration) {
     let attributes = SchedAttr {
         size: size_of::<SchedAttr>() as u32,
         policy: libc::SCHED_OTHER as u32,
+        flags,
         nice,
         runtime: slice.as_nanos() as u64,
         ..SchedAttr::default()

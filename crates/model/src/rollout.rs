@@ -307,22 +307,29 @@ impl Tolerance {
     /// of its few requests failed, and most of the stable revision's did not.
     pub fn judge_few(&self, stable: &Seen, candidate: &Seen) -> Verdict {
         let Seen { requests, errors, .. } = *candidate;
-        let is_mostly = |seen: &Seen| seen.errors > seen.requests / 2;
-        match requests < self.samples && errors >= MOSTLY_MIN && is_mostly(candidate) && !is_mostly(stable) {
+        let is_worse = is_mostly_failing(candidate) && !is_mostly_failing(stable);
+        match requests < self.samples && errors >= MOSTLY_MIN && is_worse {
             true => Verdict::Revert(Worse::Mostly { errors, requests }),
             false => Verdict::Go,
         }
     }
 
     /// Whether it is no chance that the candidate fails more often than it may. What it may beyond the stable revision is added
-    /// to what that did; of one that was asked less, as if it had been asked as often and had failed as seldom as that.
+    /// to what that did; one that was not asked is taken for one that never fails.
     fn fails_more(&self, stable: &Seen, candidate: &Seen) -> bool {
-        let all = stable.requests.max(candidate.requests);
+        if is_mostly_failing(candidate) && !is_mostly_failing(stable) {
+            return true;
+        }
+        let all = if stable.requests == 0 { candidate.requests } else { stable.requests };
         let allowed = (u128::from(all) * u128::from(self.errors_per_mille)).div_ceil(1_000);
         let allowed = u64::try_from(allowed).unwrap_or(u64::MAX);
         let stable = Share { some: stable.errors.saturating_add(allowed).min(all), all };
         surprise(stable, Share { some: candidate.errors, all: candidate.requests }) >= SURPRISE_MIN
     }
+}
+
+fn is_mostly_failing(seen: &Seen) -> bool {
+    seen.errors > seen.requests / 2
 }
 
 /// Failed requests in a thousand.

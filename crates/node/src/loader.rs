@@ -1,12 +1,11 @@
 //! Brings a revision into memory when a request needs it.
 
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use tenon_edge::{LoadError, LoadTurns, Loader, Loading, RevisionKey};
 
-use crate::live::LiveRevision;
 use crate::memory::Wait;
 use crate::node::{Inner, Ready, Tried, said};
 use crate::refused::{Answer, Refused, draining, missing};
@@ -44,37 +43,32 @@ impl Loader for NodeLoader {
     fn load(&self, key: &RevisionKey, turns: LoadTurns) -> Loading {
         let (node, key) = (Weak::clone(&self.0), key.clone());
         Box::pin(async move {
-            let revision = known(&node)?.live().revision(&key.app, key.revision).cloned();
-            let revision = revision.ok_or_else(|| LoadError("the revision is gone".into()))?;
-            let loaded = loaded(&node, &key, &revision, &turns).await;
-            let ready = loaded.map_err(|refused| {
+            loaded(&node, &key, &turns).await.map(|ready| ready.service).map_err(|refused| {
                 tracing::error!(app = %key.app, revision = %key.revision, code = refused.0.code, cause = said(&refused), "an app cannot be brought into memory");
                 LoadError(said(&refused).into())
-            })?;
-            revision.components.note(&ready.service);
-            known(&node)?.came(&revision, ready.bytes);
-            Ok(ready.service)
+            })
         })
     }
 }
 
-fn known(node: &Weak<Inner>) -> Result<Arc<Inner>, LoadError> {
-    node.upgrade().ok_or_else(|| LoadError("the node has ended".into()))
-}
-
 /// Maps and links it, in turn with others; what has to be compiled, or waits for a place, keeps no turn of theirs meanwhile.
-async fn loaded(
-    node: &Weak<Inner>,
-    key: &RevisionKey,
-    revision: &Arc<LiveRevision>,
-    turns: &LoadTurns,
-) -> Answer<Ready> {
+async fn loaded(node: &Weak<Inner>, key: &RevisionKey, turns: &LoadTurns) -> Answer<Ready> {
     let (mut is_compiled, mut wait) = (false, None);
     loop {
         let turn = turns.load().await;
-        // Mapping reads a file: not on a worker's thread.
-        let (id, content) = (key.app.clone(), Arc::clone(&revision.content));
-        let tried = elsewhere(node, move |node| node.try_service(&id, &content)).await?;
+        // Mapping reads a file, and what is served now may be locked while it is replaced: not on a worker's thread.
+        let of = key.clone();
+        let (tried, component) = elsewhere(node, move |node| {
+            let revision = node.live().revision(&of.app, of.revision).cloned();
+            let revision = revision.ok_or_else(|| missing("revision"))?;
+            let tried = node.try_service(&of.app, &revision.content)?;
+            if let Tried::Ready(ready) = &tried {
+                revision.components.note(&ready.service);
+                node.came(&revision, ready.bytes);
+            }
+            Ok((tried, revision.content.component))
+        })
+        .await?;
         drop(turn);
         match tried {
             Tried::Ready(ready) => return Ok(ready),
@@ -82,7 +76,7 @@ async fn loaded(
             Tried::NoCode => {
                 is_compiled = true;
                 let _turn = turns.compile().await;
-                let (id, component) = (key.app.clone(), revision.content.component);
+                let id = key.app.clone();
                 elsewhere(node, move |node| node.compile(&id, &component)).await?;
             }
             Tried::NoPlace => {

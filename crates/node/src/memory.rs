@@ -107,6 +107,8 @@ impl Place<'_> {
     /// The service has come; where an equal one came first, that one is it. `None` where its tenant was changed meanwhile: it
     /// has to be made again, as its tenant is now allowed to.
     pub(crate) fn fill(self, key: ServiceKey, service: Arc<Service>) -> Option<Arc<Service>> {
+        // Taking a service down takes time: not under the lock.
+        let _outlives_the_lock = Arc::clone(&service);
         self.node.memory().fill(self.epoch, key, service)
     }
 }

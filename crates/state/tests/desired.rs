@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redb::{TableDefinition, WriteTransaction};
 use tenon_model::{AppId, Digest, RevisionNumber, Route, Seen, TenantId};
@@ -801,7 +801,6 @@ fn what_was_acknowledged_survives_hundreds_of_kills_at_every_step() {
     let mut acknowledged: Vec<(u64, u64, u64)> = Vec::new();
     let mut others = Acknowledged::default();
     let (mut from, mut audited, mut silent) = (0, 0, 0);
-    let began = Instant::now();
     for round in 0..KILLS {
         // A fixed sequence: the same kills in every run, as far as a clock allows.
         let random = round.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
@@ -856,7 +855,6 @@ fn what_was_acknowledged_survives_hundreds_of_kills_at_every_step() {
     assert!(acknowledged.len() as u64 > KILLS / 4, "{} of {KILLS} rounds said nothing", silent);
     assert!(others.deleted.len() as u64 > KILLS / 8, "{} came to the last change", others.deleted.len());
     assert!(silent > STEPS, "some were killed before anything was acknowledged");
-    assert!(began.elapsed() < Duration::from_secs(120), "took {:?}", began.elapsed());
 }
 
 fn start(folder: &Path, told: &str) -> std::process::Child {

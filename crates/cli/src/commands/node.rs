@@ -94,7 +94,7 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
     if !args.replace {
         notify.serves();
     }
-    announce(&running, args.http3, terminal);
+    announce(&running, args.http3, terminal, &log);
     let why = serve(&running, &woken);
     match why {
         Wake::Replaced => control.leave(),
@@ -171,10 +171,13 @@ fn take_back(running: &Running) {
     }
 }
 
-fn announce(running: &Running, has_http3: bool, terminal: &Terminal) {
+fn announce(running: &Running, has_http3: bool, terminal: &Terminal, log: &Log) {
     if let Some(file) = running.first_token() {
-        terminal
-            .step("token", format_args!("the first one, which may do everything, is in {}", file.display()));
+        log.step(
+            terminal,
+            "token",
+            format_args!("the first one, which may do everything, is in {}", file.display()),
+        );
     }
     let pool = running.pool();
     if let Some(fits) = pool.instances_within_mappings() {
@@ -189,12 +192,15 @@ fn announce(running: &Running, has_http3: bool, terminal: &Terminal) {
     let addresses = running.addresses();
     let (admin, apps) = (running.admin(), running.apps());
     let scheme = if running.is_admin_tls() { "https" } else { "http" };
-    terminal.step("admin", format_args!("{scheme}://{admin}"));
+    log.step(terminal, "admin", format_args!("{scheme}://{admin}"));
     if let Some(tls) = addresses.get(1) {
-        terminal.step("tls", format_args!("https://{tls}"));
+        log.step(terminal, "tls", format_args!("https://{tls}"));
         if has_http3 {
-            terminal
-                .step("http3", format_args!("https://{tls}, over UDP; 0-RTT is off, for it can be replayed"));
+            log.step(
+                terminal,
+                "http3",
+                format_args!("https://{tls}, over UDP; 0-RTT is off, for it can be replayed"),
+            );
         }
     }
     let address = addresses.first().map(ToString::to_string).unwrap_or_default();

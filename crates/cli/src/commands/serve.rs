@@ -60,9 +60,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
     let workers = args.workers.map_or_else(cores, usize::from);
     let site = Arc::new(Site::new(service));
     let server = Server::new(args.listen, workers, site.longest());
-    let listening = server.start(Arc::clone(&site)).map_err(refused)?;
-    let deliveries = Deliveries::start(&site).map_err(refused)?;
-    let address = listening.address();
+    // Said before anything is served: whoever does not read it holds up nothing that runs.
     terminal.step("handler", &shape);
     if reuse.is_on() {
         terminal.step("reuse", reuse.to_string());
@@ -71,6 +69,9 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
         let topics: Vec<_> = post.subscription.topics.iter().map(String::as_str).collect();
         terminal.step("messages", format_args!("{} to {}", topics.join(", "), post.component));
     }
+    let listening = server.start(Arc::clone(&site)).map_err(refused)?;
+    let deliveries = Deliveries::start(&site).map_err(refused)?;
+    let address = listening.address();
     terminal.result(format_args!("serving {} on http://{address}", app.name), || {
         json!({
             "event": "serving", "name": app.name, "address": address.to_string(), "handler": shape,

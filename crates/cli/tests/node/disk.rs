@@ -1,5 +1,6 @@
 //! A disk that takes nothing more, and a data directory that cannot be written.
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
@@ -72,7 +73,8 @@ fn read_only(site: &Site) -> Option<Vec<String>> {
 fn a_node_that_starts_on_a_read_only_disk_serves_what_it_has_and_says_so() {
     let mut site = Site::of(&["acme"]);
     let Some(read_only) = read_only(&site) else {
-        eprintln!("skipped: only who may mount can have a read-only disk");
+        // Past the harness, which keeps what a test that passes prints.
+        let _ = writeln!(std::io::stderr(), "skipped: only who may mount can have a read-only disk");
         return;
     };
     let (shop, more) = (site.tenon.data().join("apps/shop"), site.tenon.data().join("apps/more"));

@@ -1,6 +1,7 @@
 //! Quotas bite with their names, and what one tenant does to the node its neighbours do not feel.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -168,10 +169,10 @@ fn an_app_that_keeps_failing_is_given_a_rest() {
 
 /// Connections that a client has begun to send a request over and goes no further, from several addresses: a node closes
 /// those beyond 2,048 of one.
-fn slow(site: &Site, count: usize) -> (Vec<tokio::net::TcpStream>, tokio::runtime::Runtime) {
+fn slow(site: &Site, count: usize) -> Vec<std::net::TcpStream> {
     const PER_ADDRESS: usize = 2_000;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let opened = runtime.block_on(async {
+    runtime.block_on(async {
         let mut opened = Vec::with_capacity(count);
         for number in 0..count {
             let from = u8::try_from(2 + number / PER_ADDRESS).unwrap();
@@ -179,17 +180,16 @@ fn slow(site: &Site, count: usize) -> (Vec<tokio::net::TcpStream>, tokio::runtim
             socket.bind(SocketAddr::from(([127, 0, 0, from], 0))).unwrap();
             let mut stream = socket.connect(site.address()).await.unwrap();
             stream.write_all(b"GET /ok HTTP/1.1\r\nhost: slow.exam").await.unwrap();
-            opened.push(stream);
+            opened.push(stream.into_std().unwrap());
         }
         opened
-    });
-    (opened, runtime)
+    })
 }
 
 /// How many of them the node has not closed.
-fn held(slow: &[tokio::net::TcpStream]) -> usize {
-    let is_open = |stream: &&tokio::net::TcpStream| {
-        let looked = stream.try_read(&mut [0; 1]);
+fn held(slow: &[std::net::TcpStream]) -> usize {
+    let is_open = |stream: &&std::net::TcpStream| {
+        let looked = <&std::net::TcpStream>::clone(stream).read(&mut [0; 1]);
         looked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     };
     slow.iter().filter(is_open).count()
@@ -198,7 +198,7 @@ fn held(slow: &[tokio::net::TcpStream]) -> usize {
 #[test]
 fn connections_of_one_address_are_as_many_as_the_node_is_told() {
     let site = Site::with(["--connections-per-address", "2"]);
-    let (connections, _runtime) = slow(&site, 3);
+    let connections = slow(&site, 3);
     tenon_testkit::until("one to be closed", tenon_testkit::DEADLINE, || {
         (held(&connections) < 3).then_some(())
     });
@@ -247,12 +247,12 @@ fn a_steady_neighbour_loses_no_request_to_three_noisy_ones() {
     }
     let steady = Load::start(Asking { pause: Duration::from_millis(4), ..asking(&site, "steady", "/ok", 2) });
     steady.more(100);
-    let (slow, _runtime) = slow(&site, count);
     let loops = Load::start(asking(&site, "loops", "/loop", AT_ONCE));
     let bombs = Load::start(asking(&site, "bombs", "/oom", AT_ONCE));
     loops.more(AT_ONCE as u64);
     bombs.more(AT_ONCE as u64);
-    // Now all of it goes on at once.
+    // Last, for a node gives a head thirty seconds. Now all of it goes on at once.
+    let slow = slow(&site, count);
     let still = held(&slow);
     steady.more(300);
     let (loops, bombs, steady) = (loops.stop(), bombs.stop(), steady.stop());

@@ -173,16 +173,14 @@ pub(crate) fn collector() -> (std::net::SocketAddr, Sent) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // A node that goes away in the middle is none of this test's.
-            if let Some(one) = take(stream) {
-                keeping.lock().unwrap().push(one);
-            }
+            let _ = take(stream, &keeping);
         }
     });
     (address, received)
 }
 
-/// One request, answered.
-fn take(mut stream: std::net::TcpStream) -> Option<(String, Value)> {
+/// Keeps one request, and answers it then: whoever is answered may end, and have what it sent looked at.
+fn take(mut stream: std::net::TcpStream, kept: &Sent) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -192,8 +190,8 @@ fn take(mut stream: std::net::TcpStream) -> Option<(String, Value)> {
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").ok()?;
-    Some((head.split(' ').nth(1)?.to_owned(), serde_json::from_slice(&body).ok()?))
+    kept.lock().unwrap().push((head.split(' ').nth(1)?.to_owned(), serde_json::from_slice(&body).ok()?));
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").ok()
 }
 
 /// What was sent to this path.
@@ -387,8 +385,7 @@ fn a_collector_that_does_not_answer_holds_no_request_up() {
 fn an_access_log_that_nobody_reads_holds_no_request_up() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
-    let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
-    assert!(made.success(), "{made}");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &file, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
     // Open for both, so that nobody waits for the other end.
     let fifo = std::fs::File::options().read(true).write(true).open(&file).unwrap();
     let site = chaos(&["--access-log", file.to_str().unwrap()]);

@@ -99,22 +99,23 @@ fn what_the_unit_file_starts_serves_and_is_replaced_by_what_it_reloads() {
 
     let words = as_here(reload, &first.address().to_string(), admin);
     let log = tenon.data().join("reload.log");
-    let reloaded = Command::new(&words[0])
+    let printed = tenon.data().join("reload.out");
+    let mut reload = Command::new(&words[0])
         .args(&words[1..])
         .env("TENON_DATA", tenon.data())
         .env("NOTIFY_SOCKET", manager.path())
         .stdin(Stdio::null())
-        // Not a pipe: the next node has it too, and goes on.
+        // Not pipes: the next node has them too, and goes on.
+        .stdout(File::create(&printed).unwrap())
         .stderr(File::create(&log).unwrap())
-        .output()
+        .spawn()
         .unwrap();
+    let reloaded = until("the reload to return", DEADLINE, || reload.try_wait().unwrap());
     let log = std::fs::read_to_string(&log).unwrap();
-    assert!(reloaded.status.success(), "{log}");
+    assert!(reloaded.success(), "{log}");
     let next = Orphan(main_process(&manager.told()));
-    assert!(
-        String::from_utf8_lossy(&reloaded.stdout).starts_with("serving 0 apps on http://0.0.0.0:"),
-        "{log}"
-    );
+    let printed = std::fs::read_to_string(&printed).unwrap();
+    assert!(printed.starts_with("serving 0 apps on http://0.0.0.0:"), "{printed} {log}");
     assert!(first.wait(DEADLINE).success(), "{}", first.log());
     assert!(next.is_running(), "the next node ended with what started it: {log}");
     assert_eq!(call(here, get("/")).status, 404);

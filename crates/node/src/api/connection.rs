@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(super) struct Connection(Mutex<State>);
 struct State {
     /// Requests whose answer is not taken yet.
     running: u32,
-    /// Since when there is none.
+    /// Since when there is none, of those that somebody with a token sent.
     idle_since: Instant,
     next: u64,
     /// Answers of which a piece was handed over and the next not asked for, and since when.
@@ -75,7 +76,7 @@ impl Connection {
         let mut state = self.state();
         state.running += 1;
         state.next += 1;
-        Running { connection: Arc::clone(self), number: state.next }
+        Running { connection: Arc::clone(self), number: state.next, is_permitted: AtomicBool::new(false) }
     }
 }
 
@@ -84,9 +85,15 @@ impl Connection {
 pub(super) struct Running {
     connection: Arc<Connection>,
     number: u64,
+    is_permitted: AtomicBool,
 }
 
 impl Running {
+    /// Somebody sent it who has a token. Requests of others keep no place for a connection.
+    pub(super) fn is_permitted(&self) {
+        self.is_permitted.store(true, Relaxed);
+    }
+
     /// Who is waited for: the client, which was handed a piece, or the node.
     fn waits_for_client(&self, it_does: bool) {
         let mut state = self.connection.state();
@@ -102,7 +109,9 @@ impl Drop for Running {
         let mut state = self.connection.state();
         state.untaken.remove(&self.number);
         state.running -= 1;
-        state.idle_since = Instant::now();
+        if self.is_permitted.load(Relaxed) {
+            state.idle_since = Instant::now();
+        }
     }
 }
 
@@ -117,6 +126,8 @@ pub(super) struct Taken<B> {
 
 impl<B> Taken<B> {
     pub(super) fn new(body: B, running: Running) -> Self {
+        // It may wait behind answers that the client does not take, before it is first polled.
+        running.waits_for_client(true);
         Self { body, rest: Bytes::new(), running }
     }
 }
@@ -187,9 +198,14 @@ mod tests {
     async fn a_request_may_take_its_time_and_the_next_one_has_as_long_as_the_first() {
         let connection = Connection::new();
         let running = connection.begin();
+        running.is_permitted();
         assert_eq!(kept(&connection, true).await, None, "the node is at work");
         drop(running);
         assert_eq!(kept(&connection, false).await, Some(HEAD_TIMEOUT.as_secs()));
+        // Who has no token has not become of use by asking.
+        tokio::time::advance(HEAD_TIMEOUT).await;
+        drop(connection.begin());
+        assert_eq!(kept(&connection, false).await, Some(LOOK_EVERY.as_secs()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -200,6 +216,10 @@ mod tests {
         assert!(stuck.frame().await.is_some(), "it has begun to take it");
         assert_eq!(kept(&connection, false).await, Some(UNTAKEN_MAX.as_secs()));
         drop(stuck);
+        // So is one whose answer waits behind others that it does not take.
+        let waiting = Taken::new(Full::new(Bytes::from_static(b"x")), connection.begin());
+        assert_eq!(kept(&connection, false).await, Some(UNTAKEN_MAX.as_secs()));
+        drop(waiting);
 
         // A body of which nothing comes for the moment: the client has taken all there is.
         let (sender, receiver) = tokio::sync::mpsc::channel(1);

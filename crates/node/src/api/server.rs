@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::authorize::{Permitted, find};
-use super::connection::{Connection, HEAD_TIMEOUT, Taken};
+use super::connection::{Connection, HEAD_TIMEOUT, Running, Taken};
 use super::endpoints::{Action, Scope};
 use super::handle::Desk;
 use super::logs::Stream;
@@ -259,15 +259,20 @@ impl Office {
         let serve = service_fn(move |request| {
             let (office, running) = (Arc::clone(self), connection.begin());
             async move {
-                let response = office.serve(request, client).await;
+                let response = office.serve(request, client, &running).await;
                 Ok::<_, Infallible>(response.map(|body| Taken::new(body, running)))
             }
         });
         http.serve_connection(TokioIo::new(stream), serve).await
     }
 
-    async fn serve(&self, request: Request<Incoming>, client: IpAddr) -> Response<ReplyBody> {
-        let Reply(mut response) = match self.answer(request, client).await {
+    async fn serve(
+        &self,
+        request: Request<Incoming>,
+        client: IpAddr,
+        running: &Running,
+    ) -> Response<ReplyBody> {
+        let Reply(mut response) = match self.answer(request, client, running).await {
             Ok(reply) => reply,
             Err(refused) => Reply::of(refused),
         };
@@ -275,7 +280,7 @@ impl Office {
         response
     }
 
-    async fn answer(&self, request: Request<Incoming>, client: IpAddr) -> Answer<Reply> {
+    async fn answer(&self, request: Request<Incoming>, client: IpAddr, running: &Running) -> Answer<Reply> {
         let (parts, body) = request.into_parts();
         let client = counted_as(client);
         let node = &self.desk.node;
@@ -286,6 +291,9 @@ impl Office {
             // Whoever guesses is told less and less.
             Err(refused) => return Ok(self.stranger(client).unwrap_or_else(|| Reply::of(refused))),
         };
+        if permitted.bearer().is_some() {
+            running.is_permitted();
+        }
         let endpoint = permitted.endpoint();
         if endpoint.action == Action::Live {
             // Whoever restarts a node that says nothing must not be kept from hearing it; and a refusal costs no less.

@@ -1,5 +1,6 @@
 //! What is counted, in one table: [Prometheus](super::prometheus) and [OTLP](super::otlp) write down the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tenon_edge::{CounterSnapshot, Latencies, Outcome, QuotaName, TenantUsage};
@@ -57,7 +58,7 @@ pub(super) enum Value {
 }
 
 impl Point {
-    /// Names and values, in their order. Both are labels of DNS, or words of ours: nothing has to be escaped.
+    /// Names and values, in their order. What a component is called, whoever made it has chosen: any text.
     pub(super) fn labels(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.of.iter().map(|(name, value)| (*name, value.as_str())).chain(self.and)
     }
@@ -304,11 +305,19 @@ fn of_revisions(revisions: &[CountedRevision]) -> Vec<Metric> {
 fn of_components(revisions: &[CountedRevision]) -> Vec<Metric> {
     let of_revision = |counted: &CountedRevision| {
         let labels = revision_labels(counted);
-        let of_component = |used: &ComponentUse| {
-            let component = ("component", used.name.clone());
-            (labels.iter().cloned().chain([component]).collect::<Labels>(), used.clone())
+        // A composition may have two of one name, and a metric has one value for each.
+        let mut by_name: BTreeMap<&str, ComponentUse> = BTreeMap::new();
+        for used in &counted.components {
+            let sum = by_name.entry(&used.name).or_default();
+            sum.cpu = sum.cpu.saturating_add(used.cpu);
+            sum.memory_byte_us = sum.memory_byte_us.saturating_add(used.memory_byte_us);
+            sum.memory_bytes = sum.memory_bytes.max(used.memory_bytes);
+        }
+        let of_component = |(name, used): (&str, ComponentUse)| {
+            let component = ("component", name.to_owned());
+            (labels.iter().cloned().chain([component]).collect::<Labels>(), used)
         };
-        counted.components.iter().map(of_component).collect::<Vec<_>>()
+        by_name.into_iter().map(of_component).collect::<Vec<_>>()
     };
     let rows: Vec<(Labels, ComponentUse)> = revisions.iter().flat_map(of_revision).collect();
     vec![

@@ -1,5 +1,6 @@
 //! Metrics as text, in the form that Prometheus reads (exposition format 0.0.4).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use tenon_edge::Latencies;
@@ -56,15 +57,29 @@ fn labels(point: &Point) -> String {
     let mut labels = String::new();
     for (name, value) in point.labels() {
         let comma = if labels.is_empty() { "" } else { "," };
-        let _ = write!(labels, "{comma}{name}=\"{value}\"");
+        let _ = write!(labels, "{comma}{name}=\"{}\"", escaped(value));
     }
     labels
+}
+
+/// The text as a label's value has it.
+fn escaped(value: &str) -> Cow<'_, str> {
+    if !value.contains(['\\', '"', '\n']) {
+        return value.into();
+    }
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', "\\n").into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::metrics::tests::everything;
     use super::*;
+
+    #[test]
+    fn whoever_names_a_component_ends_no_line() {
+        assert_eq!(escaped("auth"), "auth");
+        assert_eq!(escaped("a\"} 1\nb\\"), r#"a\"} 1\nb\\"#);
+    }
 
     #[test]
     fn every_row_of_the_table_is_written_down() {

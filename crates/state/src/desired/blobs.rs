@@ -262,7 +262,11 @@ impl BlobFolder {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             if name.get(HEX_LENGTH..) == Some(suffix.as_str()) {
-                let meta = entry.metadata()?;
+                let meta = match entry.metadata() {
+                    // It was finished meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    meta => meta?,
+                };
                 found.push(Unfinished { modified: meta.modified()?, name, bytes: meta.len() });
             }
         }
@@ -278,7 +282,7 @@ impl BlobFolder {
         let busy: Vec<String> = lock(&self.busy).keys().map(UploadKey::file_name).collect();
         let still = all.into_iter().filter(|it| !busy.contains(&it.name));
         match still.min_by_key(|it| it.modified) {
-            Some(oldest) => fs::remove_file(self.unfinished.join(oldest.name)),
+            Some(oldest) => remove_if_there(&self.unfinished.join(oldest.name)),
             None => Ok(()),
         }
     }
@@ -292,7 +296,7 @@ impl BlobFolder {
         for unfinished in self.unfinished_of(Some(tenant))? {
             // One that goes on at this moment ends as nobody's.
             if !busy.contains(&unfinished.name) {
-                fs::remove_file(self.unfinished.join(unfinished.name))?;
+                remove_if_there(&self.unfinished.join(unfinished.name))?;
             }
         }
         Ok(())
@@ -310,7 +314,12 @@ impl BlobFolder {
                 let name = entry.file_name();
                 let digest: Option<Digest> =
                     name.to_str().and_then(|hex| format!("sha256:{hex}").parse().ok());
-                let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+                let meta = match entry.metadata() {
+                    // It was removed meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    meta => meta?,
+                };
+                let age = meta.modified()?.elapsed().unwrap_or_default();
                 old.extend(digest.filter(|_| age > UNFINISHED_AGE_MAX));
             }
         }
@@ -405,13 +414,25 @@ fn sync_folder(file: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
+fn remove_if_there(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Removes uploads that were broken off long ago.
 fn tidy(unfinished: &Path) -> io::Result<()> {
     for entry in fs::read_dir(unfinished)? {
         let entry = entry?;
         // A clock that went back makes a file look as if it came from the future: then it is kept.
-        if entry.metadata()?.modified()?.elapsed().unwrap_or_default() > UNFINISHED_AGE_MAX {
-            match fs::remove_file(entry.path()) {
+        let meta = match entry.metadata() {
+            // Another node has the folder too, as long as it is being replaced, and has finished it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            meta => meta?,
+        };
+        if meta.modified()?.elapsed().unwrap_or_default() > UNFINISHED_AGE_MAX {
+            match remove_if_there(&entry.path()) {
                 // It is kept for longer then, and everything is served.
                 Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(()),
                 removed => removed?,

@@ -219,14 +219,18 @@ fn tables(database: &Database) -> Result<Option<String>, redb::Error> {
     let mut transaction = database.begin_write()?;
     // After a crash the next start then has nothing to reconstruct.
     transaction.set_quick_repair(true);
-    let version = transaction.open_table(META)?.get(META_VERSION)?.map(|version| version.value());
+    let number = |name| Ok::<_, redb::Error>(transaction.open_table(META)?.get(name)?.map(|it| it.value()));
+    let (version, counted) = (number(META_VERSION)?, number(META_AUDIT)?.unwrap_or(0));
+    let ran_s = number(META_RAN)?.unwrap_or(0);
+    let entries = transaction.open_table(AUDIT)?.last()?.map_or(0, |(sequence, _)| sequence.value());
     match version {
         // Nothing is written.
-        Some(VERSION) => {
+        Some(VERSION) if entries <= counted => {
             transaction.abort()?;
             return Ok(None);
         }
-        None | Some(VERSION_FIRST) => {}
+        // A program of the first version, which counts no entries, had it once more: the one that was to take its place ended.
+        None | Some(VERSION_FIRST | VERSION) => {}
         Some(version) => {
             transaction.abort()?;
             return Ok(Some(format!("it has version {version}, and this is {VERSION}")));
@@ -239,7 +243,6 @@ fn tables(database: &Database) -> Result<Option<String>, redb::Error> {
     transaction.open_table(ROLLOUTS)?;
     transaction.open_table(ROUTES)?;
     transaction.open_table(USES)?;
-    let entries = transaction.open_table(AUDIT)?.last()?.map_or(0, |(sequence, _)| sequence.value());
     {
         let mut claims = transaction.open_table(CLAIMS)?;
         let mut claimed = transaction.open_table(CLAIMED)?;
@@ -250,7 +253,7 @@ fn tables(database: &Database) -> Result<Option<String>, redb::Error> {
         }
         for (hex, tenant) in &rows {
             // As if it had been uploaded now: the first version went by a clock that can be set.
-            claims.insert((hex.as_str(), tenant.as_str()), 0)?;
+            claims.insert((hex.as_str(), tenant.as_str()), ran_s)?;
             claimed.insert((tenant.as_str(), hex.as_str()), ())?;
         }
         let mut meta = transaction.open_table(META)?;
