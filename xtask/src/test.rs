@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::IsTerminal as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::workspace::Workspace;
 
 /// How long fetching the advisories may take.
 const FETCH_MAX: Duration = Duration::from_secs(90);
+/// How many tests of a program run at the same time; what runs them reads it.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
 /// How often a node is killed; the test reads it.
 const KILLS: &str = "TENON_KILLS";
 /// How deep below a folder sources and programs are looked for.
@@ -197,6 +200,11 @@ fn cargo_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Outcome> {
         .cargo(["test", "--release", "--workspace", "--no-fail-fast"])
         .args(filter)
         .env("TENON_TOOLS", workspace.tools());
+    if std::env::var_os(TEST_THREADS).is_none() {
+        // One more than there are processors: many tests wait for something.
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) + 1;
+        tests = tests.env(TEST_THREADS, threads.to_string());
+    }
     // Where there is a browser, a test that does not find it is not skipped: it fails.
     if tools::has_browser(workspace) {
         tests = tests.env("TENON_BROWSER_REQUIRED", "1");

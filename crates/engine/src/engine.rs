@@ -235,7 +235,9 @@ impl LaneEngine {
         let mut config = Config::new();
         config
             .concurrency_support(lane == Lane::Concurrent)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(report.allocation()))
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(
+                report.allocation(lane == Lane::Concurrent),
+            ))
             .compiler_inlining(Inlining::InterModule)
             .cranelift_opt_level(OptLevel::Speed)
             .epoch_interruption(tuning.guard.limits)

@@ -47,6 +47,10 @@ const AVERAGE_MEMORIES: u32 = 8;
 const AVERAGE_TABLES: u32 = 12;
 /// Three mappings for each memory of an average instance, two for its stack.
 const MAPPINGS_PER_INSTANCE: u64 = 3 * AVERAGE_MEMORIES as u64 + 2;
+/// Where guests are concurrent: tasks that an average instance has beside its first one, as many as calls that wait for one another.
+const TASKS_BESIDE: u32 = 3;
+/// Stacks for them, of all instances: each takes two mappings of the process, whether it is used or not.
+const STACKS_BESIDE_MAX: u32 = 3_000;
 /// Slots of components that ran lately and may run again keep their memory image mapped.
 const WARM_SLOTS: u32 = 1_000;
 /// With page scanning, this much of a memory is reset in place instead of being given back and faulted in again.
@@ -156,13 +160,16 @@ impl PoolReport {
         self.mappings_max.filter(|max| *max < self.mappings_needed).map(|max| max / MAPPINGS_PER_INSTANCE)
     }
 
-    pub(crate) fn allocation(&self) -> PoolingAllocationConfig {
+    /// The pool's settings. Where guests are concurrent, a call from one component to another is a task with a stack of its own.
+    pub(crate) fn allocation(&self, is_concurrent: bool) -> PoolingAllocationConfig {
         let instances = self.pool.instances;
+        let beside =
+            if is_concurrent { instances.saturating_mul(TASKS_BESIDE).min(STACKS_BESIDE_MAX) } else { 0 };
         let instance_data_bytes = usize::try_from(INSTANCE_DATA_BYTES_MAX).unwrap_or(usize::MAX);
         let mut config = PoolingAllocationConfig::new();
         config
             .total_component_instances(instances)
-            .total_stacks(instances)
+            .total_stacks(instances.saturating_add(beside))
             .total_core_instances(
                 instances.saturating_mul(AVERAGE_CORE_INSTANCES).max(self.pool.core_instances),
             )

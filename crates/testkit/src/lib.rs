@@ -28,3 +28,17 @@ use std::path::Path;
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("this crate lies two folders deep")
 }
+
+/// Lets a project whose products are in `products` compile Rust where all test programs do, in `tmp`: the bindings generator is most
+/// of the work of a first build, and the same for each.
+///
+/// # Panics
+/// When the folders cannot be made.
+pub fn share_cargo(tmp: &Path, products: &Path) {
+    let (shared, link) = (tmp.join("guest-cargo"), products.join("cargo"));
+    if !link.exists() {
+        std::fs::create_dir_all(&shared).expect("the folder of test products can be written");
+        std::fs::create_dir_all(products).expect("the test's folder can be written");
+        std::os::unix::fs::symlink(shared, link).expect("nothing is in the link's place");
+    }
+}

@@ -59,11 +59,7 @@ fn greeter(tenon: &Tenon) -> PathBuf {
     write(&folder, "wit/greeter.wit", WIT);
     write(&folder, "src/lib.rs", &source("one"));
     write(&folder, "src/says.rs", "pub const WHO: &str = \"hello\";\n");
-    // The bindings generator is most of the work of a first build, and the same for each.
-    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev-cargo");
-    std::fs::create_dir_all(&shared).unwrap();
-    std::fs::create_dir_all(folder.join(".tenon")).unwrap();
-    std::os::unix::fs::symlink(shared, folder.join(".tenon/cargo")).unwrap();
+    tenon_testkit::share_cargo(Path::new(env!("CARGO_TARGET_TMPDIR")), &folder.join(".tenon"));
     tenon.run_for(BUILD_DEADLINE, tenon.data(), ["build".as_ref(), folder.as_os_str()]).expect_code(0);
     folder
 }

@@ -22,7 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tenon_testkit::client::{Body, Reply, call, post};
 use tenon_testkit::differential::{Question, as_fresh};
-use tenon_testkit::{Serving, Tenon, repository};
+use tenon_testkit::{Serving, Tenon, repository, share_cargo};
 
 /// How long a build from nothing may take on a machine that is busy with others.
 const BUILD_DEADLINE: Duration = Duration::from_secs(1200);
@@ -48,7 +48,7 @@ impl Example {
         let tenon = Tenon::new(env!("CARGO_BIN_EXE_tenon"));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples").join(name);
         mirror(&repository().join("examples").join(name), &folder);
-        share_cargo_target(&folder.join(".tenon"));
+        share_cargo(Path::new(env!("CARGO_TARGET_TMPDIR")), &folder.join(".tenon"));
         let args = ["build".as_ref(), folder.as_os_str()];
         tenon.run_for(BUILD_DEADLINE, tenon.data(), args).expect_code(0);
         Self { tenon, folder, manifest }
@@ -92,17 +92,6 @@ impl Example {
     fn inspect(&self, file: &Path) -> Value {
         let args = ["inspect".as_ref(), file.as_os_str(), "--json".as_ref()];
         self.tenon.run(&self.folder, args).expect_code(0).json()
-    }
-}
-
-/// Lets all examples compile into one folder: the bindings generator is most of the work, and the same for each.
-fn share_cargo_target(products: &Path) {
-    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples-cargo");
-    let link = products.join("cargo");
-    if !link.exists() {
-        fs::create_dir_all(&shared).unwrap();
-        fs::create_dir_all(products).unwrap();
-        std::os::unix::fs::symlink(shared, link).unwrap();
     }
 }
 
