@@ -180,6 +180,9 @@ impl PoolReport {
             .max_core_instances_per_component(self.pool.core_instances)
             .max_memories_per_component(MEMORIES_MAX)
             .max_tables_per_component(TABLES_MAX)
+            // How they are spread over a component's modules is its own affair.
+            .max_memories_per_module(MEMORIES_MAX)
+            .max_tables_per_module(TABLES_MAX)
             // Only bounds: nothing is reserved for them.
             .max_component_instance_size(instance_data_bytes)
             .max_core_instance_size(instance_data_bytes)
