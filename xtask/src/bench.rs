@@ -103,8 +103,7 @@ fn install(steps: &mut Steps, workspace: &Workspace, name: &'static str, tool: &
 fn build(steps: &mut Steps, workspace: &Workspace) -> Result<()> {
     steps.run("build tenon", || {
         // Together with the host whose guards can be switched off, so that both are of one build of the engine.
-        let packages = ["--package", "tenon-cli", "--package", "bench-guarded"];
-        workspace.cargo(["build", "--release"].into_iter().chain(packages)).run().map(|()| Outcome::Done)
+        workspace.build_programs(&["tenon", "bench-guarded"]).map(|()| Outcome::Done)
     })
 }
 

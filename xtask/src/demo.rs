@@ -79,7 +79,7 @@ pub(crate) fn build_tenon(workspace: &Workspace, steps: &mut Steps) -> Result<()
         if stamp.is_current() && workspace.tenon("release").is_file() {
             return Ok(Outcome::Skipped("nothing has changed".into()));
         }
-        workspace.cargo(["build", "--release", "--package", "tenon-cli"]).run()?;
+        workspace.build_programs(&["tenon"])?;
         // Of the inputs as they are now: cargo may have completed the lock file.
         Stamp::of(workspace.target.join("xtask/tenon.stamp"), &inputs)?.set()?;
         Ok(Outcome::Done)

@@ -15,7 +15,7 @@ const MADE_BY: [&str; 2] = ["Diagnostic::new(", "Refused::new("];
 
 /// Writes the reference page anew.
 pub(crate) fn write(workspace: &Workspace) -> Result<()> {
-    workspace.cargo(["build", "--release", "--package", "tenon-cli"]).run()?;
+    workspace.build_programs(&["tenon"])?;
     let path = workspace.root.join(REFERENCE);
     fs::write(&path, page(workspace)?).map_err(|error| Failure::file("write", &path, &error))
 }

@@ -218,7 +218,7 @@ fn cargo_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Outcome> {
 fn kills(workspace: &Workspace) -> Result<Outcome> {
     let asked = std::env::var_os(KILLS).unwrap_or_else(|| "1000".into());
     let test = workspace
-        .cargo(["test", "--release", "--package", "tenon-cli", "--test", "node", "durable::what_was"])
+        .cargo(["test", "--release", "--workspace", "--test", "node", "durable::what_was"])
         .args(["--", "--nocapture"])
         .env("TENON_TOOLS", workspace.tools())
         .env(KILLS, asked);

@@ -60,6 +60,16 @@ impl Workspace {
         }
     }
 
+    /// Builds these programs of the workspace, optimised. The workspace is named and not their packages: what crates are made of
+    /// depends on that, and the engine would be built once more beside the one that the tests have.
+    ///
+    /// # Errors
+    /// When one does not compile.
+    pub(crate) fn build_programs(&self, programs: &[&str]) -> Result<()> {
+        let programs = programs.iter().flat_map(|program| ["--bin", program]);
+        self.cargo(["build", "--release", "--workspace"].into_iter().chain(programs)).run()
+    }
+
     /// `tenon …` of a profile folder, with the project's own tools and data.
     pub(crate) fn run_tenon<'a>(&self, profile: &str, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {
         Cmd::new(self.tenon(profile))

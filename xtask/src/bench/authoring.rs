@@ -104,8 +104,7 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::AuthoringBench) -> Res
         if options.built {
             return Ok(Outcome::Skipped("it is taken as it is".to_owned()));
         }
-        let build = workspace.cargo(["build", "--release", "--package", "tenon-cli"]);
-        build.run().map(|()| Outcome::Done)
+        workspace.build_programs(&["tenon"]).map(|()| Outcome::Done)
     })?;
     signals::listen()?;
     let folder = super::results_folder(workspace)?;

@@ -58,7 +58,7 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::NodeBench) -> Result<E
     let mut built = None;
     steps.run("build", || {
         if !options.built {
-            workspace.cargo(["build", "--release", "--package", "tenon-cli"]).run()?;
+            workspace.build_programs(&["tenon"])?;
         }
         built = Some(apps::build(workspace)?);
         Ok(Outcome::Done)
