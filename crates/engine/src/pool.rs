@@ -47,10 +47,11 @@ const AVERAGE_MEMORIES: u32 = 8;
 const AVERAGE_TABLES: u32 = 12;
 /// Three mappings for each memory of an average instance, two for its stack.
 const MAPPINGS_PER_INSTANCE: u64 = 3 * AVERAGE_MEMORIES as u64 + 2;
-/// Where guests are concurrent: tasks that an average instance has beside its first one, as many as calls that wait for one another.
-const TASKS_BESIDE: u32 = 3;
-/// Stacks for them, of all instances: each takes two mappings of the process, whether it is used or not.
-const STACKS_BESIDE_MAX: u32 = 3_000;
+/// Where guests are concurrent: stacks for tasks beside an instance's first one, which are calls of one component to another that
+/// wait. As many as there are instances, but no fewer than this, for a chain of calls in a pool of one.
+const STACKS_BESIDE_MIN: u32 = 16;
+/// And no more: each takes two mappings and some microseconds at start, whether it is used or not.
+const STACKS_BESIDE_MAX: u32 = 1_000;
 /// Slots of components that ran lately and may run again keep their memory image mapped.
 const WARM_SLOTS: u32 = 1_000;
 /// With page scanning, this much of a memory is reset in place instead of being given back and faulted in again.
@@ -163,8 +164,7 @@ impl PoolReport {
     /// The pool's settings. Where guests are concurrent, a call from one component to another is a task with a stack of its own.
     pub(crate) fn allocation(&self, is_concurrent: bool) -> PoolingAllocationConfig {
         let instances = self.pool.instances;
-        let beside =
-            if is_concurrent { instances.saturating_mul(TASKS_BESIDE).min(STACKS_BESIDE_MAX) } else { 0 };
+        let beside = if is_concurrent { instances.clamp(STACKS_BESIDE_MIN, STACKS_BESIDE_MAX) } else { 0 };
         let instance_data_bytes = usize::try_from(INSTANCE_DATA_BYTES_MAX).unwrap_or(usize::MAX);
         let mut config = PoolingAllocationConfig::new();
         config
