@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use tenon_engine::Failure;
+
 use crate::clock::nanos;
+use crate::count::Outcome;
 
 /// The breaker opens when so many requests in a row have failed in the guest.
 pub(crate) const FAILURES_IN_A_ROW: u32 = 20;
@@ -41,6 +44,19 @@ pub(crate) enum Ended {
     Crashed,
     /// In a way that says nothing about the app.
     Otherwise,
+}
+
+impl Ended {
+    /// What a guest's run says: to its end, broken off, or with a failure. It speaks for a rest that the guest failed by itself, or
+    /// made a response that cannot be sent; one that answers with an error may only hand on what was wrong with the request.
+    pub(crate) fn of(ended: &Result<bool, Failure>) -> Self {
+        match ended {
+            Ok(true) => Self::Well,
+            Err(Failure::InvalidResponse { .. }) => Self::Crashed,
+            Err(failure) if Outcome::of_failure(failure).is_crash() => Self::Crashed,
+            Ok(false) | Err(_) => Self::Otherwise,
+        }
+    }
 }
 
 impl Breaker {

@@ -78,12 +78,6 @@ impl Outcome {
         matches!(self, Self::Trapped | Self::OutOfMemory | Self::CpuDeadline | Self::OverLimit)
     }
 
-    /// Whether a failure speaks for a rest: the guest failed by itself, or made a response that cannot be sent. One that answers with
-    /// an error may only hand on what was wrong with the request.
-    pub(crate) fn is_for_a_rest(failure: &Failure) -> bool {
-        Self::of_failure(failure).is_crash() || matches!(failure, Failure::InvalidResponse { .. })
-    }
-
     /// Whether the client was told of a failure, with a status of 500 or more.
     pub fn is_error(self) -> bool {
         self.is_crash()

@@ -370,11 +370,7 @@ impl Office {
         let trace = observer.as_ref().and_then(|observer| begin(&self.draw, observer.sample()));
         let (began, received_bytes) = (Instant::now(), delivery.message.bytes() as u64);
         let record = move |Record { outcome, bill, ended, crash }: Record| {
-            admitted.passed.ended(match &outcome {
-                Ok(true) => Ended::Well,
-                Err(failure) if Outcome::is_for_a_rest(failure) => Ended::Crashed,
-                Ok(false) | Err(_) => Ended::Otherwise,
-            });
+            admitted.passed.ended(Ended::of(&outcome));
             slot.counters().count_message(outcome.as_ref().is_ok_and(|finished| *finished), &bill);
             let (tenant, revision) = whose(&app, Some(&slot));
             if let Some(observer) = observer {

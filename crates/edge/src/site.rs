@@ -110,10 +110,11 @@ impl Site {
         Self::seeing(View::of(table, None))
     }
 
-    /// The same, whose revisions are loaded in turn with those of another site.
+    /// The same, beside another site of the node: its revisions are loaded in turn with those of the other, and who is told of that
+    /// one's requests is told of its.
     #[must_use]
-    pub fn loading_with(self, other: &Self) -> Self {
-        Self { loads: Arc::clone(&other.loads), ..self }
+    pub fn beside(self, other: &Self) -> Self {
+        Self { loads: Arc::clone(&other.loads), observer: other.observer.clone(), ..self }
     }
 
     fn seeing(view: View) -> Self {
@@ -205,7 +206,7 @@ impl Site {
     }
 
     /// Who is told of every request, if anybody is.
-    pub fn observer(&self) -> Option<&Arc<Observer>> {
+    pub(crate) fn observer(&self) -> Option<&Arc<Observer>> {
         self.observer.get()
     }
 

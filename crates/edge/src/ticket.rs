@@ -263,12 +263,7 @@ impl Ticket {
     pub(crate) fn guest_ended(&self, record: Record) {
         let Record { outcome, bill, ended, crash } = record;
         let code = outcome.as_ref().err().map(Failure::code);
-        let judged = match &outcome {
-            Ok(true) => Ended::Well,
-            Err(failure) if Outcome::is_for_a_rest(failure) => Ended::Crashed,
-            Ok(false) | Err(_) => Ended::Otherwise,
-        };
-        let outcome = Outcome::of(&outcome);
+        let (judged, outcome) = (Ended::of(&outcome), Outcome::of(&outcome));
         let (cpu, wall, memory_bytes) = (bill.cpu, bill.wall, bill.memory_bytes);
         let done = Done { outcome, code, cpu, wall, memory_bytes, ended, crash };
         if self.done.set(done).is_ok() {

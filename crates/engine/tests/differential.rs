@@ -23,6 +23,7 @@ use tenon_engine::{
     Stored, Terms, Tuning,
 };
 use tenon_model::{Authorities, Limits, MEMORIES_MAX, TABLES_MAX};
+use tenon_testkit::Random;
 
 /// Sandboxes at once. There are more places for memories and tables than that: as many as one sandbox may have.
 const PLACES: u32 = 1;
@@ -33,7 +34,7 @@ const MEMORY_BYTES: u64 = 96 << 20;
 /// How long a guest runs that is given up.
 const PATIENCE: Duration = Duration::from_millis(3);
 /// Acts at random between two looks, at the most, and looks after such.
-const ACTS_MAX: usize = 3;
+const ACTS_MAX: u64 = 3;
 const LOOKS: usize = 16;
 /// What the random acts are drawn from.
 const SEED: u64 = 0x7e20_2024;
@@ -427,19 +428,6 @@ fn is_as_meant(act: &str, outcome: &Result<(), Failure>) -> bool {
     }
 }
 
-/// Numbers that look random, and are the same each time.
-struct Random(u64);
-
-impl Random {
-    /// One below `bound`: xorshift64* (Vigna 2016).
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-    }
-}
-
 /// The three guests, and what the subject finds in a place that nobody has used.
 struct Trial {
     subject: Guest,
@@ -518,7 +506,7 @@ impl Trial {
             for _ in 0..=random.below(ACTS_MAX) {
                 let own = random.below(2) == 0;
                 // What runs until it is stopped takes long, and was there.
-                let act = ACTS[random.below(ACTS.len() - 1)];
+                let act = *random.one_of(&ACTS[..ACTS.len() - 1]);
                 after.push(self.dirty(own, act).await);
             }
             self.check(&self.subject.digest().await, &format!("{} (look {look})", after.join(", ")));

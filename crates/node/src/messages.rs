@@ -137,12 +137,7 @@ impl Inner {
             candidate: None,
             paused: false,
         };
-        let site = Site::of(Table::new(vec![entry])).loading_with(&self.site);
-        let site = match self.site.observer() {
-            Some(observer) => site.observed(Arc::clone(observer)),
-            None => site,
-        };
-        let site = Arc::new(site);
+        let site = Arc::new(Site::of(Table::new(vec![entry])).beside(&self.site));
         let failed = |error: tenon_edge::ServerError| ("internal".to_owned(), error.to_string());
         let mut started = Deliveries::start(&site).map_err(failed)?;
         for _ in 0..START_TRIES_MAX {

@@ -413,6 +413,7 @@ impl Held {
 mod tests {
     use tenon_edge::Outcome;
     use tenon_model::Step;
+    use tenon_testkit::Random;
 
     use super::*;
 
@@ -594,19 +595,6 @@ mod tests {
         assert!(!held.may_write(began + RETRY + LOOK));
         assert!(held.not_written(began + SAY_AGAIN));
         assert!(!held.not_written(began + SAY_AGAIN + RETRY));
-    }
-
-    /// Numbers that look random, the same in each run.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, bound: u64) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = self.0;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (mixed ^ (mixed >> 31)) % bound
-        }
     }
 
     /// How a revision answers: of 10,000 requests, those that fail, and those that are in a bucket of latencies or in one

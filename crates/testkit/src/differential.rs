@@ -13,7 +13,7 @@ use http::header::{DATE, HOST};
 use http::{HeaderName, Request, StatusCode};
 
 use crate::client::{Body, ClientError, Reply, empty, fetch, full, request};
-use crate::{DEADLINE, Serve, until};
+use crate::{DEADLINE, Random, Serve, until};
 
 /// Whom every question is for, and what it is called: what is not said would be another one each time.
 const AUTHORITY: &str = "differential.test";
@@ -218,7 +218,7 @@ pub fn as_fresh(serve: &Serve, questions: &[Question], hostile: &[Question]) {
     let mut random = Random(SEED);
     let mut before = |of: &[Question]| {
         for _ in 0..BEFORE.min(of.len()) {
-            of[random.below(of.len())].ask(server.address());
+            random.one_of(of).ask(server.address());
         }
     };
     let mut used = Vec::new();
@@ -232,19 +232,6 @@ pub fn as_fresh(serve: &Serve, questions: &[Question], hostile: &[Question]) {
 
     for ((question, used), unused) in questions.iter().zip(&used).zip(&unused) {
         question.compare(used, unused, || fresh(question));
-    }
-}
-
-/// Numbers that look random, and are the same each time.
-struct Random(u64);
-
-impl Random {
-    /// One below `bound`: xorshift64* (Vigna 2016).
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
     }
 }
 

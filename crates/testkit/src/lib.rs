@@ -13,12 +13,14 @@ mod guests;
 pub mod http3;
 pub mod peer;
 mod process;
+mod random;
 mod redis;
 pub mod tls;
 mod wait;
 
 pub use guests::Guests;
 pub use process::{DEADLINE, Finished, Serve, Serving, Tenon, Watched};
+pub use random::Random;
 pub use redis::RedisServer;
 pub use wait::until;
 

@@ -142,15 +142,15 @@ pub(super) fn handle(desk: &Desk, permitted: &Permitted, query: &str, body: &Byt
                 end_rollout(app, Phase::Promoted, None, ended)
             })
         }
-        Action::Pause => {
-            let change: wire::Change = read_or_default(body)?;
-            let what = if change.rollout { "pause-rollout" } else { "pause" };
-            self::change(node, permitted, &change, what, |app, change| pause(app, change, true))
-        }
-        Action::Resume => {
-            let change: wire::Change = read_or_default(body)?;
-            let what = if change.rollout { "resume-rollout" } else { "resume" };
-            self::change(node, permitted, &change, what, |app, change| pause(app, change, false))
+        Action::Pause | Action::Resume => {
+            let (asked, is_pause) = (read_or_default::<wire::Change>(body)?, action == Action::Pause);
+            let what = match (is_pause, asked.rollout) {
+                (true, false) => "pause",
+                (true, true) => "pause-rollout",
+                (false, false) => "resume",
+                (false, true) => "resume-rollout",
+            };
+            change(node, permitted, &asked, what, |app, asked| pause(app, asked, is_pause))
         }
         Action::Logs => {
             let last = said(query, "last").and_then(|last| last.parse().ok()).unwrap_or(LINES);
