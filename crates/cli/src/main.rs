@@ -10,6 +10,7 @@ mod commands;
 mod composition;
 mod error;
 mod log;
+mod process;
 mod project;
 mod settings;
 mod stores;

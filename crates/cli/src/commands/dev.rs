@@ -24,9 +24,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::app::addressable;
 use crate::args::DevArgs;
-use crate::commands::serve::{allow_open_files, refused};
+use crate::commands::serve::refused;
 use crate::commands::{build, compile};
 use crate::error::CommandError;
+use crate::process;
 use crate::project::{COMPONENT_BYTES_MAX, Project, has_manifest, read};
 use crate::settings::Settings;
 use crate::stores::Shelf;
@@ -47,8 +48,9 @@ const BUILD_GRACE: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &DevArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
+    let prepared = process::prepare();
     start_log();
-    allow_open_files();
+    prepared.say();
     if !args.dir.is_dir() {
         let what = format!("`{}` is no folder", args.dir.display());
         return Err(Diagnostic::new("no-manifest", what)

@@ -27,9 +27,10 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::admin::connector;
 use crate::args::{LogFormat, NodeArgs};
-use crate::commands::serve::{allow_open_files, refused};
+use crate::commands::serve::refused;
 use crate::error::CommandError;
 use crate::log::Log;
+use crate::process;
 use crate::settings::Settings;
 use crate::terminal::Terminal;
 use control::Control;
@@ -67,10 +68,10 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
     if args.detach {
         return detach::run(terminal);
     }
+    let prepared = process::prepare();
     let logs = Logs::new();
     let mut log = Log::new();
     start_log(args, &logs, log.writer());
-    allow_open_files();
     let data = args.data.data.as_deref().unwrap_or(&settings.data);
     let mut config = config(args, data, logs)?;
     config.telemetry.log = Some(log.writer());
@@ -79,6 +80,7 @@ pub(crate) fn run(args: &NodeArgs, settings: &Settings, terminal: &Terminal) -> 
         .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
     harden::drop_privileges(&[Some(args.listen), args.tls_listen, Some(args.admin)]);
     log.begin()?;
+    prepared.say();
     let (wake, woken) = channel();
     let notify = Notify::new(settings.notify.clone());
     // Until it has asked another node for its state, it may end at once.

@@ -16,15 +16,17 @@ use crate::args::{LogFormat, ServeArgs};
 use crate::commands::compile;
 use crate::error::CommandError;
 use crate::log::Log;
+use crate::process;
 use crate::settings::Settings;
 use crate::stores;
 use crate::terminal::Terminal;
 
 pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
+    let prepared = process::prepare();
     let mut log = Log::new();
     start_log(args, log.writer());
     log.begin()?;
-    allow_open_files();
+    prepared.say();
     let app = App::find(&args.target, &args.dependencies.files, settings, terminal)?;
     let limits = addressable(args.limits.over(app.limits))?;
     let reuse = args.reuse.over(app.reuse)?;
@@ -59,7 +61,7 @@ pub(crate) fn run(args: &ServeArgs, settings: &Settings, terminal: &Terminal) ->
         .map_err(|error| CommandError::ours("signals cannot be handled", &error))?;
     let workers = args.workers.map_or_else(cores, usize::from);
     let site = Arc::new(Site::new(service));
-    let server = Server::new(args.listen, workers, site.longest());
+    let server = Server { engine: Some(engine.clone()), ..Server::new(args.listen, workers, site.longest()) };
     // Said before anything is served: whoever does not read it holds up nothing that runs.
     terminal.step("handler", &shape);
     if reuse.is_on() {
@@ -116,18 +118,6 @@ fn start_log(args: &ServeArgs, writer: LogWriter) {
     match args.log_format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-    }
-}
-
-/// Every connection is an open file, and the usual soft limit is far below the hard one.
-pub(crate) fn allow_open_files() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            tracing::warn!(%error, "the limit on open files could not be raised");
-        }
     }
 }
 

@@ -76,3 +76,19 @@ fn a_node_on_a_low_port_keeps_what_that_needs_and_nothing_else() {
     assert_eq!(of_all_threads(&node, "NoNewPrivs"), BTreeSet::from(["1".to_owned()]));
     node.stop();
 }
+
+/// What would make requests wait for the kernel later: a table of open files that grows, and memory that is given in huge pages.
+#[test]
+fn a_node_has_asked_the_kernel_for_what_takes_long_before_it_serves() {
+    let node = Tenon::new(env!("CARGO_BIN_EXE_tenon")).node().start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.id())).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let limits: Vec<&str> = files.split_whitespace().collect();
+    assert_eq!(limits[0], limits[1], "as many files as may be open");
+    let most = limits[0].parse::<u64>().unwrap_or(u64::MAX).min(1 << 18);
+    let places = of_all_threads(&node, "FDSize");
+    let places: u64 = places.first().unwrap().parse().unwrap();
+    assert!(places >= most, "{places} places for {most} files");
+    assert_eq!(of_all_threads(&node, "THP_enabled"), BTreeSet::from(["0".to_owned()]));
+    node.stop();
+}
