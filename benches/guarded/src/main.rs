@@ -39,7 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Terms { name: "measured", file: &shown, limits, authorities: &authorities, backends: &backends };
     let service = Service::new(&engine, stored, &terms).map_err(|refused| refused.to_string())?;
     let site = Arc::new(Site::new(service));
-    let _listening = Server::new(address, 1, Duration::ZERO).start(site)?;
+    let server = Server { engine: Some(engine), ..Server::new(address, 1, Duration::ZERO) };
+    let _listening = server.start(site)?;
     loop {
         std::thread::park();
     }

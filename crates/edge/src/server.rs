@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tenon_engine::Engine;
 use tenon_model::HEADER_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -101,6 +102,9 @@ pub struct Server {
     pub connections: ConnectionLimits,
     /// Whether another process of the same user may listen on the same addresses meanwhile: it is being replaced.
     pub replaces: bool,
+    /// The engine of what is served, where it is one: the first worker is [interrupted](Engine::interrupt_here) for it. Without it,
+    /// its own thread ticks.
+    pub engine: Option<Engine>,
 }
 
 /// A server that has its addresses and accepts nobody yet.
@@ -143,6 +147,7 @@ impl Server {
             drain: Some(drain),
             connections: ConnectionLimits { per_address_max: usize::MAX, ..ConnectionLimits::default() },
             replaces: false,
+            engine: None,
         }
     }
 
@@ -236,6 +241,7 @@ impl Bound {
                     cut_off: watch::Sender::new(false),
                 });
                 let (stopped, drain) = (stopped.clone(), server.drain);
+                let ticked = server.engine.clone().filter(|_| index == 0);
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()
@@ -244,6 +250,7 @@ impl Bound {
                     .name(format!("tenon-worker-{index}"))
                     .spawn(move || {
                         tenon_engine::serve_promptly();
+                        let _interrupts = ticked.as_ref().and_then(Engine::interrupt_here);
                         runtime.block_on(office.work(doors, entrances, stopped, drain))
                     })
                     .map_err(ServerError::Worker)

@@ -9,7 +9,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +20,7 @@ use wasmtime::component::Component;
 use crate::engine::{Engine, EngineError, Lane, Part, Source};
 
 /// The last bytes of a sealed artifact.
-const MAGIC: &[u8; 8] = b"tenon\0\0\x02";
+const MAGIC: &[u8; 8] = b"tenon\0\0\x03";
 /// Length of the notes' length, the seal and the magic.
 const TRAILER_BYTES: u64 = 8 + 32 + 8;
 /// An artifact larger than this is not read: no component compiles to as much.
@@ -258,15 +257,16 @@ impl Artifacts {
         Ok(None)
     }
 
-    /// Whether there is a compiled form of the component with this digest for this engine. Whether it verifies, whoever loads it
-    /// finds out.
+    /// Whether there is compiled code of the component with this digest for this engine, with this node's seal on it. Whoever loads it
+    /// then need not check that again, as long as the file is the same.
     ///
     /// # Errors
     /// When the engine cannot be set up.
-    pub fn has(&self, engine: &Engine, digest: &Digest) -> Result<bool, Diagnostic> {
+    pub fn check(&self, engine: &Engine, digest: &Digest) -> Result<bool, Diagnostic> {
         for lane in Lane::ALL {
-            if self.path(&engine.lane(lane)?.artifact_key(digest)).exists() {
-                return Ok(true);
+            let path = self.path(&engine.lane(lane)?.artifact_key(digest));
+            if let Ok(file) = File::open(&path) {
+                return Ok(self.verify_once(&path, file).is_ok());
             }
         }
         Ok(false)
@@ -395,12 +395,11 @@ impl Artifacts {
             let why = "it was made for another component, engine or processor";
             return Err(LoadError::Untrusted(why.into()));
         }
-        let opened = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         // SAFETY: the seal was checked over this very open file, and only this node has the key, so this node wrote
         // it; the sealed key binds it to this component, this engine, its settings and this processor. Files in the
         // store are written once, under another name, and never changed afterwards, and the folder is this user's
         // alone.
-        let component = unsafe { lane_engine.load(&opened) }.map_err(LoadError::Unfit)?;
+        let component = unsafe { lane_engine.load(file) }.map_err(LoadError::Unfit)?;
         let (digest, origin, took) = (*digest, Origin::Loaded, Duration::ZERO);
         Ok(Stored { component, lane, parts, name, contract, digest, origin, took, path, bytes })
     }
@@ -453,10 +452,9 @@ impl Artifacts {
             return Err("its notes are longer than it is".into());
         }
         file.seek(SeekFrom::Start(bytes - TRAILER_BYTES - notes_length)).map_err(io)?;
-        // In one piece: the reader of JSON asks a file for one byte at a time.
-        let mut text = Vec::new();
-        (&mut file).take(notes_length).read_to_end(&mut text).map_err(io)?;
-        let notes = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        let mut written = Vec::new();
+        (&mut file).take(notes_length).read_to_end(&mut written).map_err(io)?;
+        let notes = postcard::from_bytes(&written).map_err(|error| error.to_string())?;
         Ok(Verified { file, notes, bytes })
     }
 
@@ -470,7 +468,7 @@ impl Artifacts {
 
     /// Writes an artifact under another name, seals it, and moves it into place.
     fn store(&self, path: &Path, code: &[u8], notes: &Notes) -> io::Result<()> {
-        let notes = serde_json::to_vec(notes)?;
+        let notes = postcard::to_allocvec(notes).map_err(io::Error::other)?;
         let mut temporary = self.temporary()?;
         temporary.write_all(code)?;
         temporary.write_all(&notes)?;
@@ -562,6 +560,7 @@ fn node_key(path: &Path) -> io::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::Pool;
 
     fn store() -> (tempfile::TempDir, Artifacts, PathBuf) {
         let data = tempfile::tempdir().unwrap();
@@ -605,6 +604,24 @@ mod tests {
             fs::write(&path, &whole[..index]).unwrap();
             assert!(verify(&artifacts, &path).is_err(), "length {index}");
         }
+    }
+
+    #[test]
+    fn a_seal_is_checked_ahead_and_again_once_the_file_is_another() {
+        let data = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(data.path()).unwrap();
+        let engine = Engine::new(Pool { instances: 1, ..Pool::default() }).unwrap();
+        let digest = Digest::of(b"component");
+        assert!(!artifacts.check(&engine, &digest).unwrap());
+        let path = artifacts.path(&engine.lane(Lane::Concurrent).unwrap().artifact_key(&digest));
+        artifacts.store(&path, b"native code", &notes()).unwrap();
+        assert!(artifacts.check(&engine, &digest).unwrap());
+        let sealed = || artifacts.sealed.lock().unwrap().len();
+        assert_eq!(sealed(), 1, "whoever loads it does not check it again");
+        let mut changed = fs::read(&path).unwrap();
+        changed[0] ^= 1;
+        fs::write(&path, changed).unwrap();
+        assert!(!artifacts.check(&engine, &digest).unwrap());
     }
 
     #[test]

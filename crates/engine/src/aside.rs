@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::task::Poll;
 
 use tokio::runtime::{Builder, Runtime};
@@ -92,6 +93,26 @@ impl Drop for Aside {
     }
 }
 
+/// How many requests in a row have run long.
+#[derive(Debug, Default)]
+pub(crate) struct Habit(AtomicU8);
+
+impl Habit {
+    /// After so many, the next one is taken to run long, too: it begins where it would go on after a tick or two, which others
+    /// would wait for.
+    const SURE: u8 = 2;
+
+    /// One has ended, or has answered and ended. Of two that end at the same time, one may be forgotten.
+    pub(crate) fn note(&self, long: bool) {
+        self.0.store(if long { self.0.load(Relaxed).saturating_add(1) } else { 0 }, Relaxed);
+    }
+
+    /// Whether the next one is taken to run long.
+    pub(crate) fn is_long(&self) -> bool {
+        self.0.load(Relaxed) >= Self::SURE
+    }
+}
+
 /// What runs there; stopped when this is dropped.
 pub(crate) struct Remote<T>(JoinHandle<T>);
 
@@ -108,5 +129,23 @@ impl<T> Remote<T> {
 impl<T> Drop for Remote<T> {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_taken_to_run_long_after_two_that_did_and_none_after_that_did_not() {
+        let habit = Habit::default();
+        for (long, next) in
+            [(true, false), (true, true), (true, true), (false, false), (true, false), (true, true)]
+        {
+            habit.note(long);
+            assert_eq!(habit.is_long(), next);
+        }
+        (0..1_000).for_each(|_| habit.note(true));
+        assert!(habit.is_long());
     }
 }

@@ -1,10 +1,11 @@
-//! The two engines, their pools and the thread that ticks.
+//! The two engines and their pools.
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, OnceLock};
 
 use tenon_model::{Diagnostic, Digest, Location, PartImport};
 use wasmtime::component::{Component, Linker};
@@ -14,15 +15,14 @@ use crate::aside::Aside;
 use crate::crash::FRAMES_MAX;
 use crate::host::Host;
 use crate::link::add_inert;
-use crate::meter::TICK;
 use crate::pool::{PageScan, Pool, PoolReport};
 use crate::room::Idle;
-use crate::schedule;
+use crate::tick::{Interrupted, Interrupts, start_ticker};
 
 /// The exact engine. An artifact of any other is not loaded, though the engine itself checks only the major version.
 const ENGINE_VERSION: &str = "wasmtime 48.0.8+tenon.1";
 /// Changes when what we put into an artifact changes.
-const ARTIFACT_FORMAT: u32 = 1;
+const ARTIFACT_FORMAT: u32 = 2;
 /// Host functions run on the guest's stack, and an overflow there would end the process: this much room is left for
 /// them beyond what the guest may use.
 const HOST_STACK_BYTES: usize = 512 << 10;
@@ -128,6 +128,12 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("pool", self.pool()).finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     lanes: Arc<Lanes>,
     report: PoolReport,
@@ -138,13 +144,24 @@ struct Inner {
 
 /// Each is set up when a component first needs it: a node that serves one app has use for one.
 #[derive(Default)]
-struct Lanes {
+pub(crate) struct Lanes {
     sequential: OnceLock<LaneEngine>,
     concurrent: OnceLock<LaneEngine>,
     tuning: Tuning,
+    pub(crate) interrupted: Interrupted,
 }
 
 impl Lanes {
+    /// Has every engine look at the guests that run. It may be called between any two instructions: it takes no lock, allocates
+    /// nothing, and calls nothing of the system.
+    pub(crate) fn tick(&self) {
+        for lane in Lane::ALL {
+            if let Some(lane) = self.place(lane).get() {
+                lane.engine.increment_epoch();
+            }
+        }
+    }
+
     fn place(&self, lane: Lane) -> &OnceLock<LaneEngine> {
         match lane {
             Lane::Sequential => &self.sequential,
@@ -183,6 +200,12 @@ impl Engine {
     /// What the pool was set to, and why.
     pub fn pool(&self) -> &PoolReport {
         &self.inner.report
+    }
+
+    /// Has the thread that calls it be interrupted for each tick, as long as what comes back is there: for one that serves
+    /// requests, so that no other thread has to wake for it. `None` where the system does not; then that other thread does.
+    pub fn interrupt_here(&self) -> Option<Interrupts> {
+        Interrupts::start(&self.inner.lanes)
     }
 
     /// Where guests go on that run long.
@@ -270,11 +293,10 @@ impl LaneEngine {
     /// Maps compiled code.
     ///
     /// # Safety
-    /// The file at `path` must be one that this engine compiled, and nobody may change it while it is mapped: it
-    /// is native code.
-    pub(crate) unsafe fn load(&self, path: &std::path::Path) -> wasmtime::Result<Component> {
+    /// The file must be one that this engine compiled, and nobody may change it while it is mapped: it is native code.
+    pub(crate) unsafe fn load(&self, file: std::fs::File) -> wasmtime::Result<Component> {
         // SAFETY: the caller's promise is the one that is asked for here.
-        unsafe { Component::deserialize_file(&self.engine, path) }
+        unsafe { Component::deserialize_open_file(&self.engine, file) }
     }
 }
 
@@ -319,20 +341,4 @@ impl Hasher for Fingerprint {
         first.copy_from_slice(&self.0.finalize().as_bytes()[..8]);
         u64::from_le_bytes(first)
     }
-}
-
-/// Ticks the engines from a thread of its own, so that a guest which keeps a worker busy is still looked at.
-fn start_ticker(lanes: Weak<Lanes>) -> std::io::Result<SyncSender<()>> {
-    let (alive, ended) = sync_channel::<()>(1);
-    std::thread::Builder::new().name("tenon-ticker".into()).spawn(move || {
-        // It has to look at a guest that keeps the very processor busy which it wakes on.
-        schedule::set(0, schedule::SLICE_MIN);
-        while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            let Some(lanes) = lanes.upgrade() else { return };
-            for lane in Lane::ALL.iter().filter_map(|lane| lanes.place(*lane).get()) {
-                lane.engine.increment_epoch();
-            }
-        }
-    })?;
-    Ok(alive)
 }

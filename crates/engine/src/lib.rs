@@ -40,6 +40,7 @@ mod shape;
 mod shares;
 mod stop;
 mod store;
+mod tick;
 mod transmit;
 pub mod value;
 
@@ -74,7 +75,8 @@ pub use pool::{PageScan, Pool, PoolReport};
 pub use received::{Broken, Received, ReceivedError, Tap};
 pub use respond::{Bill, Body, BodyError, Record, Recorder};
 pub use room::{Claim, Claimed};
-pub use schedule::serve_promptly;
+pub use schedule::{give_way, serve_promptly};
 pub use service::{Incoming, Service, head_bytes};
 pub use shape::{PlainHandler, Shape};
 pub use shares::{ComponentUse, Shares};
+pub use tick::Interrupts;

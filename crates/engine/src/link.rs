@@ -106,7 +106,7 @@ pub(crate) fn link(
 ) -> Result<(InstancePre<Host>, Arc<Principals>), Diagnostics> {
     let Terms { name, file, authorities, limits, backends } = *terms;
     let engine = inert.engine();
-    let mut linker = inert.clone();
+    let mut linker = Offered { inert, more: None };
     let mut principals = Principals::new(name, &authorities.whole, &limits, backends);
     let mut refused = Vec::new();
     let mut ungranted: BTreeMap<_, Vec<String>> = BTreeMap::new();
@@ -127,11 +127,11 @@ pub(crate) fn link(
         match (stands, resolved) {
             // The inert linker has it.
             (Standing::Inert, Some(Import { principal: 0, .. })) => {}
-            (Standing::Inert, Some(import)) => refused.extend(add(&mut linker, name, &import).err()),
+            (Standing::Inert, Some(import)) => refused.extend(add(linker.more(), name, &import).err()),
             (Standing::Grantable(capability), Some(import))
                 if !guard.grants || principals.grants(import.principal).has(capability) =>
             {
-                refused.extend(add(&mut linker, name, &import).err());
+                refused.extend(add(linker.more(), name, &import).err());
             }
             (Standing::Grantable(capability), Some(import)) => {
                 let of_one = ungranted.entry((import.principal, capability)).or_default();
@@ -145,7 +145,7 @@ pub(crate) fn link(
             }
             (Standing::Foreign, _) if is_types_only(engine, &item.ty) => {}
             (Standing::Foreign, _) if backends.functions.offers(import) => {
-                refused.extend(backends.functions.add(&mut linker, import).err().map(|error| {
+                refused.extend(backends.functions.add(linker.more(), import).err().map(|error| {
                     Diagnostic::new(
                         "import-mismatch",
                         format!("`{import}`, which the embedding program offers, cannot be linked"),
@@ -165,7 +165,7 @@ pub(crate) fn link(
         refused.push(not_granted(name, principals.part(principal), capability, &interfaces));
     }
     Diagnostics::check(refused.into_iter().map(|it| it.at(Location::file(file))).collect())?;
-    let instance = linker.instantiate_pre(component).map_err(|error| {
+    let instance = linker.all().instantiate_pre(component).map_err(|error| {
         Diagnostic::new("import-mismatch", format!("`{name}` does not fit the host's interfaces"))
             .at(Location::file(file))
             .note("the engine says", format!("{error:#}"))
@@ -173,6 +173,24 @@ pub(crate) fn link(
             .mend("rebuild the component with bindings for one of the offered versions")
     })?;
     Ok((instance, Arc::new(principals)))
+}
+
+/// What a component is offered: what everybody gets, and what it gets beside that.
+struct Offered<'a> {
+    inert: &'a Linker<Host>,
+    /// A copy of the above that has more. Only where there is more: copying takes longer than the rest of linking.
+    more: Option<Linker<Host>>,
+}
+
+impl Offered<'_> {
+    /// Where more can be added.
+    fn more(&mut self) -> &mut Linker<Host> {
+        self.more.get_or_insert_with(|| self.inert.clone())
+    }
+
+    fn all(&self) -> &Linker<Host> {
+        self.more.as_ref().unwrap_or(self.inert)
+    }
 }
 
 /// Adds an import that may be had.

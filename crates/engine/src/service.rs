@@ -26,7 +26,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 use crate::Running;
 use crate::account::Account;
 use crate::artifact::Stored;
-use crate::aside::Aside;
+use crate::aside::{Aside, Habit};
 use crate::capability::Principals;
 use crate::capability::messaging::HANDLER_UNVERSIONED;
 use crate::crash::{Boundary, Crashes, core_dump};
@@ -71,6 +71,8 @@ pub struct Service {
     concurrent: bool,
     guard: Guard,
     aside: Arc<Aside>,
+    /// Whether its requests run long.
+    habit: Habit,
     /// The sandboxes of the pool that no request is in, of all services.
     idle: Arc<Idle>,
     crashes: Option<Arc<Crashes>>,
@@ -163,6 +165,7 @@ impl Service {
             concurrent,
             guard: engine.guard(),
             aside: engine.aside(),
+            habit: Habit::default(),
             idle: Arc::clone(&lane.idle),
             crashes: None,
             resting: None,
@@ -407,6 +410,9 @@ impl Service {
         let run = Arc::clone(&self).run(incoming, Arc::clone(&meter), answer.clone());
         let run = Metered::new(run, Arc::clone(&meter), self.limits.wall);
         let mut guest = Guest { run, answer, ending };
+        if self.habit.is_long() && self.resting.is_none() && self.aside.is_open() {
+            return self.aside(guest).await;
+        }
         match guest.step(Waits::ForAnswer, MayLeave::Yes).await {
             Step::Long => self.aside(guest).await,
             step => guest.answer(step),

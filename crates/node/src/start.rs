@@ -149,6 +149,7 @@ impl Node {
             drain: config.drain,
             connections: config.connections,
             replaces: config.replaces.is_some(),
+            engine: Some(engine.clone()),
         };
         // What cannot be bound is found out before the one that is replaced is asked for anything.
         let has_http3 = config.tls.as_ref().is_some_and(|tls| tls.http3.is_some());
@@ -189,7 +190,8 @@ impl Node {
         });
         let token = tokens::first(&inner.desired, &folder, inner.now())?;
         inner.reconcile();
-        if predecessor.is_some() {
+        let replaces = predecessor.is_some();
+        if replaces {
             ahead::finish(&inner)?;
         }
 
@@ -225,6 +227,9 @@ impl Node {
         let listening = server.start(site)?;
         let addresses = listening.addresses().iter().map(ToString::to_string).collect();
         let _ = inner.addresses.set(addresses);
+        if !replaces {
+            ahead::look(&inner)?;
+        }
         let tls = admin_tls.as_ref().map(|(certificates, _)| certificates.acceptor());
         let api = AdminServer { node: Arc::clone(&inner), outlets: Arc::clone(&outlets), tls };
         let api = runtime.spawn(async move {

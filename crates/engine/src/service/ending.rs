@@ -88,6 +88,7 @@ impl Ending {
             self.watch.failed.store(true, Relaxed);
         }
         if let Some(recorder) = self.recorder.take() {
+            self.service.habit.note(self.meter.is_long());
             let bill = Bill {
                 wall: self.meter.wall(),
                 cpu: self.meter.spent(),

@@ -16,7 +16,7 @@ use core::fmt;
 use core::ops::Range;
 use core::ptr::NonNull;
 #[cfg(feature = "std")]
-use std::path::Path;
+use std::{fs::File, path::Path};
 use wasmtime_environ::component::{
     CompiledComponentInfo, ComponentArtifacts, ComponentTypes, CoreDef, Export, ExportIndex,
     GlobalInitializer, InstantiateModule, NameMapNoIntern, OptionsIndex, StaticModuleIndex,
@@ -270,6 +270,19 @@ impl Component {
         let code = engine
             .load_code_file(file, ObjectKind::Component)
             .with_context(|| format!("failed to load code for: {}", path.as_ref().display()))?;
+        Component::from_parts(engine, code, None)
+    }
+
+    // Tenon: the published crate has this for modules only.
+    /// Same as [`Module::deserialize_open_file`], but for components.
+    ///
+    /// # Unsafety
+    ///
+    /// All of the safety notes from [`Component::deserialize`] and
+    /// [`Component::deserialize_file`] apply here as well.
+    #[cfg(feature = "std")]
+    pub unsafe fn deserialize_open_file(engine: &Engine, file: File) -> Result<Component> {
+        let code = engine.load_code_file(file, ObjectKind::Component)?;
         Component::from_parts(engine, code, None)
     }
 
