@@ -13,6 +13,7 @@ pub(crate) mod node;
 mod picture;
 mod process;
 mod report;
+pub(crate) mod ship;
 mod subject;
 
 use std::path::{Path, PathBuf};

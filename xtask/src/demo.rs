@@ -31,8 +31,8 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::Demo) -> Result<ExitCo
     build_tenon(workspace, &mut steps)?;
     let composed = build_storefront(workspace, &mut steps)?;
     steps.run("compile ahead of time", || {
-        once(workspace, "compile", &[workspace.tenon("release"), composed.clone()], true, || {
-            workspace.run_tenon("release", ["compile"]).arg(&composed).run().map(|()| Outcome::Done)
+        once(workspace, "compile", &[workspace.tenon(), composed.clone()], true, || {
+            workspace.run_tenon(["compile"]).arg(&composed).run().map(|()| Outcome::Done)
         })
     })?;
 
@@ -76,7 +76,7 @@ pub(crate) fn build_tenon(workspace: &Workspace, steps: &mut Steps) -> Result<()
     steps.run("build tenon", || {
         let inputs = tenon_inputs(workspace);
         let stamp = Stamp::of(workspace.target.join("xtask/tenon.stamp"), &inputs)?;
-        if stamp.is_current() && workspace.tenon("release").is_file() {
+        if stamp.is_current() && workspace.tenon().is_file() {
             return Ok(Outcome::Skipped("nothing has changed".into()));
         }
         workspace.build_programs(&["tenon"])?;
@@ -95,20 +95,16 @@ pub(crate) fn build_storefront(workspace: &Workspace, steps: &mut Steps) -> Resu
     let storefront = workspace.storefront();
     // Beside the components, under a name none of them has.
     let composed = storefront.join(".tenon/composed.wasm");
-    steps.run("toolchains", || complete_toolchains(workspace, "release"))?;
+    steps.run("toolchains", || complete_toolchains(workspace))?;
     steps.run("build the components", || {
-        workspace.run_tenon("release", ["build"]).arg(&storefront).run().map(|()| Outcome::Done)
+        workspace.run_tenon(["build"]).arg(&storefront).run().map(|()| Outcome::Done)
     })?;
     steps.run("compose", || {
         let manifest = storefront.join("composition.toml");
-        let mut inputs = vec![workspace.tenon("release"), manifest.clone()];
+        let mut inputs = vec![workspace.tenon(), manifest.clone()];
         inputs.extend(COMPONENTS.map(|name| storefront.join(format!(".tenon/{name}.wasm"))));
         once(workspace, "compose", &inputs, composed.is_file(), || {
-            let compose = workspace
-                .run_tenon("release", ["compose", "--config"])
-                .arg(manifest)
-                .arg("-o")
-                .arg(&composed);
+            let compose = workspace.run_tenon(["compose", "--config"]).arg(manifest).arg("-o").arg(&composed);
             compose.run().map(|()| Outcome::Said(size_of(&composed)))
         })
     })?;
@@ -143,11 +139,11 @@ fn size_of(file: &Path) -> String {
 pub(crate) fn complete_all_toolchains(workspace: &Workspace) -> Result<Outcome> {
     tools::complete_rust(workspace)?;
     // What is there already is left alone, which takes a second to tell.
-    workspace.run_tenon("release", ["doctor", "--fix", "--quiet"]).run().map(|()| Outcome::Done)
+    workspace.run_tenon(["doctor", "--fix", "--quiet"]).run().map(|()| Outcome::Done)
 }
 
 /// Installs what `tenon doctor` finds missing for the example, unless it was complete before.
-pub(crate) fn complete_toolchains(workspace: &Workspace, profile: &str) -> Result<Outcome> {
+pub(crate) fn complete_toolchains(workspace: &Workspace) -> Result<Outcome> {
     // What the doctor looks at: the manifest, and which toolchains are there. Not their thousands of files.
     let stamp = || {
         let tools = workspace.tools();
@@ -162,7 +158,7 @@ pub(crate) fn complete_toolchains(workspace: &Workspace, profile: &str) -> Resul
         return Ok(Outcome::Skipped("complete".into()));
     }
     let mut added = tools::complete_rust(workspace)?.join(", ");
-    workspace.run_tenon(profile, ["doctor"]).arg(workspace.storefront()).arg("--fix").run()?;
+    workspace.run_tenon(["doctor"]).arg(workspace.storefront()).arg("--fix").run()?;
     stamp()?.set()?;
     if !added.is_empty() {
         added.insert_str(0, "added ");
@@ -173,11 +169,8 @@ pub(crate) fn complete_toolchains(workspace: &Workspace, profile: &str) -> Resul
 
 /// Starts the service and waits until it accepts connections.
 fn serve(workspace: &Workspace, listen: SocketAddr) -> Result<(Server, SocketAddr)> {
-    let command = workspace
-        .run_tenon("release", ["serve"])
-        .arg(workspace.storefront())
-        .arg("--listen")
-        .arg(listen.to_string());
+    let command =
+        workspace.run_tenon(["serve"]).arg(workspace.storefront()).arg("--listen").arg(listen.to_string());
     println!("  $ {}", command.line());
     let mut server = command.start()?;
     let line = server.wait_for_line("serving ", SERVING_MAX)?;

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use failure::Failure;
 use usage::Task;
-use workspace::Workspace;
+use workspace::{Program, Workspace};
 
 /// A command line that was not understood.
 const USAGE_ERROR: u8 = 2;
@@ -41,13 +41,27 @@ fn main() -> ExitCode {
         }
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Test(options) => test::run(&workspace, &options),
-        Task::Bench(options) => bench::run(&workspace, &options),
-        Task::NodeBench(options) => bench::node::run(&workspace, &options),
-        Task::AuthoringBench(options) => bench::authoring::run(&workspace, &options),
+        Task::Bench(options) => bench::run(&measured(&workspace, options.shipped)?, &options),
+        Task::NodeBench(options) => bench::node::run(&measured(&workspace, options.shipped)?, &options),
+        Task::AuthoringBench(options) => {
+            bench::authoring::run(&measured(&workspace, options.shipped)?, &options)
+        }
+        Task::Ship => bench::ship::run(&workspace),
         Task::Reference => reference::write(&workspace).map(|()| ExitCode::SUCCESS),
     });
     outcome.unwrap_or_else(|failure: Failure| {
         eprintln!("\n{failure}");
         ExitCode::FAILURE
     })
+}
+
+/// Where the program is that is measured.
+fn measured(workspace: &Workspace, shipped: bool) -> Result<Workspace, Failure> {
+    let program = if shipped { Program::Shipped } else { Program::Release };
+    let workspace = workspace.running(program);
+    if shipped && !workspace.tenon().is_file() {
+        return Err(Failure::new(format!("there is no {}", workspace.tenon().display()))
+            .mend("build it: `cargo xtask ship`"));
+    }
+    Ok(workspace)
 }

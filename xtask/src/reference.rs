@@ -40,7 +40,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 }
 
 fn page(workspace: &Workspace) -> Result<String> {
-    workspace.run_tenon("release", ["reference"]).capture()
+    workspace.run_tenon(["reference"]).capture()
 }
 
 fn read(path: &Path) -> Result<String> {

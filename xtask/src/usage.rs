@@ -19,21 +19,24 @@ usage: cargo xtask <task>
   test  --step kills
         kill a node a thousand times, at every step of a deploy, which no other run does so often; TENON_KILLS says
         how often instead, TENON_SEED at which other instants
-  bench [http] [--seconds N] [--rounds N] [--connections N] [--json FILE] [--publish]
+  bench [http] [--seconds N] [--rounds N] [--connections N] [--json FILE] [--publish] [--shipped]
         run Tenon and its peer side by side on the same component; results go to benches/results,
-        with --publish to docs/benchmarks as well
+        with --publish to docs/benchmarks as well. Here and below --shipped measures what `ship` has made
   bench sandbox [the same options]
         of that, only what needs no peer: what guarding a request costs, and what the neighbours of a guest
         that loops notice
-  bench node [--apps N] [--seconds N] [--connections N] [--built] [--publish] [--without-peer] [--deployed]
+  bench node [--apps N] [--seconds N] [--connections N] [--built] [--publish] [--without-peer] [--deployed] [--shipped]
         deploy thousands of apps to one node and measure what they cost, in memory and out of it, beside the peer where
         that is installed, and what a steady tenant notices of noisy ones; --built takes target/release/tenon as it is;
         --publish publishes nothing where the peer is not installed, unless --without-peer leaves it out;
         --deployed takes as many apps as an earlier run has deployed, and measures the rest
-  bench authoring [--rounds N] [--language LANG] [--built] [--publish]
+  bench authoring [--rounds N] [--language LANG] [--built] [--publish] [--shipped]
         measure for each language how long it takes from `tenon new` to the first response, and from saving a file to its
         being served, and what a request costs in a fresh sandbox and in one that is used again, and the same of
         examples/edge-shop, four languages in one file; --language edge-shop measures that alone
+  ship
+        build the program that people are given, target/shipped/tenon: compiled once to count how often it comes where, run as
+        a server and as a node, and compiled again with those counts. About half an hour on two cores
   reference
         write docs/reference.md anew, from the program";
 
@@ -52,6 +55,8 @@ pub(crate) enum Task {
     NodeBench(NodeBench),
     /// Measure writing components.
     AuthoringBench(AuthoringBench),
+    /// Build what is shipped.
+    Ship,
     /// Write the reference page.
     Reference,
 }
@@ -93,6 +98,8 @@ pub(crate) struct NodeBench {
     pub(crate) without_peer: bool,
     /// Take the apps that an earlier run has deployed.
     pub(crate) deployed: bool,
+    /// Measure the program that is shipped.
+    pub(crate) shipped: bool,
 }
 
 impl Default for NodeBench {
@@ -105,6 +112,7 @@ impl Default for NodeBench {
             publish: false,
             without_peer: false,
             deployed: false,
+            shipped: false,
         }
     }
 }
@@ -120,11 +128,13 @@ pub(crate) struct AuthoringBench {
     pub(crate) built: bool,
     /// Write the published page as well.
     pub(crate) publish: bool,
+    /// Measure the program that is shipped.
+    pub(crate) shipped: bool,
 }
 
 impl Default for AuthoringBench {
     fn default() -> Self {
-        Self { rounds: 3, language: None, built: false, publish: false }
+        Self { rounds: 3, language: None, built: false, publish: false, shipped: false }
     }
 }
 
@@ -143,11 +153,21 @@ pub(crate) struct Bench {
     pub(crate) json: Option<PathBuf>,
     /// Write the published page as well.
     pub(crate) publish: bool,
+    /// Measure the program that is shipped.
+    pub(crate) shipped: bool,
 }
 
 impl Default for Bench {
     fn default() -> Self {
-        Self { sandbox: false, seconds: 5, rounds: 5, connections: 32, json: None, publish: false }
+        Self {
+            sandbox: false,
+            seconds: 5,
+            rounds: 5,
+            connections: 32,
+            json: None,
+            publish: false,
+            shipped: false,
+        }
     }
 }
 
@@ -213,18 +233,26 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
                     }
                     Long("json") => bench.json = Some(parser.value()?.into()),
                     Long("publish") => bench.publish = true,
+                    Long("shipped") => bench.shipped = true,
                     Long("help") | Short('h') => return Ok(Task::Help),
                     other => return Err(other.unexpected()),
                 }
             }
             Ok(Task::Bench(bench))
         }
-        "reference" => match parser.next()? {
-            None => Ok(Task::Reference),
-            Some(Long("help") | Short('h')) => Ok(Task::Help),
-            Some(other) => Err(other.unexpected()),
-        },
+        "ship" => alone(parser, Task::Ship),
+        "reference" => alone(parser, Task::Reference),
         other => Err(format!("no task is called {other:?}").into()),
+    }
+}
+
+/// A task without options.
+fn alone(mut parser: lexopt::Parser, task: Task) -> Result<Task, lexopt::Error> {
+    use lexopt::prelude::{Long, Short};
+    match parser.next()? {
+        None => Ok(task),
+        Some(Long("help") | Short('h')) => Ok(Task::Help),
+        Some(other) => Err(other.unexpected()),
     }
 }
 
@@ -240,6 +268,7 @@ fn node_bench(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             }
             Long("built") => bench.built = true,
             Long("publish") => bench.publish = true,
+            Long("shipped") => bench.shipped = true,
             Long("without-peer") => bench.without_peer = true,
             Long("deployed") => bench.deployed = true,
             Long("help") | Short('h') => return Ok(Task::Help),
@@ -258,6 +287,7 @@ fn authoring_bench(mut parser: lexopt::Parser) -> Result<Task, lexopt::Error> {
             Long("language") => bench.language = Some(parser.value()?.string()?),
             Long("built") => bench.built = true,
             Long("publish") => bench.publish = true,
+            Long("shipped") => bench.shipped = true,
             Long("help") | Short('h') => return Ok(Task::Help),
             other => return Err(other.unexpected()),
         }
@@ -289,6 +319,8 @@ mod tests {
         };
         assert_eq!((bench.sandbox, bench.seconds, bench.rounds), (false, SECONDS_MAX, 2));
         assert!(matches!(parsed(&["bench", "sandbox"]), Ok(Task::Bench(Bench { sandbox: true, .. }))));
+        assert!(matches!(parsed(&["bench", "--shipped"]), Ok(Task::Bench(Bench { shipped: true, .. }))));
+        assert_eq!((parsed(&["ship"]), parsed(&["ship", "-h"])), (Ok(Task::Ship), Ok(Task::Help)));
         let Ok(Task::NodeBench(node)) =
             parsed(&["bench", "node", "--apps", "50", "--built", "--without-peer", "--deployed"])
         else {
@@ -306,7 +338,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for arguments in [&["dmeo"][..], &["test", "a", "b"], &["demo", "--listen"], &["bench", "grpc"]] {
+        for arguments in
+            [&["dmeo"][..], &["test", "a", "b"], &["demo", "--listen"], &["bench", "grpc"], &["ship", "it"]]
+        {
             assert!(parsed(arguments).is_err(), "{arguments:?}");
         }
     }

@@ -12,6 +12,19 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// The target folder that this very program was built into, so that everything shares it.
     pub(crate) target: PathBuf,
+    /// Which program the tasks run.
+    program: Program,
+}
+
+/// The `tenon` that is run; each lies in a folder of the target folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// What cargo builds.
+    Release,
+    /// What counts how often it comes where.
+    Counting,
+    /// What is shipped: compiled with those counts.
+    Shipped,
 }
 
 impl Workspace {
@@ -25,7 +38,7 @@ impl Workspace {
         let program = env::current_exe().map_err(|error| Failure::new(format!("own path: {error}")))?;
         // TARGET/debug/xtask
         let target = program.ancestors().nth(2).map_or_else(|| root.join("target"), Path::to_path_buf);
-        Ok(Self { root: root.to_path_buf(), target })
+        Ok(Self { root: root.to_path_buf(), target, program: Program::Release })
     }
 
     /// Guest toolchains and the programs of the harness.
@@ -43,9 +56,19 @@ impl Workspace {
         self.root.join("examples/storefront")
     }
 
-    /// The `tenon` binary of a cargo profile folder: `debug` or `release`.
-    pub(crate) fn tenon(&self, profile: &str) -> PathBuf {
-        self.target.join(profile).join("tenon")
+    /// The same, whose tasks run that program.
+    pub(crate) fn running(&self, program: Program) -> Self {
+        Self { root: self.root.clone(), target: self.target.clone(), program }
+    }
+
+    /// The `tenon` binary that the tasks run.
+    pub(crate) fn tenon(&self) -> PathBuf {
+        let folder = match self.program {
+            Program::Release => "release",
+            Program::Counting => "counting",
+            Program::Shipped => "shipped",
+        };
+        self.target.join(folder).join("tenon")
     }
 
     /// `cargo …` in the root of the repository, with this target folder.
@@ -60,19 +83,24 @@ impl Workspace {
         }
     }
 
-    /// Builds these programs of the workspace, optimised. The workspace is named and not their packages: what crates are made of
+    /// Builds these programs of the workspace, optimised; not `tenon`, where that is not run. The workspace is named and not their packages: what crates are made of
     /// depends on that, and the engine would be built once more beside the one that the tests have.
     ///
     /// # Errors
     /// When one does not compile.
     pub(crate) fn build_programs(&self, programs: &[&str]) -> Result<()> {
-        let programs = programs.iter().flat_map(|program| ["--bin", program]);
+        let here = |program: &&&str| **program != "tenon" || self.program == Program::Release;
+        let programs: Vec<&str> =
+            programs.iter().filter(here).flat_map(|program| ["--bin", program]).collect();
+        if programs.is_empty() {
+            return Ok(());
+        }
         self.cargo(["build", "--release", "--workspace"].into_iter().chain(programs)).run()
     }
 
-    /// `tenon …` of a profile folder, with the project's own tools and data.
-    pub(crate) fn run_tenon<'a>(&self, profile: &str, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {
-        Cmd::new(self.tenon(profile))
+    /// `tenon …`, with the project's own tools and data.
+    pub(crate) fn run_tenon<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Cmd {
+        Cmd::new(self.tenon())
             .args(arguments)
             .cwd(&self.root)
             .env("TENON_TOOLS", self.tools())

@@ -219,7 +219,7 @@ impl<'a> Bench<'a> {
 
     fn tenon<'b>(&self, arguments: impl IntoIterator<Item = &'b str>) -> Cmd {
         self.workspace
-            .run_tenon("release", arguments)
+            .run_tenon(arguments)
             .env("TENON_TOOLS", self.root.join("tools"))
             .env("TENON_DATA", self.root.join("data"))
             .cwd(&self.root)

@@ -73,9 +73,15 @@ impl Guests {
 
 /// Compiles for Tenon. What it cannot compile it will not serve either, and is then reported as not measured.
 fn compile(workspace: &Workspace, component: &Path) {
-    if let Err(failure) = workspace.run_tenon("release", ["compile"]).arg(component).run() {
+    if let Err(failure) = workspace.run_tenon(["compile"]).arg(component).run() {
         println!("{failure}");
     }
+}
+
+/// One of each kind of handler: of WASI 0.2, plain, and of WASI 0.3.
+pub(super) fn of_each_kind(workspace: &Workspace) -> Result<[PathBuf; 3]> {
+    let guest = |name| guest(workspace, name, None);
+    Ok([guest("hello-http")?, guest("hello-plain")?, guest("hello-service")?])
 }
 
 /// The first of them, what the peer makes of it where the peer is installed, and the floor.

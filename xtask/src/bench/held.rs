@@ -46,7 +46,7 @@ pub(super) fn measure(run: &Run<'_>, guests: &Guests, count: usize) -> Result<Ve
     // Both ends of every connection, and what a server keeps open besides; children inherit it.
     allow_open_files(count as u64 + 1_000)?;
     let room = (count + SPARE).to_string();
-    let tenon = run.workspace.run_tenon("release", ["serve", "--quiet"]).arg(&guests.guarded.http).args([
+    let tenon = run.workspace.run_tenon(["serve", "--quiet"]).arg(&guests.guarded.http).args([
         "--pool",
         &room,
         "--concurrency",

@@ -47,7 +47,7 @@ pub(super) fn measure(run: &Run<'_>, guests: &Guarded) -> Result<Neighbours> {
     let log = run.logs.join("neighbours.log");
     let command = run
         .workspace
-        .run_tenon("release", ["serve", "--quiet", "--workers", "1", "--cpu", &budget])
+        .run_tenon(["serve", "--quiet", "--workers", "1", "--cpu", &budget])
         .arg(&guests.http)
         .arg("--listen")
         .arg(address.to_string())

@@ -22,6 +22,7 @@ use crate::steps::{Outcome, Steps};
 use crate::tools;
 use crate::usage;
 use crate::workspace::Workspace;
+pub(super) use apps::distinct;
 use apps::{Apps, Deployed};
 
 /// Apps that are asked when nothing is in memory, for the first request's time.
@@ -155,10 +156,7 @@ impl Bench<'_> {
         let log = self.logs.join("node.log");
         let command = self
             .workspace
-            .run_tenon(
-                "release",
-                ["node", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"],
-            )
+            .run_tenon(["node", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(more.iter().copied())
             .log_to(&log);
@@ -179,7 +177,7 @@ impl Bench<'_> {
     /// `tenon …` against a node.
     fn tenon(&self, node: &Node, data: &Path) -> Cmd {
         self.workspace
-            .run_tenon("release", ["--quiet"])
+            .run_tenon(["--quiet"])
             .env("TENON_DATA", data)
             .env("TENON_NODE", format!("http://{}", node.admin))
     }
@@ -190,7 +188,7 @@ impl Bench<'_> {
             // Compilers may use both cores: nothing is measured while they run but how long it takes in all.
             let node = self.node_on(None, &self.data, &["--loaded", "100000"])?;
             let start = Instant::now();
-            apps.deploy(&self.tenon(&node, &self.data), &self.workspace.tenon("release"))?;
+            apps.deploy(&self.tenon(&node, &self.data), &self.workspace.tenon())?;
             figures.node.insert("deploy_seconds", start.elapsed().as_secs_f64());
             node.stop()?;
         }
@@ -332,8 +330,7 @@ impl Bench<'_> {
         figures.servers.push((report::NODE.to_owned(), rates));
         node.stop()?;
         let _gone = fs::remove_dir_all(&data);
-        let tenon =
-            self.workspace.run_tenon("release", ["serve", "--quiet", "--workers", "1"]).arg(&built.hello);
+        let tenon = self.workspace.run_tenon(["serve", "--quiet", "--workers", "1"]).arg(&built.hello);
         let mut others = vec![
             ("tenon serve, wasi:http 0.2, fresh", tenon.arg("--listen")),
             ("hyper, no sandbox", Cmd::new(&built.floor)),

@@ -49,7 +49,7 @@ pub(super) struct Subject {
 
 /// All of them, in the order they take turns in.
 pub(super) fn all(workspace: &Workspace, guests: &Guests, composed: Option<&Path>) -> Vec<Subject> {
-    let tenon = |component: &Path| workspace.run_tenon("release", ["serve", "--quiet"]).arg(component);
+    let tenon = |component: &Path| workspace.run_tenon(["serve", "--quiet"]).arg(component);
     let peer = |artifact: &Path| peer(workspace, artifact);
     let subject = |id, name, side, command, listen| Subject { id, name, side, path: "/", command, listen };
     let mut all = vec![

@@ -35,12 +35,12 @@ impl Composed {
     pub(super) fn round(&mut self, workspace: &Workspace, results: &Path) -> Result<()> {
         let example = workspace.root.join("examples").join(NAME);
         let log = results.join("logs/edge-shop.log");
-        workspace.run_tenon("release", ["build", "--quiet"]).arg(&example).log_to(&log).capture()?;
+        workspace.run_tenon(["build", "--quiet"]).arg(&example).log_to(&log).capture()?;
         // Nobody has ordered anything.
         let data: PathBuf = workspace.target.join("bench/edge-shop");
         let _nothing_there = fs::remove_dir_all(&data);
         let serve = workspace
-            .run_tenon("release", ["serve", "--workers", "1"])
+            .run_tenon(["serve", "--workers", "1"])
             .arg(&example)
             .env("TENON_DATA", &data)
             .log_to(&log);

@@ -42,7 +42,7 @@ pub(super) struct Built {
 
 pub(super) fn build(workspace: &Workspace) -> Result<Built> {
     let example = workspace.root.join("examples/api-gateway");
-    workspace.run_tenon("release", ["build"]).arg(&example).run()?;
+    workspace.run_tenon(["build"]).arg(&example).run()?;
     let target = workspace.target.join("bench/fleet");
     let manifest = example.join("fleet/Cargo.toml");
     workspace
@@ -172,7 +172,7 @@ fn several(all: &[PathBuf], act: &(dyn Fn(&PathBuf) -> Result<()> + Sync)) -> Re
 }
 
 /// The same component with another digest: a section that means nothing, with a number in it.
-fn distinct(component: &[u8], number: usize) -> Vec<u8> {
+pub(in crate::bench) fn distinct(component: &[u8], number: usize) -> Vec<u8> {
     let mut payload = vec![6];
     payload.extend_from_slice(b"number");
     payload.extend_from_slice(format!("{number:08}").as_bytes());

@@ -1,0 +1,188 @@
+//! `cargo xtask ship`: the program that people are given, compiled for what it does most.
+//!
+//! Profile-guided and optimised over all crates: a first build counts how often it comes where, does what a node does, and a second
+//! one is compiled with those counts. What that brings is in ARCHITECTURE.md.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::client::{self, Client};
+use super::subject;
+use crate::command::Cmd;
+use crate::failure::{Failure, Result};
+use crate::signals;
+use crate::steps::{Outcome, Steps};
+use crate::tools;
+use crate::workspace::{Program, Workspace};
+
+/// How long each server is asked, and over how many connections.
+const ASKED: Duration = Duration::from_secs(8);
+const CONNECTIONS: usize = 16;
+/// Apps of a node, of which few are in memory at a time.
+const APPS: usize = 40;
+const LOADED: &str = "10";
+/// How long a counting node may take to start.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// Counts, then builds with the counts.
+pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
+    signals::listen()?;
+    let counts = workspace.target.join("counts");
+    let merged = counts.join("merged.profdata");
+    let shipped = workspace.running(Program::Shipped);
+    let counting = workspace.running(Program::Counting);
+    let mut steps = Steps::new(5);
+    let mut merger = PathBuf::new();
+    steps.run("set up", || {
+        tools::complete_rust(workspace)?;
+        Cmd::new("rustup").args(["component", "add", "llvm-tools"]).cwd(&workspace.root).run()?;
+        merger = host_library(workspace)?.with_file_name("bin").join("llvm-profdata");
+        Ok(Outcome::Done)
+    })?;
+    steps.run("build to count", || {
+        let _nothing_there = fs::remove_dir_all(&counts);
+        let flags = format!("-Cprofile-generate={}", counts.display());
+        build(workspace, &flags, "off", &counting.tenon()).map(|()| Outcome::Done)
+    })?;
+    steps.run("count", || {
+        let guests = super::guests::of_each_kind(workspace)?;
+        for guest in &guests {
+            serve(&counting, guest)?;
+        }
+        node(&counting, &guests[0])?;
+        let raw = files(&counts)?;
+        if raw.is_empty() {
+            return Err(Failure::new(format!("nothing was counted: {} is empty", counts.display())));
+        }
+        Cmd::new(&merger).args(["merge", "-o"]).arg(&merged).args(raw).run()?;
+        Ok(Outcome::Done)
+    })?;
+    steps.run("build with the counts", || {
+        // Of code that has changed between two builds, or was never reached, there are none: that is no reason to warn.
+        let flags =
+            format!("-Cprofile-use={} -Cllvm-args=-pgo-warn-missing-function=false", merged.display());
+        build(workspace, &flags, "thin", &shipped.tenon()).map(|()| Outcome::Done)
+    })?;
+    steps.run("try", || {
+        shipped.run_tenon(["--version"]).run()?;
+        Ok(Outcome::Said(shipped.tenon().display().to_string()))
+    })?;
+    steps.print_table("Steps:");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The folder of the libraries of this machine's own target: `…/lib/rustlib/TARGET/lib`.
+fn host_library(workspace: &Workspace) -> Result<PathBuf> {
+    let library = Cmd::new("rustc").args(["--print", "target-libdir"]).cwd(&workspace.root).capture()?;
+    Ok(PathBuf::from(library.trim()))
+}
+
+/// Builds the program with these flags and this link-time optimisation, in a folder of its own, so that what is built for tests
+/// stays as it is.
+fn build(workspace: &Workspace, flags: &str, lto: &str, to: &Path) -> Result<()> {
+    let library = host_library(workspace)?;
+    let target = library.parent().and_then(Path::file_name).unwrap_or_default().to_owned();
+    let folder = workspace.target.join("guided");
+    // With a target named, the flags are not those of build scripts and macros, which are built once for both.
+    workspace
+        .cargo(["build", "--release", "--locked", "--package", "tenon-cli", "--target"])
+        .arg(&target)
+        .arg("--target-dir")
+        .arg(&folder)
+        .env("RUSTFLAGS", flags)
+        .env("CARGO_PROFILE_RELEASE_LTO", lto)
+        .run()?;
+    let built = folder.join(target).join("release/tenon");
+    let into = to.parent().unwrap_or(to);
+    fs::create_dir_all(into).map_err(|error| Failure::file("create", into, &error))?;
+    fs::copy(&built, to).map_err(|error| Failure::file("copy", &built, &error)).map(drop)
+}
+
+/// Serves a component under load.
+fn serve(counting: &Workspace, guest: &Path) -> Result<()> {
+    let address = subject::free_address()?;
+    let mut server = counting
+        .run_tenon(["serve", "--quiet", "--workers", "1"])
+        .arg(guest)
+        .arg("--listen")
+        .arg(address.to_string())
+        .start()?;
+    subject::first_byte(&mut server, address, "/")?;
+    client::load(address, "served.example", "/", CONNECTIONS, ASKED)?;
+    server.stop().map(drop)
+}
+
+/// Deploys to a node, brings apps into memory and out of it, and asks them; some fail.
+fn node(counting: &Workspace, guest: &Path) -> Result<()> {
+    let data = counting.target.join("counts/node");
+    let _nothing_there = fs::remove_dir_all(&data);
+    let node = counting
+        .run_tenon([
+            "node",
+            "--json",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--loaded",
+            LOADED,
+        ])
+        .arg("--data")
+        .arg(&data);
+    let mut node = node.start()?;
+    let serving = node.wait_for_line("{\"", START_MAX)?;
+    let event: serde_json::Value = serde_json::from_str(&serving)
+        .map_err(|error| Failure::new(format!("the node says {serving:?}: {error}")))?;
+    let of = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+    let address = of("address").parse().map_err(|_| Failure::new(format!("no address: {serving}")))?;
+    let tenon = counting
+        .run_tenon(["--quiet"])
+        .env("TENON_DATA", &data)
+        .env("TENON_NODE", format!("http://{}", of("admin")));
+    tenon.clone().args(["tenant", "set", "counted"]).capture()?;
+    let component = fs::read(guest).map_err(|error| Failure::file("read", guest, &error))?;
+    for number in 0..APPS {
+        signals::check()?;
+        deploy(&tenon, &data.join("apps").join(number.to_string()), &component, number)?;
+    }
+    let mut client = Client::open(address)?;
+    for _ in 0..5 {
+        for number in 0..APPS {
+            client.ask(&host(number), "/")?;
+        }
+    }
+    for path in ["/spin", "/bomb"] {
+        client.ask(&host(0), path)?;
+    }
+    client::load(address, &host(1), "/", CONNECTIONS, ASKED)?;
+    node.stop()?;
+    fs::remove_dir_all(&data).map_err(|error| Failure::file("remove", &data, &error))
+}
+
+fn host(number: usize) -> String {
+    format!("app{number}.example")
+}
+
+/// One app with a digest of its own.
+fn deploy(tenon: &Cmd, folder: &Path, component: &[u8], number: usize) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|error| Failure::file("create", folder, &error))?;
+    let manifest = format!(
+        "name = \"app{number}\"\n[deploy]\ntenant = \"counted\"\nroutes = [\"{}/*\"]\n[component.hello]\npath = \"hello.wasm\"\n",
+        host(number)
+    );
+    let component = super::node::distinct(component, number);
+    for (name, content) in [("tenon.toml", manifest.as_bytes()), ("hello.wasm", &component)] {
+        let file = folder.join(name);
+        fs::write(&file, content).map_err(|error| Failure::file("write", &file, &error))?;
+    }
+    tenon.clone().arg("deploy").arg(folder).capture().map(drop)
+}
+
+/// What was counted, each process by itself.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let listed = fs::read_dir(folder).map_err(|error| Failure::file("read", folder, &error))?;
+    let paths = listed.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "profraw")).collect())
+}
