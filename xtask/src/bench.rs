@@ -139,7 +139,7 @@ fn run_sandbox(workspace: &Workspace, options: &usage::Bench) -> Result<ExitCode
     signals::listen()?;
     let folder = results_folder(workspace)?;
     let run = Run { workspace, cores: Cores::choose()?, options, logs: folder.join("logs") };
-    let mut machine = Machine::look();
+    let mut machine = Machine::look(workspace);
     let (guards, neighbours) = measure_sandbox(&mut steps, &run, &guests)?;
     machine.look_again();
     let results = Sandboxes {
@@ -194,7 +194,7 @@ fn run_http(workspace: &Workspace, options: &usage::Bench) -> Result<ExitCode> {
     signals::listen()?;
     let folder = results_folder(workspace)?;
     let cores = Cores::choose()?;
-    let mut machine = Machine::look();
+    let mut machine = Machine::look(workspace);
     let mut measured: Vec<Measured> = subject::all(workspace, &guests, composed.as_deref())
         .into_iter()
         .map(|subject| Measured { subject, rounds: Vec::new(), first_byte_ms: Vec::new(), missing: None })

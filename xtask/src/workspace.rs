@@ -61,6 +61,15 @@ impl Workspace {
         Self { root: self.root.clone(), target: self.target.clone(), program }
     }
 
+    /// How that was built, for reports.
+    pub(crate) fn program(&self) -> &'static str {
+        match self.program {
+            Program::Release => "built with `cargo build --release`",
+            Program::Counting => "built to count",
+            Program::Shipped => "built with `cargo xtask ship`",
+        }
+    }
+
     /// The `tenon` binary that the tasks run.
     pub(crate) fn tenon(&self) -> PathBuf {
         let folder = match self.program {

@@ -24,7 +24,7 @@ use clap::Parser as _;
 use settings::Settings;
 use terminal::Terminal;
 
-/// A request makes and frees some hundred small allocations on one thread, which the system's allocator is slow at.
+/// About as quick as the GNU system's for requests, quicker to compile with, and the same on systems whose own is slow.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -11,15 +11,24 @@ const TABLED_FILES_MAX: u64 = 1 << 18;
 /// What could not be had; the process serves all the same.
 pub(crate) struct Prepared([(&'static str, io::Result<()>); 3]);
 
+/// For a process that builds as well, in programs that have what it has: without turning off huge pages.
+pub(crate) fn prepare_to_build() -> Prepared {
+    prepared(Ok(()))
+}
+
 /// To be called before the first thread is started.
 pub(crate) fn prepare() -> Prepared {
+    prepared(leave_huge_pages())
+}
+
+fn prepared(huge_pages: io::Result<()>) -> Prepared {
     Prepared([
         ("the limit on open files could not be raised", allow_open_files()),
         (
             "the table of open files could not be made larger: opening one may take milliseconds",
             table_open_files(),
         ),
-        ("huge pages could not be turned off: allocating memory may take milliseconds", leave_huge_pages()),
+        ("huge pages could not be turned off: allocating memory may take milliseconds", huge_pages),
     ])
 }
 

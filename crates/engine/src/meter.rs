@@ -213,6 +213,12 @@ impl Meter {
         Some(if one { TablesDenied::One(most) } else { TablesDenied::All(most) })
     }
 
+    /// Has the guest timed by the clock of its thread from its first poll on: for one that begins where its thread has to give way, and
+    /// is off the processor in the middle of a poll. To be called before that.
+    pub(crate) fn time_exactly(&self) {
+        self.exact.store(true, Relaxed);
+    }
+
     fn now_ns(&self) -> u64 {
         if self.exact.load(Relaxed) { thread_cpu_ns() } else { nanos(self.began.elapsed()) }
     }

@@ -25,9 +25,9 @@ pub fn serve_promptly() {
     set_with(0, SLICE_PROMPT, RESET_ON_FORK);
 }
 
-/// Has the thread that calls it, and those that it starts, work only where nobody else has anything to do: what nobody waits for.
+/// Has the thread that calls it give way to all others that have something to do, as guests do that run long: for what nobody waits for.
 pub fn give_way() {
-    set(NICE_MAX, SLICE_MAX);
+    set(crate::aside::NICE, SLICE_MAX);
 }
 
 /// Has the thread that calls it run with a priority that is so much lower than it had, in slices of this length.

@@ -411,6 +411,7 @@ impl Service {
         let run = Metered::new(run, Arc::clone(&meter), self.limits.wall);
         let mut guest = Guest { run, answer, ending };
         if self.habit.is_long() && self.resting.is_none() && self.aside.is_open() {
+            guest.ending.meter.time_exactly();
             return self.aside(guest).await;
         }
         match guest.step(Waits::ForAnswer, MayLeave::Yes).await {

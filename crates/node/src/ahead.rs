@@ -1,10 +1,11 @@
 //! What is done about compiled code before a request wants it.
 //!
-//! Compiled code is keyed by the engine, so the next version of the node may have none. Where a node takes another one's place, all
-//! that the one before serves is compiled while it serves on, and can be changed; then it is asked for its state. What was
-//! deployed meanwhile is few. Where a node just starts, it serves at once, and what is missing is compiled beside that.
+//! Compiling ahead: a node that takes another one's place has what is served compiled for its own engine before requests come.
 //!
-//! A seal is checked once while a node runs: here, and not when an app's first request waits.
+//! Compiled code is keyed by the engine, so the next version of the node may have none. While the one before serves on, and can be
+//! changed, all that it serves is compiled; then it is asked for its state. What was deployed meanwhile is few.
+//!
+//! Checking ahead: the seal of an artifact is checked once while a node runs, and an app's first request need not wait for it.
 
 use std::io;
 use std::sync::Arc;
@@ -57,8 +58,8 @@ impl Ahead<'_> {
         }
     }
 
-    /// Compiles those of these components that have no compiled code for this engine, or none that is to be trusted, as long as it is
-    /// to go on. What cannot be compiled is said, and left to whoever asks for it.
+    /// Compiles those of these components that have no compiled code for this engine, as long as it is to go on. What cannot be
+    /// compiled is said, and left to whoever asks for it.
     fn compile(
         &self,
         serving: &[(AppId, Digest)],
@@ -67,10 +68,7 @@ impl Ahead<'_> {
         let began = Instant::now();
         let mut missing = Vec::new();
         for one in serving {
-            if !goes_on() {
-                return Ok(());
-            }
-            if !self.artifacts.check(self.engine, &one.1)? {
+            if !self.artifacts.has(self.engine, &one.1)? {
                 missing.push(one);
             }
         }
@@ -120,8 +118,18 @@ fn is_told(done: usize, of: usize) -> bool {
 /// the node serves.
 pub(crate) fn finish(node: &Arc<Inner>) -> io::Result<()> {
     let (done, ended) = sync_channel(1);
-    start(node, move |node| {
-        compile(node);
+    let here = Arc::clone(node);
+    thread::Builder::new().name("tenon-ahead".into()).spawn(move || {
+        let ahead = Ahead {
+            engine: &here.engine,
+            artifacts: &here.artifacts,
+            compiler: &here.compiler,
+            blobs: &here.blobs,
+            compilers: here.bounds.compilers,
+        };
+        if let Err(error) = ahead.compile(&here.serving(), &|| !here.draining.load(SeqCst)) {
+            tracing::warn!(code = error.code, cause = error.message, "nothing could be compiled ahead");
+        }
         let _ = done.try_send(());
     })?;
     if ended.recv_timeout(AFTER_HAND_OVER_MAX).is_err() {
@@ -132,30 +140,27 @@ pub(crate) fn finish(node: &Arc<Inner>) -> io::Result<()> {
     Ok(())
 }
 
-/// The same while the node serves, where nobody else has anything to do.
-pub(crate) fn look(node: &Arc<Inner>) -> io::Result<()> {
-    start(node, |node| {
+/// Checks the seals of what is served, while it is served; no faster than half of the time, for it reads all of it. Whoever asks before
+/// that waits for it as ever.
+pub(crate) fn check(node: &Arc<Inner>) {
+    let serving = node.serving();
+    let here = Arc::downgrade(node);
+    let started = thread::Builder::new().name("tenon-ahead".into()).spawn(move || {
         tenon_engine::give_way();
-        compile(node);
-    })
-}
-
-fn start(node: &Arc<Inner>, what: impl FnOnce(&Inner) + Send + 'static) -> io::Result<()> {
-    let node = Arc::clone(node);
-    thread::Builder::new().name("tenon-ahead".into()).spawn(move || what(&node)).map(drop)
-}
-
-/// Compiles what the state says is served and is not compiled yet.
-fn compile(node: &Inner) {
-    let ahead = Ahead {
-        engine: &node.engine,
-        artifacts: &node.artifacts,
-        compiler: &node.compiler,
-        blobs: &node.blobs,
-        compilers: node.bounds.compilers,
-    };
-    if let Err(error) = ahead.compile(&node.serving(), &|| !node.draining.load(SeqCst)) {
-        tracing::warn!(code = error.code, cause = error.message, "nothing could be compiled ahead");
+        for (_, digest) in serving {
+            let began = Instant::now();
+            match here.upgrade() {
+                // What is wrong with it is told by whoever loads it.
+                Some(node) if !node.draining.load(SeqCst) => {
+                    drop(node.artifacts.check(&node.engine, &digest))
+                }
+                _ => return,
+            }
+            thread::sleep(began.elapsed());
+        }
+    });
+    if let Err(error) = started {
+        tracing::warn!(%error, "seals are checked when apps are asked for the first time");
     }
 }
 

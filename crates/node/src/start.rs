@@ -190,8 +190,7 @@ impl Node {
         });
         let token = tokens::first(&inner.desired, &folder, inner.now())?;
         inner.reconcile();
-        let replaces = predecessor.is_some();
-        if replaces {
+        if predecessor.is_some() {
             ahead::finish(&inner)?;
         }
 
@@ -227,9 +226,7 @@ impl Node {
         let listening = server.start(site)?;
         let addresses = listening.addresses().iter().map(ToString::to_string).collect();
         let _ = inner.addresses.set(addresses);
-        if !replaces {
-            ahead::look(&inner)?;
-        }
+        ahead::check(&inner);
         let tls = admin_tls.as_ref().map(|(certificates, _)| certificates.acceptor());
         let api = AdminServer { node: Arc::clone(&inner), outlets: Arc::clone(&outlets), tls };
         let api = runtime.spawn(async move {

@@ -108,7 +108,7 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::AuthoringBench) -> Res
     })?;
     signals::listen()?;
     let folder = super::results_folder(workspace)?;
-    let mut machine = Machine::look();
+    let mut machine = Machine::look(workspace);
     let chosen = |language: &&Language| options.language.as_ref().is_none_or(|name| name == language.name);
     let mut measured: Vec<Measured> = LANGUAGES
         .iter()
@@ -494,7 +494,7 @@ mod tests {
             missing: missing.map(str::to_owned),
         };
         let options = usage::AuthoringBench::default();
-        let machine = Machine::look();
+        let machine = Machine::look(&Workspace::find().unwrap());
         let said = |measured: &[Measured]| text(measured, None, &machine, &options);
         let good = said(&[one(0, 20.0, None), one(1, 9.0, None)]);
         assert!(good.contains("Each is within the 60 s"), "{good}");

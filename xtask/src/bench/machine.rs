@@ -8,6 +8,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
+use crate::workspace::Workspace;
 
 /// How much of a priority a thread has that measures.
 const NICE_FIRST: i32 = 15;
@@ -74,6 +75,8 @@ pub(super) struct Machine {
     cores: usize,
     memory_mib: u64,
     kernel: String,
+    /// Which `tenon` is measured.
+    program: &'static str,
     /// One-minute load before anything was measured: what others were doing.
     load_before: f64,
     measured_at: u64,
@@ -101,7 +104,7 @@ impl Times {
 
 impl Machine {
     /// Looks at the machine before the first measurement.
-    pub(super) fn look() -> Self {
+    pub(super) fn look(workspace: &Workspace) -> Self {
         let field = |file: &str, name: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
             let value = text
@@ -117,6 +120,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_mib: kib.trim_end_matches(" kB").parse::<u64>().unwrap_or(0) / 1024,
             kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
+            program: workspace.program(),
             load_before: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(f64::NAN),
             measured_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             times: Times::now(),
@@ -134,20 +138,21 @@ impl Machine {
     /// For a person.
     pub(super) fn text(&self) -> String {
         format!(
-            "{}, {} cores, {} MiB, {}; load before: {:.2}; taken by the hypervisor meanwhile: {:.1} %",
+            "{}, {} cores, {} MiB, {}; load before: {:.2}; taken by the hypervisor meanwhile: {:.1} %; tenon: {}",
             self.processor,
             self.cores,
             self.memory_mib,
             self.kernel,
             self.load_before,
-            self.stolen * 100.0
+            self.stolen * 100.0,
+            self.program
         )
     }
 
     /// For a program.
     pub(super) fn json(&self) -> Value {
         json!({
-            "processor": self.processor, "cores": self.cores, "memory_mib": self.memory_mib, "kernel": self.kernel,
+            "processor": self.processor, "cores": self.cores, "memory_mib": self.memory_mib, "kernel": self.kernel, "program": self.program,
             "load_before": self.load_before, "stolen_share": self.stolen, "measured_at_unix": self.measured_at,
         })
     }

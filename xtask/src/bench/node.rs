@@ -27,6 +27,8 @@ use apps::{Apps, Deployed};
 
 /// Apps that are asked when nothing is in memory, for the first request's time.
 const FIRST_APPS: usize = 500;
+/// How long a node is left alone after its start before first requests are timed.
+const SEALS_CHECKED: Duration = Duration::from_secs(10);
 /// Routes of the smallest and the largest table.
 const ROUTES: [usize; 2] = [10, 10_000];
 /// Requests held open at once, each in an instance of its own.
@@ -79,7 +81,7 @@ pub(crate) fn run(workspace: &Workspace, options: &usage::NodeBench) -> Result<E
     if !options.deployed {
         let _nothing_there = fs::remove_dir_all(&bench.data);
     }
-    let mut machine = Machine::look();
+    let mut machine = Machine::look(workspace);
     let mut figures = Figures::default();
     let mut deployed = None;
     steps.run("deploy", || {
@@ -244,6 +246,8 @@ impl Bench<'_> {
             for round in 0..2 {
                 let node = self.node(&self.data, &["--loaded", "100000"])?;
                 let mut client = Client::open(node.address)?;
+                // It has checked the seals of what it serves by then, as a node has that was not just started.
+                thread::sleep(SEALS_CHECKED);
                 // The node's own first request is none of the apps'.
                 client.ask("nobody.example", "/")?;
                 let (mut firsts, mut nexts) = (Vec::new(), Vec::new());

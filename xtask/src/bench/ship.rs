@@ -1,7 +1,7 @@
 //! `cargo xtask ship`: the program that people are given, compiled for what it does most.
 //!
-//! Profile-guided and optimised over all crates: a first build counts how often it comes where, does what a node does, and a second
-//! one is compiled with those counts. What that brings is in ARCHITECTURE.md.
+//! Profile-guided: a first build counts how often it comes where, does what a node does, and a second one is compiled with
+//! those counts. What that brings, and why there is no link-time optimisation beside it, is in ARCHITECTURE.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ use crate::workspace::{Program, Workspace};
 /// How long each server is asked, and over how many connections.
 const ASKED: Duration = Duration::from_secs(8);
 const CONNECTIONS: usize = 16;
+/// How long what was built is asked, to see that it serves.
+const TRIED: Duration = Duration::from_secs(1);
 /// Apps of a node, of which few are in memory at a time.
 const APPS: usize = 40;
 const LOADED: &str = "10";
@@ -34,22 +36,22 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
     let shipped = workspace.running(Program::Shipped);
     let counting = workspace.running(Program::Counting);
     let mut steps = Steps::new(5);
-    let mut merger = PathBuf::new();
+    let (mut merger, mut guests) = (PathBuf::new(), Vec::new());
     steps.run("set up", || {
         tools::complete_rust(workspace)?;
         Cmd::new("rustup").args(["component", "add", "llvm-tools"]).cwd(&workspace.root).run()?;
+        guests = super::guests::of_each_kind(workspace)?.to_vec();
         merger = host_library(workspace)?.with_file_name("bin").join("llvm-profdata");
         Ok(Outcome::Done)
     })?;
     steps.run("build to count", || {
         let _nothing_there = fs::remove_dir_all(&counts);
         let flags = format!("-Cprofile-generate={}", counts.display());
-        build(workspace, &flags, "off", &counting.tenon()).map(|()| Outcome::Done)
+        build(workspace, &[&flags], &counting.tenon()).map(|()| Outcome::Done)
     })?;
     steps.run("count", || {
-        let guests = super::guests::of_each_kind(workspace)?;
         for guest in &guests {
-            serve(&counting, guest)?;
+            serve(&counting, guest, ASKED)?;
         }
         node(&counting, &guests[0])?;
         let raw = files(&counts)?;
@@ -60,13 +62,15 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
         Ok(Outcome::Done)
     })?;
     steps.run("build with the counts", || {
-        // Of code that has changed between two builds, or was never reached, there are none: that is no reason to warn.
+        // Of code that was never reached there are no counts: that is no reason to warn.
         let flags =
-            format!("-Cprofile-use={} -Cllvm-args=-pgo-warn-missing-function=false", merged.display());
-        build(workspace, &flags, "thin", &shipped.tenon()).map(|()| Outcome::Done)
+            [&format!("-Cprofile-use={}", merged.display()), "-Cllvm-args=-pgo-warn-missing-function=false"];
+        build(workspace, &flags, &shipped.tenon()).map(|()| Outcome::Done)
     })?;
     steps.run("try", || {
-        shipped.run_tenon(["--version"]).run()?;
+        for guest in &guests {
+            serve(&shipped, guest, TRIED)?;
+        }
         Ok(Outcome::Said(shipped.tenon().display().to_string()))
     })?;
     steps.print_table("Steps:");
@@ -79,9 +83,8 @@ fn host_library(workspace: &Workspace) -> Result<PathBuf> {
     Ok(PathBuf::from(library.trim()))
 }
 
-/// Builds the program with these flags and this link-time optimisation, in a folder of its own, so that what is built for tests
-/// stays as it is.
-fn build(workspace: &Workspace, flags: &str, lto: &str, to: &Path) -> Result<()> {
+/// Builds the program with these flags, in a folder of its own, so that what is built for tests stays as it is.
+fn build(workspace: &Workspace, flags: &[&str], to: &Path) -> Result<()> {
     let library = host_library(workspace)?;
     let target = library.parent().and_then(Path::file_name).unwrap_or_default().to_owned();
     let folder = workspace.target.join("guided");
@@ -91,8 +94,7 @@ fn build(workspace: &Workspace, flags: &str, lto: &str, to: &Path) -> Result<()>
         .arg(&target)
         .arg("--target-dir")
         .arg(&folder)
-        .env("RUSTFLAGS", flags)
-        .env("CARGO_PROFILE_RELEASE_LTO", lto)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .run()?;
     let built = folder.join(target).join("release/tenon");
     let into = to.parent().unwrap_or(to);
@@ -100,8 +102,8 @@ fn build(workspace: &Workspace, flags: &str, lto: &str, to: &Path) -> Result<()>
     fs::copy(&built, to).map_err(|error| Failure::file("copy", &built, &error)).map(drop)
 }
 
-/// Serves a component under load.
-fn serve(counting: &Workspace, guest: &Path) -> Result<()> {
+/// Serves a component under load, for so long.
+fn serve(counting: &Workspace, guest: &Path, asked: Duration) -> Result<()> {
     let address = subject::free_address()?;
     let mut server = counting
         .run_tenon(["serve", "--quiet", "--workers", "1"])
@@ -110,7 +112,7 @@ fn serve(counting: &Workspace, guest: &Path) -> Result<()> {
         .arg(address.to_string())
         .start()?;
     subject::first_byte(&mut server, address, "/")?;
-    client::load(address, "served.example", "/", CONNECTIONS, ASKED)?;
+    client::load(address, "served.example", "/", CONNECTIONS, asked)?;
     server.stop().map(drop)
 }
 

@@ -48,7 +48,7 @@ const BUILD_GRACE: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &DevArgs, settings: &Settings, terminal: &Terminal) -> Result<(), CommandError> {
-    let prepared = process::prepare();
+    let prepared = process::prepare_to_build();
     start_log();
     prepared.say();
     if !args.dir.is_dir() {

@@ -92,3 +92,18 @@ fn a_node_has_asked_the_kernel_for_what_takes_long_before_it_serves() {
     assert_eq!(of_all_threads(&node, "THP_enabled"), BTreeSet::from(["0".to_owned()]));
     node.stop();
 }
+
+/// Whom the kernel interrupts so that guests are looked at: the first of those who serve, so that no thread has to wake.
+#[test]
+fn the_first_worker_is_interrupted_for_each_tick() {
+    let node = Tenon::new(env!("CARGO_BIN_EXE_tenon")).node().args(["--workers", "2"]).start();
+    let process = format!("/proc/{}", node.id());
+    let Ok(timers) = std::fs::read_to_string(format!("{process}/timers")) else {
+        eprintln!("skipped: this kernel does not list a process's timers");
+        return;
+    };
+    let interrupted = timers.lines().find_map(|line| line.strip_prefix("notify: signal/tid.")).unwrap();
+    let thread = std::fs::read_to_string(format!("{process}/task/{interrupted}/comm")).unwrap();
+    assert_eq!(thread, "tenon-worker-0\n", "{timers}");
+    node.stop();
+}

@@ -176,30 +176,6 @@ fn what_is_served_is_compiled_for_the_next_node_before_it_takes_over() {
     site.node.stop();
 }
 
-/// The same without a node before: nobody is kept waiting, and what is missing or damaged is compiled before anybody asks for it.
-#[test]
-fn what_is_served_is_compiled_beside_requests_where_a_node_just_starts() {
-    let mut site = Site::of(&["acme"]);
-    site.deploy(&site.app("acme", "shop", HOST, "one"), &[]);
-    site.deploy(&site.app("acme", "blog", "blog.example", "two"), &[]);
-    let whole: Vec<_> =
-        artifacts(site.tenon.data()).into_iter().map(|file| (std::fs::read(&file).unwrap(), file)).collect();
-    assert_eq!(whole.len(), 2);
-    site.node.stop();
-    std::fs::remove_file(&whole[0].1).unwrap();
-    let mut damaged = whole[1].0.clone();
-    damaged[100] ^= 1;
-    std::fs::write(&whole[1].1, damaged).unwrap();
-    site.node = site.tenon.node().start();
-    site.node.logged(&["compiling ahead what is served", "components=2"]);
-    site.node.logged(&["compiling ahead is over"]);
-    for (bytes, file) in &whole {
-        assert!(std::fs::read(file).unwrap() == *bytes, "{}", file.display());
-    }
-    assert_eq!(site.version(HOST), "one");
-    site.node.stop();
-}
-
 #[test]
 fn whoever_started_a_node_is_told_which_process_serves_and_when_it_ends() {
     let manager = Manager::new();

@@ -88,7 +88,10 @@ impl Ending {
             self.watch.failed.store(true, Relaxed);
         }
         if let Some(recorder) = self.recorder.take() {
-            self.service.habit.note(self.meter.is_long());
+            // Messages say nothing of requests, and what was refused says nothing of the guest.
+            if self.function.is_none() && !self.meter.spent().is_zero() {
+                self.service.habit.note(self.meter.is_long());
+            }
             let bill = Bill {
                 wall: self.meter.wall(),
                 cpu: self.meter.spent(),
