@@ -149,13 +149,10 @@ pub(crate) fn check(node: &Arc<Inner>) {
         tenon_engine::give_way();
         for (_, digest) in serving {
             let began = Instant::now();
-            match here.upgrade() {
-                // What is wrong with it is told by whoever loads it.
-                Some(node) if !node.draining.load(SeqCst) => {
-                    drop(node.artifacts.check(&node.engine, &digest))
-                }
-                _ => return,
-            }
+            let Some(node) = here.upgrade().filter(|node| !node.draining.load(SeqCst)) else { return };
+            // What is wrong with it is told by whoever loads it.
+            let _ = node.artifacts.check(&node.engine, &digest);
+            drop(node);
             thread::sleep(began.elapsed());
         }
     });
