@@ -1,7 +1,7 @@
 //! `cargo xtask ship`: the program that people are given, compiled for what it does most.
 //!
 //! Profile-guided: a first build counts how often it comes where, does what a node does, and a second one is compiled with
-//! those counts. What that brings, and why there is no link-time optimisation beside it, is in ARCHITECTURE.md.
+//! those counts. What that brings is in ARCHITECTURE.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -155,10 +155,11 @@ fn node(counting: &Workspace, guest: &Path) -> Result<()> {
             client.ask(&host(number), "/")?;
         }
     }
-    for path in ["/spin", "/bomb"] {
+    client::load(address, &host(1), "/", CONNECTIONS, ASKED)?;
+    // At the end: what they take of their tenant's quota would have the others refused, and refusals would be what is counted.
+    for path in ["/bomb", "/spin"] {
         client.ask(&host(0), path)?;
     }
-    client::load(address, &host(1), "/", CONNECTIONS, ASKED)?;
     node.stop()?;
     fs::remove_dir_all(&data).map_err(|error| Failure::file("remove", &data, &error))
 }
@@ -171,7 +172,7 @@ fn host(number: usize) -> String {
 fn deploy(tenon: &Cmd, folder: &Path, component: &[u8], number: usize) -> Result<()> {
     fs::create_dir_all(folder).map_err(|error| Failure::file("create", folder, &error))?;
     let manifest = format!(
-        "name = \"app{number}\"\n[deploy]\ntenant = \"counted\"\nroutes = [\"{}/*\"]\n[component.hello]\npath = \"hello.wasm\"\n",
+        "name = \"app{number}\"\n[deploy]\ntenant = \"counted\"\nroutes = [\"{}/*\"]\n[component.hello]\npath = \"hello.wasm\"\n[limits]\ncpu = \"200ms\"\n",
         host(number)
     );
     let component = super::node::distinct(component, number);
