@@ -22,8 +22,8 @@ use crate::steps::{Outcome, Steps};
 use crate::tools;
 use crate::usage;
 use crate::workspace::Workspace;
-pub(super) use apps::distinct;
 use apps::{Apps, Deployed};
+pub(super) use apps::{distinct, set_tenant};
 
 /// Apps that are asked when nothing is in memory, for the first request's time.
 const FIRST_APPS: usize = 500;

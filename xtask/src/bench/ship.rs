@@ -143,7 +143,7 @@ fn node(counting: &Workspace, guest: &Path) -> Result<()> {
         .run_tenon(["--quiet"])
         .env("TENON_DATA", &data)
         .env("TENON_NODE", format!("http://{}", of("admin")));
-    tenon.clone().args(["tenant", "set", "counted"]).capture()?;
+    super::node::set_tenant(&tenon, "counted")?;
     let component = fs::read(guest).map_err(|error| Failure::file("read", guest, &error))?;
     for number in 0..APPS {
         signals::check()?;

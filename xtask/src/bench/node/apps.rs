@@ -143,7 +143,7 @@ fn name(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn set_tenant(tenon: &Cmd, tenant: &str) -> Result<()> {
+pub(in crate::bench) fn set_tenant(tenon: &Cmd, tenant: &str) -> Result<()> {
     let quota = ["--apps", "20000", "--requests", "1000000", "--cpu", "100s", "--bytes", "100GiB"];
     let room = ["--concurrency", "100000", "--queue", "10000", "--memory", "1000GiB"];
     tenon.clone().args(["tenant", "set", tenant]).args(quota).args(room).capture().map(drop)
