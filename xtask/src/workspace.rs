@@ -92,8 +92,9 @@ impl Workspace {
         }
     }
 
-    /// Builds these programs of the workspace, optimised; not `tenon`, where that is not run. The workspace is named and not their packages: what crates are made of
-    /// depends on that, and the engine would be built once more beside the one that the tests have.
+    /// Builds these programs of the workspace, optimised; not `tenon`, where that is not run. The workspace is named and not their
+    /// packages: what crates are made of depends on that, and the engine would be built once more beside the one that the tests
+    /// have.
     ///
     /// # Errors
     /// When one does not compile.

@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::machine::go_first;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
 use crate::failure::{Failure, Result};
@@ -179,7 +178,6 @@ pub(super) fn paced(
     let apart = Duration::from_secs(1) * u32::try_from(connections).unwrap_or(u32::MAX) / rate.max(1);
     let start = Instant::now();
     let ask = |number: usize| {
-        go_first();
         let mut times = Vec::new();
         let mut failed = 0;
         let mut client = Client::open(address).ok();

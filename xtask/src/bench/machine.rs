@@ -10,9 +10,6 @@ use serde_json::{Value, json};
 use crate::failure::{Failure, Result};
 use crate::workspace::Workspace;
 
-/// How much of a priority a thread has that measures.
-const NICE_FIRST: i32 = 15;
-
 /// Which core runs the servers and which one the load.
 #[derive(Clone, Copy)]
 pub(super) struct Cores {
@@ -49,14 +46,6 @@ pub(super) fn on_core<T>(core: usize, act: impl FnOnce() -> Result<T>) -> Result
     let result = act();
     sched_setaffinity(None, &before).map_err(failed)?;
     result
-}
-
-/// Has the thread that calls it go before all others on its core, where this process may ask for that: what it measures is the
-/// server's, and not what else the machine does beside the load. A machine that looks through its connections every few
-/// milliseconds takes a core for most of one where there are ten thousand.
-pub(super) fn go_first() {
-    // Who may not measures all the same.
-    let _ = rustix::process::nice(-NICE_FIRST);
 }
 
 /// Lets this process and those it starts hold `files` open at once, if the machine permits.
@@ -152,8 +141,8 @@ impl Machine {
     /// For a program.
     pub(super) fn json(&self) -> Value {
         json!({
-            "processor": self.processor, "cores": self.cores, "memory_mib": self.memory_mib, "kernel": self.kernel, "program": self.program,
-            "load_before": self.load_before, "stolen_share": self.stolen, "measured_at_unix": self.measured_at,
+            "processor": self.processor, "cores": self.cores, "memory_mib": self.memory_mib, "kernel": self.kernel,
+            "program": self.program, "load_before": self.load_before, "stolen_share": self.stolen, "measured_at_unix": self.measured_at,
         })
     }
 }

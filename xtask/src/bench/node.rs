@@ -135,14 +135,49 @@ struct Bench<'a> {
 }
 
 /// A node that runs, and its addresses.
-struct Node {
+pub(super) struct Node {
     server: Server,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     admin: SocketAddr,
 }
 
 impl Node {
-    fn stop(self) -> Result<()> {
+    /// Starts one on its data directory, on this core, or wherever there is room.
+    pub(super) fn start(
+        workspace: &Workspace,
+        core: Option<usize>,
+        data: &Path,
+        more: &[&str],
+        log: &Path,
+    ) -> Result<Self> {
+        let command = workspace
+            .run_tenon(["node", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+            .arg(data)
+            .args(more.iter().copied())
+            .log_to(log);
+        let mut server = match core {
+            Some(core) => on_core(core, || command.start())?,
+            None => command.start()?,
+        };
+        let line = server.wait_for_line("{\"", START_MAX).map_err(|failure| subject::said(&failure, log))?;
+        let event: serde_json::Value = serde_json::from_str(&line)
+            .map_err(|error| Failure::new(format!("the node says {line:?}: {error}")))?;
+        let address = |key: &str| {
+            let text = event[key].as_str().unwrap_or_default();
+            text.parse().map_err(|_| Failure::new(format!("the node does not say its `{key}`: {line}")))
+        };
+        Ok(Self { address: address("address")?, admin: address("admin")?, server })
+    }
+
+    /// `tenon …` against it.
+    pub(super) fn tenon(&self, workspace: &Workspace, data: &Path) -> Cmd {
+        workspace
+            .run_tenon(["--quiet"])
+            .env("TENON_DATA", data)
+            .env("TENON_NODE", format!("http://{}", self.admin))
+    }
+
+    pub(super) fn stop(self) -> Result<()> {
         self.server.stop().map(drop)
     }
 }
@@ -155,33 +190,12 @@ impl Bench<'_> {
 
     /// The same on this core, or wherever there is room.
     fn node_on(&self, core: Option<usize>, data: &Path, more: &[&str]) -> Result<Node> {
-        let log = self.logs.join("node.log");
-        let command = self
-            .workspace
-            .run_tenon(["node", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .args(more.iter().copied())
-            .log_to(&log);
-        let mut server = match core {
-            Some(core) => on_core(core, || command.start())?,
-            None => command.start()?,
-        };
-        let line = server.wait_for_line("{\"", START_MAX).map_err(|failure| subject::said(&failure, &log))?;
-        let event: serde_json::Value = serde_json::from_str(&line)
-            .map_err(|error| Failure::new(format!("the node says {line:?}: {error}")))?;
-        let address = |key: &str| {
-            let text = event[key].as_str().unwrap_or_default();
-            text.parse().map_err(|_| Failure::new(format!("the node does not say its `{key}`: {line}")))
-        };
-        Ok(Node { address: address("address")?, admin: address("admin")?, server })
+        Node::start(self.workspace, core, data, more, &self.logs.join("node.log"))
     }
 
     /// `tenon …` against a node.
     fn tenon(&self, node: &Node, data: &Path) -> Cmd {
-        self.workspace
-            .run_tenon(["--quiet"])
-            .env("TENON_DATA", data)
-            .env("TENON_NODE", format!("http://{}", node.admin))
+        node.tenon(self.workspace, data)
     }
 
     fn deploy(&self, built: &apps::Built, figures: &mut Figures) -> Result<Deployed> {

@@ -3,12 +3,14 @@
 //! Profile-guided: a first build counts how often it comes where, does what a node does, and a second one is compiled with
 //! those counts. What that brings is in ARCHITECTURE.md.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::client::{self, Client};
+use super::node::{Node, distinct, set_tenant};
 use super::subject;
 use crate::command::Cmd;
 use crate::failure::{Failure, Result};
@@ -25,8 +27,6 @@ const TRIED: Duration = Duration::from_secs(1);
 /// Apps of a node, of which few are in memory at a time.
 const APPS: usize = 40;
 const LOADED: &str = "10";
-/// How long a counting node may take to start.
-const START_MAX: Duration = Duration::from_secs(60);
 
 /// Counts, then builds with the counts.
 pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
@@ -36,18 +36,19 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
     let shipped = workspace.running(Program::Shipped);
     let counting = workspace.running(Program::Counting);
     let mut steps = Steps::new(5);
-    let (mut merger, mut guests) = (PathBuf::new(), Vec::new());
+    let library = host_library(workspace)?;
+    let target = library.parent().and_then(Path::file_name).unwrap_or_default();
+    let mut guests = Vec::new();
     steps.run("set up", || {
         tools::complete_rust(workspace)?;
         Cmd::new("rustup").args(["component", "add", "llvm-tools"]).cwd(&workspace.root).run()?;
         guests = super::guests::of_each_kind(workspace)?.to_vec();
-        merger = host_library(workspace)?.with_file_name("bin").join("llvm-profdata");
         Ok(Outcome::Done)
     })?;
     steps.run("build to count", || {
         let _nothing_there = fs::remove_dir_all(&counts);
         let flags = format!("-Cprofile-generate={}", counts.display());
-        build(workspace, &[&flags], &counting.tenon()).map(|()| Outcome::Done)
+        build(workspace, target, &[&flags], &counting.tenon()).map(|()| Outcome::Done)
     })?;
     steps.run("count", || {
         for guest in &guests {
@@ -58,14 +59,18 @@ pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
         if raw.is_empty() {
             return Err(Failure::new(format!("nothing was counted: {} is empty", counts.display())));
         }
-        Cmd::new(&merger).args(["merge", "-o"]).arg(&merged).args(raw).run()?;
+        Cmd::new(library.with_file_name("bin/llvm-profdata"))
+            .args(["merge", "-o"])
+            .arg(&merged)
+            .args(raw)
+            .run()?;
         Ok(Outcome::Done)
     })?;
     steps.run("build with the counts", || {
         // Of code that was never reached there are no counts: that is no reason to warn.
         let flags =
             [&format!("-Cprofile-use={}", merged.display()), "-Cllvm-args=-pgo-warn-missing-function=false"];
-        build(workspace, &flags, &shipped.tenon()).map(|()| Outcome::Done)
+        build(workspace, target, &flags, &shipped.tenon()).map(|()| Outcome::Done)
     })?;
     steps.run("try", || {
         for guest in &guests {
@@ -84,14 +89,12 @@ fn host_library(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 /// Builds the program with these flags, in a folder of its own, so that what is built for tests stays as it is.
-fn build(workspace: &Workspace, flags: &[&str], to: &Path) -> Result<()> {
-    let library = host_library(workspace)?;
-    let target = library.parent().and_then(Path::file_name).unwrap_or_default().to_owned();
+fn build(workspace: &Workspace, target: &OsStr, flags: &[&str], to: &Path) -> Result<()> {
     let folder = workspace.target.join("guided");
     // With a target named, the flags are not those of build scripts and macros, which are built once for both.
     workspace
         .cargo(["build", "--release", "--locked", "--package", "tenon-cli", "--target"])
-        .arg(&target)
+        .arg(target)
         .arg("--target-dir")
         .arg(&folder)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
@@ -120,42 +123,22 @@ fn serve(counting: &Workspace, guest: &Path, asked: Duration) -> Result<()> {
 fn node(counting: &Workspace, guest: &Path) -> Result<()> {
     let data = counting.target.join("counts/node");
     let _nothing_there = fs::remove_dir_all(&data);
-    let node = counting
-        .run_tenon([
-            "node",
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-            "--loaded",
-            LOADED,
-        ])
-        .arg("--data")
-        .arg(&data);
-    let mut node = node.start()?;
-    let serving = node.wait_for_line("{\"", START_MAX)?;
-    let event: serde_json::Value = serde_json::from_str(&serving)
-        .map_err(|error| Failure::new(format!("the node says {serving:?}: {error}")))?;
-    let of = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-    let address = of("address").parse().map_err(|_| Failure::new(format!("no address: {serving}")))?;
-    let tenon = counting
-        .run_tenon(["--quiet"])
-        .env("TENON_DATA", &data)
-        .env("TENON_NODE", format!("http://{}", of("admin")));
-    super::node::set_tenant(&tenon, "counted")?;
+    let log = super::results_folder(counting)?.join("logs/ship.log");
+    let node = Node::start(counting, None, &data, &["--loaded", LOADED], &log)?;
+    let tenon = node.tenon(counting, &data);
+    set_tenant(&tenon, "counted")?;
     let component = fs::read(guest).map_err(|error| Failure::file("read", guest, &error))?;
     for number in 0..APPS {
         signals::check()?;
         deploy(&tenon, &data.join("apps").join(number.to_string()), &component, number)?;
     }
-    let mut client = Client::open(address)?;
+    let mut client = Client::open(node.address)?;
     for _ in 0..5 {
         for number in 0..APPS {
             client.ask(&host(number), "/")?;
         }
     }
-    client::load(address, &host(1), "/", CONNECTIONS, ASKED)?;
+    client::load(node.address, &host(1), "/", CONNECTIONS, ASKED)?;
     // At the end: what they take of their tenant's quota would have the others refused, and refusals would be what is counted.
     for path in ["/bomb", "/spin"] {
         client.ask(&host(0), path)?;
@@ -175,7 +158,7 @@ fn deploy(tenon: &Cmd, folder: &Path, component: &[u8], number: usize) -> Result
         "name = \"app{number}\"\n[deploy]\ntenant = \"counted\"\nroutes = [\"{}/*\"]\n[component.hello]\npath = \"hello.wasm\"\n[limits]\ncpu = \"200ms\"\n",
         host(number)
     );
-    let component = super::node::distinct(component, number);
+    let component = distinct(component, number);
     for (name, content) in [("tenon.toml", manifest.as_bytes()), ("hello.wasm", &component)] {
         let file = folder.join(name);
         fs::write(&file, content).map_err(|error| Failure::file("write", &file, &error))?;
