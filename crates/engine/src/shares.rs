@@ -18,6 +18,31 @@ use crate::meter::{TICK, nanos};
 /// Every tick of a request is looked at up to this one; then one in so many, which counts for all of those.
 const LOOKS: u32 = 4;
 
+/// The ticks that have found the guest of one request running.
+#[derive(Debug, Default)]
+pub(crate) struct Looks {
+    ticks: u32,
+    /// What the request had spent at the last tick that was looked at.
+    spent: Duration,
+}
+
+impl Looks {
+    /// One more tick: the processor time that it stands for when it is to be looked at.
+    ///
+    /// The first stands for a tick, as it may come at any time of it: over many requests that is what they take. From
+    /// then on it is what the guest was on the processor for, which is less than the time between two ticks where others
+    /// are on it too.
+    fn ticked(&mut self, spent: Duration) -> Option<Duration> {
+        let ticks = self.ticks;
+        self.ticks = ticks.wrapping_add(1);
+        if ticks > LOOKS && !ticks.is_multiple_of(LOOKS) {
+            return None;
+        }
+        let since = spent.saturating_sub(std::mem::replace(&mut self.spent, spent));
+        Some(if ticks == 0 { TICK } else { since })
+    }
+}
+
 /// What the components of one composition have used, over all of its requests.
 #[derive(Debug)]
 pub struct Shares(Vec<Share>);
@@ -36,8 +61,8 @@ struct Share {
 pub struct ComponentUse {
     /// Its name in the composition.
     pub name: String,
-    /// Processor time, estimated: so often was its code found running. What the host did for a component is counted as
-    /// that of the code that runs next.
+    /// Processor time, estimated: what was spent between two looks is counted for whose code the second finds running.
+    /// What the host did for a component is that of the code that runs next.
     pub cpu: Duration,
     /// The memory it had at the ends of requests, times how long those took: in bytes times microseconds.
     pub memory_byte_us: u64,
@@ -73,18 +98,14 @@ impl Shares {
         self.0.iter().find(|share| share.range.contains(&offset))
     }
 
-    /// The tick number `ticks` of a request has found its guest running: whose code is it in?
-    pub(crate) fn look(&self, ticks: u32, guest: impl AsContext) {
-        let stands_for = match ticks {
-            ..LOOKS => 1,
-            _ if ticks.is_multiple_of(LOOKS) => u64::from(LOOKS),
-            _ => return,
-        };
+    /// A tick has found the guest of a request running, which has `spent` so much by now: whose code is it in?
+    pub(crate) fn look(&self, looks: &mut Looks, spent: Duration, guest: impl AsContext) {
+        let Some(stands_for) = looks.ticked(spent) else { return };
         // What is between two components, to hand values over, is nobody's: who called it is found behind it.
         let stack = WasmBacktrace::force_capture(guest);
         let found = stack.frames().iter().filter_map(place);
         if let Some(share) = found.filter_map(|offset| self.at(offset)).next() {
-            share.cpu_ns.fetch_add(stands_for * nanos(TICK), Relaxed);
+            share.cpu_ns.fetch_add(nanos(stands_for), Relaxed);
         }
     }
 
@@ -103,6 +124,19 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_stands_for_what_was_spent_since_the_one_before() {
+        let ms = Duration::from_millis;
+        let mut looks = Looks::default();
+        assert_eq!(looks.ticked(Duration::ZERO), Some(TICK), "whenever it comes");
+        // Two ticks later by the wall, others were on the processor.
+        assert_eq!(looks.ticked(ms(1)), Some(ms(1)));
+        assert_eq!(looks.ticked(ms(1)), Some(Duration::ZERO));
+        assert_eq!((looks.ticked(ms(2)), looks.ticked(ms(3))), (Some(ms(1)), Some(ms(1))));
+        let seen: Vec<_> = (4..12).map(|spent| looks.ticked(ms(spent))).collect();
+        assert_eq!(seen, [None, None, None, Some(ms(4)), None, None, None, Some(ms(4))]);
+    }
 
     #[test]
     fn only_what_is_composed_has_shares() {

@@ -7,6 +7,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::host::Host;
 use crate::meter::{Meter, Turn};
+use crate::shares::Looks;
 
 /// A store for one sandbox, whose processor time `meter` counts and bounds.
 pub(crate) fn fresh(
@@ -44,14 +45,14 @@ pub(crate) fn ended(store: &Store<Host>) {
 
 fn tick(store: &mut Store<Host>, meter: Arc<Meter>) {
     store.set_epoch_deadline(1);
-    let mut ticks = 0_u32;
+    let mut looks = Looks::default();
     // Past the budget: stop. Within it: let other requests of this thread run, then go on.
     store.epoch_deadline_callback(move |guest| {
+        let turn = meter.tick();
         if let Some(shares) = guest.data().shares() {
-            shares.look(ticks, &guest);
-            ticks = ticks.wrapping_add(1);
+            shares.look(&mut looks, meter.spent(), &guest);
         }
-        Ok(match meter.tick()? {
+        Ok(match turn? {
             Turn::GoesOn => UpdateDeadline::Continue(1),
             Turn::Over => UpdateDeadline::Yield(1),
         })
