@@ -241,7 +241,7 @@ impl Bound {
                     cut_off: watch::Sender::new(false),
                 });
                 let (stopped, drain) = (stopped.clone(), server.drain);
-                let ticked = server.engine.clone().filter(|_| index == 0);
+                let ticked = (index == 0).then(|| server.engine.clone()).flatten();
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()

@@ -263,13 +263,9 @@ impl Artifacts {
     /// # Errors
     /// When the engine cannot be set up.
     pub fn check(&self, engine: &Engine, digest: &Digest) -> Result<bool, Diagnostic> {
-        for lane in Lane::ALL {
-            let path = self.path(&engine.lane(lane)?.artifact_key(digest));
-            if let Ok(file) = File::open(&path) {
-                return Ok(self.verify_once(&path, file).is_ok());
-            }
-        }
-        Ok(false)
+        let is_sealed =
+            |path: PathBuf| File::open(&path).is_ok_and(|file| self.verify_once(&path, file).is_ok());
+        Ok(self.place(engine, digest)?.is_some_and(is_sealed))
     }
 
     /// Whether there is a compiled form of the component with this digest for this engine. Whether it verifies, whoever loads it
@@ -278,12 +274,18 @@ impl Artifacts {
     /// # Errors
     /// When the engine cannot be set up.
     pub fn has(&self, engine: &Engine, digest: &Digest) -> Result<bool, Diagnostic> {
+        Ok(self.place(engine, digest)?.is_some())
+    }
+
+    /// Where its compiled form is, for whichever lane it needs.
+    fn place(&self, engine: &Engine, digest: &Digest) -> Result<Option<PathBuf>, EngineError> {
         for lane in Lane::ALL {
-            if self.path(&engine.lane(lane)?.artifact_key(digest)).exists() {
-                return Ok(true);
+            let path = self.path(&engine.lane(lane)?.artifact_key(digest));
+            if path.exists() {
+                return Ok(Some(path));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The compiled form of `source`: from the store when it is there and verifies, else compiled and stored.

@@ -74,7 +74,7 @@ impl Aside {
             Builder::new_multi_thread()
                 .worker_threads(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
                 .thread_name("tenon-aside")
-                .on_thread_start(|| schedule::set(NICE, schedule::SLICE_MAX))
+                .on_thread_start(schedule::give_way)
                 .enable_all()
                 .build()
                 .inspect_err(|error| tracing::warn!(%error, "long requests stay among the short ones"))

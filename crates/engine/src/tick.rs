@@ -54,8 +54,7 @@ pub(crate) fn start_ticker(lanes: Weak<Lanes>) -> std::io::Result<SyncSender<()>
 /// While it is there, the kernel interrupts the thread that made it for each tick, with the first real-time signal (`SIGRTMIN`): system
 /// calls that it is in go on where they can, and others fail with `EINTR`.
 pub struct Interrupts {
-    #[cfg(target_os = "linux")]
-    _timer: linux::Timer,
+    _timer: timer::Timer,
     /// What the interrupted thread ticks.
     _lanes: Arc<Lanes>,
     /// It is of the thread that made it.
@@ -73,22 +72,14 @@ impl Interrupts {
         if !TICKED.with(|ticked| ticked.load(Relaxed)).is_null() {
             return None;
         }
-        #[cfg(target_os = "linux")]
-        {
-            tick(Arc::as_ptr(lanes).cast_mut());
-            match linux::Timer::start() {
-                Ok(timer) => Some(Self { _timer: timer, _lanes: Arc::clone(lanes), _stays: PhantomData }),
-                Err(error) => {
-                    tick(ptr::null_mut());
-                    tracing::warn!(%error, "ticks are made by a thread, and short requests wait for long ones at times");
-                    None
-                }
+        tick(Arc::as_ptr(lanes).cast_mut());
+        match timer::Timer::start() {
+            Ok(timer) => Some(Self { _timer: timer, _lanes: Arc::clone(lanes), _stays: PhantomData }),
+            Err(error) => {
+                tick(ptr::null_mut());
+                tracing::warn!(%error, "ticks are made by a thread, and short requests wait for long ones at times");
+                None
             }
-        }
-        #[cfg(not(target_os = "linux"))]
-        {
-            let _ = lanes;
-            None
         }
     }
 }
@@ -106,8 +97,7 @@ fn tick(lanes: *mut Lanes) {
     compiler_fence(SeqCst);
 }
 
-#[cfg(target_os = "linux")]
-mod linux {
+mod timer {
     use std::io;
     use std::mem::MaybeUninit;
     use std::ptr;
@@ -194,7 +184,7 @@ mod linux {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use std::time::Instant;
 
