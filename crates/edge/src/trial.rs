@@ -326,10 +326,16 @@ async fn quotas_bite_with_their_names_and_a_neighbour_is_not_concerned() {
         assert_eq!(reply.header("x-quota"), quota);
         assert!(!reply.header(RETRY_AFTER.as_str()).is_empty());
     };
-    for _ in 0..3 {
-        ask(address, "rate", "/").await.expect(200);
-    }
-    refused(ask(address, "rate", "/").await, 429, "requests-quota", "requests-per-second");
+    let (began, mut passed) = (Instant::now(), 0);
+    let over = loop {
+        match ask(address, "rate", "/").await {
+            reply if reply.status == 200 && began.elapsed() < DEADLINE => passed += 1,
+            reply => break reply,
+        }
+    };
+    refused(over, 429, "requests-quota", "requests-per-second");
+    // A second's worth at once, and what has come since.
+    assert!((3..=3 * (2 + began.elapsed().as_secs())).contains(&passed), "{passed}");
 
     ask(address, "cpu", "/loop").await.expect_failure(504, "cpu-deadline");
     refused(ask(address, "cpu", "/").await, 429, "cpu-quota", "cpu-per-second");
@@ -342,11 +348,11 @@ async fn quotas_bite_with_their_names_and_a_neighbour_is_not_concerned() {
     until("both to be counted", || memory.counters().requests() == 2).await;
     assert_eq!(memory.counters().seen().crashes, 0, "it is not the guest's failure");
 
-    let body = vec![b'x'; 1_500];
+    let body = vec![b'x'; 15_000];
     assert_eq!(fetch(address, of("bytes", post("/echo", body.clone()))).await.unwrap().body, body);
     refused(ask(address, "bytes", "/").await, 429, "bytes-quota", "bytes-per-second");
-    until("both ways to be counted", || apps[3].counters().sent_bytes == 1_500).await;
-    assert_eq!(apps[3].counters().received_bytes, 1_500);
+    until("both ways to be counted", || apps[3].counters().sent_bytes == 15_000).await;
+    assert_eq!(apps[3].counters().received_bytes, 15_000);
 
     for _ in 0..20 {
         ask(address, "free", "/").await.expect(200);
@@ -410,6 +416,7 @@ async fn an_app_that_keeps_failing_is_given_a_rest_and_probed() {
     let (failing, other) = (app("one/a", generous()), app("one/b", generous()));
     let stable = slot("one/a", 1, 'A');
     let beside = slot("one/b", 1, 'B');
+    let next = slot("one/a", 2, 'N');
     let table = |of: &Arc<Slot>| Table::new(vec![entry(&failing, of), entry(&other, &beside)]);
     let (site, listening) = served(Site::of(table(&stable)));
     let address = listening.address();
@@ -421,14 +428,24 @@ async fn an_app_that_keeps_failing_is_given_a_rest_and_probed() {
         assert!(!failing.is_open());
         ask(address, "a", "/trap").await.expect_failure(500, "guest-trap");
     }
-    let refused = ask(address, "a", "/").await.expect_failure(503, "circuit-open");
-    assert_eq!(refused.header(RETRY_AFTER.as_str()), "1");
+    // Where this takes longer than the rest, one passes to see whether the app is well, and the rest after it is longer.
+    let refused = async || {
+        let mut reply = ask(address, "a", "/trap").await;
+        for _ in 0..10 {
+            if reply.status != 500 {
+                break;
+            }
+            reply = ask(address, "a", "/trap").await;
+        }
+        reply.expect_failure(503, "circuit-open")
+    };
+    assert!(refused().await.header(RETRY_AFTER.as_str()).parse::<u32>().unwrap() >= 1);
     ask(address, "b", "/").await.expect(200);
     // Another revision is not concerned: what is reverted to serves at once.
-    site.publish(table(&slot("one/a", 2, 'N')));
+    site.publish(table(&next));
     assert_eq!(ask(address, "a", "/").await.expect(200), "N");
     site.publish(table(&stable));
-    ask(address, "a", "/").await.expect_failure(503, "circuit-open");
+    refused().await;
     let began = Instant::now();
     while failing.is_open() {
         assert!(began.elapsed() < DEADLINE);
@@ -436,9 +453,11 @@ async fn an_app_that_keeps_failing_is_given_a_rest_and_probed() {
     }
     ask(address, "a", "/").await.expect(200);
     let counters = failing.counters();
-    assert_eq!((counters.of(Outcome::Trapped), counters.of(Outcome::Errored)), (39, 1));
+    let trapped = counters.of(Outcome::Trapped);
+    assert!(trapped >= 39, "{trapped}");
+    assert_eq!(counters.of(Outcome::Errored), 1);
     assert!(counters.of(Outcome::Refused) > 0);
-    assert_eq!(stable.counters().snapshot().seen().crashes, 39);
+    assert_eq!(stable.counters().snapshot().seen().crashes, trapped);
 }
 
 #[tokio::test]
@@ -824,14 +843,11 @@ async fn connect_from(client: IpAddr, address: SocketAddr) -> TcpStream {
     socket.connect(address).await.unwrap()
 }
 
-/// Whether the server has closed it.
-async fn is_closed(stream: &TcpStream) -> bool {
-    let closed = async {
-        while stream.try_read(&mut [0; 64]).is_err() {
-            let _ = stream.readable().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_millis(100), closed).await.is_ok()
+/// Waits until the server has closed it as one too many, which so many were then: what is merely idle is closed later, and not
+/// counted so.
+async fn until_refused(site: &Site, stream: &TcpStream, refused: u64) {
+    until("it to be refused", || site.crowded_out() == refused).await;
+    until("it to be closed", || matches!(stream.try_read(&mut [0; 64]), Ok(0))).await;
 }
 
 #[tokio::test]
@@ -842,7 +858,8 @@ async fn one_address_cannot_hold_all_connections_and_idle_ones_make_room() {
     let connections =
         ConnectionLimits { per_worker_max: 16, per_address_max: 15, ..ConnectionLimits::default() };
     let server = Server { connections, ..Server::new(local, 1, DEADLINE) };
-    let listening = server.start(Arc::new(Site::of(table))).unwrap();
+    let site = Arc::new(Site::of(table));
+    let listening = server.start(Arc::clone(&site)).unwrap();
     let address = listening.address();
     let greedy = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
     let mut idle = Vec::new();
@@ -850,7 +867,7 @@ async fn one_address_cannot_hold_all_connections_and_idle_ones_make_room() {
         idle.push(connect_from(greedy, address).await);
     }
     let one_more = connect_from(greedy, address).await;
-    assert!(is_closed(&one_more).await, "it has as many as it may");
+    until_refused(&site, &one_more, 1).await;
     // Others find room, and soon more of it: who holds a connection and asks nothing has to let go of it.
     ask(address, "a", "/").await.expect(200);
     until("idle connections to be closed", || {
@@ -904,7 +921,7 @@ async fn a_drain_loses_no_request_of_a_client_that_is_told() {
 }
 
 /// A server of `a.example` with HTTP/3, and who vouches for it.
-fn with_http3(connections: ConnectionLimits) -> (Listening, Ca) {
+fn with_http3(connections: ConnectionLimits) -> (Arc<Site>, Listening, Ca) {
     let ca = Ca::new("an authority of ours");
     let (chain, key) = ca.issue("a.example");
     let certificate = Certificate { name: "a".into(), chain: chain.into(), key: key.into() };
@@ -920,20 +937,21 @@ fn with_http3(connections: ConnectionLimits) -> (Listening, Ca) {
         connections,
         ..Server::new(local, 1, DEADLINE)
     };
-    (server.start(Arc::new(Site::of(table))).unwrap(), ca)
+    let site = Arc::new(Site::of(table));
+    (Arc::clone(&site), server.start(site).unwrap(), ca)
 }
 
 #[tokio::test]
 async fn connections_of_http3_count_among_all_and_are_refused_at_once() {
     let connections = ConnectionLimits { per_address_max: 2, ..ConnectionLimits::default() };
-    let (listening, ca) = with_http3(connections);
+    let (site, listening, ca) = with_http3(connections);
     let address = listening.address();
     let open = || Http3Client::open(address, &ca, "a.example");
     let (mut first, second) = (open().await.unwrap(), open().await.unwrap());
     assert_eq!(first.exchange(get("/")).await.unwrap().expect(200), "A");
     assert!(open().await.is_err(), "the address has as many as it may");
     let over_tcp = connect_from(Ipv4Addr::LOCALHOST.into(), address).await;
-    assert!(is_closed(&over_tcp).await, "over TCP it has no more than that either");
+    until_refused(&site, &over_tcp, 2).await;
     drop(second);
     let began = Instant::now();
     while open().await.is_err() {
@@ -948,10 +966,10 @@ async fn connections_of_http3_count_among_all_and_are_refused_at_once() {
 #[tokio::test]
 async fn where_many_handshakes_are_under_way_an_address_has_to_be_proved() {
     let proving = ConnectionLimits { handshakes_unproved_max: 0, ..ConnectionLimits::default() };
-    let (listening, ca) = with_http3(proving);
+    let (_site, listening, ca) = with_http3(proving);
     let mut client = Http3Client::open(listening.address(), &ca, "a.example").await.unwrap();
     assert_eq!(client.exchange(get("/")).await.unwrap().expect(200), "A");
-    let (listening, ca) = with_http3(ConnectionLimits { handshakes_max: 0, ..proving });
+    let (_site, listening, ca) = with_http3(ConnectionLimits { handshakes_max: 0, ..proving });
     assert!(Http3Client::open(listening.address(), &ca, "a.example").await.is_err());
 }
 

@@ -67,7 +67,8 @@ fn a_stop_without_anything_running_is_immediate() {
     call(server.address(), get("/")).expect(200);
     let start = std::time::Instant::now();
     server.stop();
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    // A drain would take half a minute.
+    assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
 }
 
 #[test]

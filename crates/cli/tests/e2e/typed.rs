@@ -606,7 +606,9 @@ fn a_slow_client_gets_everything() {
 
 #[test]
 fn a_client_that_goes_away_is_no_longer_written_to() {
-    let server = serve("typed-async").args(["--concurrency", "1", "--wall", "60s", "--cpu", "60s"]).start();
+    let server = serve("typed-async")
+        .args(["--concurrency", "1", "--queue-wait", "60s", "--wall", "120s", "--cpu", "120s"])
+        .start();
     in_runtime(async {
         let mut connection = Connection::open(server.address()).await.unwrap();
         let request = json_request("/api/count", "{\"up-to\": 4294967295}");

@@ -73,7 +73,7 @@ fn a_deploy_waits_while_somebody_else_uploads_the_same() {
     let folder = site.app("acme", "shop", "shop.example", "one");
     std::thread::scope(|scope| {
         let deploy = scope.spawn(|| site.run(["deploy".as_ref(), folder.as_os_str()]));
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(4));
         assert!(!deploy.is_finished(), "it waits");
         drop(somebody);
         deploy.join().unwrap().expect_code(0).expect_stderr(&["uploaded by somebody else"]);

@@ -17,7 +17,7 @@ fn two(noisy: &[&str], node: &[&str]) -> Site {
     site.run(["tenant", "set", "steady"]).expect_code(0);
     site.run([&["tenant", "set", "noisy"], noisy].concat()).expect_code(0);
     for tenant in ["steady", "noisy"] {
-        deploy_chaos(&site, tenant, "2s");
+        deploy_chaos(&site, tenant, "10s");
     }
     site
 }
@@ -111,7 +111,7 @@ fn requests_at_once_over_the_quota_wait_and_are_refused() {
 fn processor_time_over_the_quota_is_refused() {
     let site = two(&["--cpu", "50ms"], &[]);
     refused(&site, "/spin?ms=50", 4, "cpu-quota");
-    let reply = (0..50).map(|_| site.get("noisy.example", "/ok")).find(|reply| reply.status == 429);
+    let reply = (0..50).map(|_| site.get("noisy.example", "/spin?ms=50")).find(|reply| reply.status == 429);
     named(&reply.expect("a refusal"), 429, "cpu-per-second");
     site.node.stop();
 }
