@@ -191,7 +191,9 @@ fn what_the_container_starts_is_accepted() {
     assert_eq!(after("ENV TENON_DATA="), after("--home-dir "));
     assert_eq!(after("VOLUME "), after("--home-dir "));
     let copied = file.lines().find_map(|line| line.strip_prefix("COPY --chmod=755 ")).unwrap();
-    assert_eq!(copied, "target/release/tenon /usr/local/bin/tenon");
+    assert_eq!(copied, "${PROGRAM} /usr/local/bin/tenon");
+    assert_eq!(after("ARG PROGRAM="), "target/shipped/tenon");
+    assert_eq!(after("--build-arg PROGRAM="), "target/release/tenon");
     assert_eq!(after("--file "), "deploy/Containerfile");
     let exposed = file.lines().find_map(|line| line.strip_prefix("EXPOSE ")).unwrap();
     assert!(command[1].ends_with(":8080") && exposed.contains("8080/tcp"), "{exposed}");
