@@ -36,7 +36,7 @@ usage: cargo xtask <task>
         examples/edge-shop, four languages in one file; --language edge-shop measures that alone
   ship
         build the program that people are given, target/shipped/tenon: compiled once to count how often it comes where, run as
-        a server and as a node, and compiled again with those counts. About half an hour on two cores
+        a server and as a node, and compiled again with those counts. About twenty minutes on two cores
   reference
         write docs/reference.md anew, from the program";
 

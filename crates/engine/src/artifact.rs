@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ use crate::engine::{Engine, EngineError, Lane, Part, Source};
 const MAGIC: &[u8; 8] = b"tenon\0\0\x03";
 /// Length of the notes' length, the seal and the magic.
 const TRAILER_BYTES: u64 = 8 + 32 + 8;
+/// What is read of an artifact's end at once: all of the notes of most.
+const END_BYTES: u64 = 16 << 10;
 /// An artifact larger than this is not read: no component compiles to as much.
 const ARTIFACT_BYTES_MAX: u64 = 4 << 30;
 /// Bytes of artifacts that a store keeps although nobody says that they are needed; beyond it the ones written longest ago
@@ -422,7 +424,8 @@ impl Artifacts {
 
     /// Checks the seal of an open artifact and reads its notes.
     fn verify(&self, file: File) -> Result<Verified, String> {
-        self.read(file, false)
+        let bytes = file.metadata().map_err(|error| error.to_string())?.len();
+        self.read(file, bytes, false)
     }
 
     /// The same, without the seal where it was checked before and the file is as it was.
@@ -430,7 +433,7 @@ impl Artifacts {
         let stamp = Stamp::of(&file.metadata().map_err(|error| error.to_string())?);
         let sealed = || self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
         let known = sealed().get(path) == Some(&stamp);
-        let verified = self.read(file, known)?;
+        let verified = self.read(file, stamp.bytes, known)?;
         if !known {
             let mut sealed = sealed();
             if sealed.len() >= SEALED_MAX {
@@ -441,16 +444,14 @@ impl Artifacts {
         Ok(verified)
     }
 
-    fn read(&self, mut file: File, known: bool) -> Result<Verified, String> {
+    /// Reads the notes of a file of so many bytes, and checks its seal where that is not `known` to be good.
+    fn read(&self, mut file: File, bytes: u64, known: bool) -> Result<Verified, String> {
         let io = |error: io::Error| error.to_string();
-        let bytes = file.metadata().map_err(io)?.len();
         if !(TRAILER_BYTES..=ARTIFACT_BYTES_MAX).contains(&bytes) {
             return Err(format!("it has {bytes} bytes: truncated, or not an artifact"));
         }
-        let mut trailer = [0; TRAILER_BYTES as usize];
-        file.seek(SeekFrom::Start(bytes - TRAILER_BYTES))
-            .and_then(|_| file.read_exact(&mut trailer))
-            .map_err(io)?;
+        let mut end = last_bytes(&file, bytes, END_BYTES.min(bytes)).map_err(io)?;
+        let trailer = end.split_off(end.len() - TRAILER_BYTES as usize);
         let (notes_length, rest) = trailer.split_at(8);
         let (seal, magic) = rest.split_at(32);
         if magic != MAGIC {
@@ -467,10 +468,11 @@ impl Artifacts {
         if notes_length > NOTES_BYTES_MAX.min(bytes - TRAILER_BYTES) {
             return Err("its notes are longer than it is".into());
         }
-        file.seek(SeekFrom::Start(bytes - TRAILER_BYTES - notes_length)).map_err(io)?;
-        let mut written = Vec::new();
-        (&mut file).take(notes_length).read_to_end(&mut written).map_err(io)?;
-        let notes = postcard::from_bytes(&written).map_err(|error| error.to_string())?;
+        if notes_length > end.len() as u64 {
+            end = last_bytes(&file, bytes - TRAILER_BYTES, notes_length).map_err(io)?;
+        }
+        let notes = postcard::from_bytes(&end[end.len() - notes_length as usize..])
+            .map_err(|error| error.to_string())?;
         Ok(Verified { file, notes, bytes })
     }
 
@@ -498,6 +500,13 @@ impl Artifacts {
         temporary.persist(path).map_err(|error| error.error)?;
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// The `count` bytes of a file before this place in it.
+fn last_bytes(file: &File, before: u64, count: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; count as usize];
+    file.read_exact_at(&mut bytes, before - count)?;
+    Ok(bytes)
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> ArtifactsError {
@@ -606,6 +615,17 @@ mod tests {
         let (_data, artifacts, path) = store();
         let verified = verify(&artifacts, &path).unwrap_or_else(|why| panic!("{why}"));
         assert_eq!(verified.notes, notes());
+    }
+
+    #[test]
+    fn notes_are_read_whole_however_long() {
+        let (_data, artifacts, path) = store();
+        for length in [END_BYTES - 200, END_BYTES - TRAILER_BYTES, END_BYTES, 3 * END_BYTES] {
+            let notes = Notes { contract: Some("x".repeat(length as usize)), ..notes() };
+            artifacts.store(&path, b"native code", &notes).unwrap();
+            let verified = verify(&artifacts, &path).unwrap_or_else(|why| panic!("{length}: {why}"));
+            assert_eq!(verified.notes, notes, "{length}");
+        }
     }
 
     #[test]

@@ -13,13 +13,6 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::meter::Meter;
 use crate::schedule;
 
-/// How much lower: such a thread gets about a tenth of a processor that short requests keep busy, and all of an idle one.
-///
-/// It also decides who goes on after another thread has interrupted a short request: Linux lets nobody go on who is ahead of the
-/// average of all that run, weighed by their priorities. With less of a difference the average is so far from the request
-/// that a guest that runs long has the processor until the next tick.
-pub(crate) const NICE: i32 = 10;
-
 /// The threads, started when the first guest has run long.
 #[derive(Debug, Default)]
 pub(crate) struct Aside {

@@ -34,6 +34,7 @@ mod received;
 mod respond;
 mod reuse;
 mod room;
+mod running;
 mod schedule;
 mod service;
 mod shape;

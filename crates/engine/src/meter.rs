@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use crate::account::Account;
 use crate::crash::{Trail, enter};
 use crate::engine::Guard;
+use crate::tick;
 
 /// How often a running guest is looked at. A guest past its budget is stopped within one tick.
 pub(crate) const TICK: Duration = Duration::from_micros(500);
@@ -334,6 +335,7 @@ impl<F: Future> Future for Metered<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let running = tick::look_at_me();
         this.meter.poll_begins();
         enter(&mut this.trail);
         // A panic ends this request and no other. Nothing is used again that it could have left half-changed: the
@@ -341,6 +343,7 @@ impl<F: Future> Future for Metered<F> {
         let polled = catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(context)));
         enter(&mut this.trail);
         this.meter.poll_ends();
+        drop(running);
         let polled = match polled {
             Ok(polled) => polled,
             Err(panic) => return Poll::Ready(Err(CutOff::Panicked(message(panic.as_ref())))),

@@ -15,6 +15,7 @@ mod durable;
 mod examples;
 mod gateway;
 mod http3;
+mod idle;
 mod isolation;
 mod load;
 mod manager;

@@ -1,14 +1,17 @@
 //! A neighbour that asks at a steady rate, by itself and beside tenants that loop, take memory, and hold connections open: how
 //! much longer its requests take, and whether any is lost.
+//!
+//! Between the two it is by itself again, while another process of the machine holds as many connections. What those cost
+//! whoever they are held by is the machine's doing (its kernel, and what watches its sockets), and no tenant's.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
 use super::apps::{self, Built};
-use super::{Bench, Figures, PER_ADDRESS};
+use super::{Bench, Figures, Node, PER_ADDRESS};
 use crate::bench::client::{self, Client, Percentiles};
 use crate::bench::machine::on_core;
 use crate::failure::{Failure, Result};
@@ -27,6 +30,16 @@ const ROUNDS: usize = 3;
 /// The longest that one measurement may be: a node gives a head thirty seconds.
 const SECONDS_MAX: u64 = 20;
 
+/// What the neighbour's requests took, in turns.
+struct Round {
+    /// By itself.
+    quiet: Percentiles,
+    /// By itself, while another process holds as many connections as the noisy tenants do.
+    crowded: Percentiles,
+    /// Beside the noisy tenants.
+    beside: Percentiles,
+}
+
 /// What the others did.
 #[derive(Default)]
 struct Noise {
@@ -39,7 +52,11 @@ struct Noise {
 pub(super) fn measure(bench: &Bench<'_>, built: &Built, figures: &mut Figures) -> Result<()> {
     let data = bench.data.with_file_name("node-fairness");
     let _nothing_there = fs::remove_dir_all(&data);
+    let data_elsewhere = bench.data.with_file_name("node-elsewhere");
+    let _nothing_there = fs::remove_dir_all(&data_elsewhere);
     let node = bench.node(&data, &[])?;
+    let log = bench.logs.join("elsewhere.log");
+    let elsewhere = Node::start(bench.workspace, Some(bench.cores.server), &data_elsewhere, &[], &log)?;
     apps::deploy_neighbours(&bench.tenon(&node, &data), built)?;
     let length = Duration::from_secs(bench.options.seconds.min(SECONDS_MAX));
     let noise = Noise::default();
@@ -51,34 +68,40 @@ pub(super) fn measure(bench: &Bench<'_>, built: &Built, figures: &mut Figures) -
             // The node is done by then with the connections of the round before.
             steady(Duration::from_secs(2));
             let quiet = steady(length).rates(Duration::ZERO);
-            let slow = (0..SLOW)
-                .map(|number| client::begin_from(number / PER_ADDRESS, node.address, "slow.example"))
-                .collect::<Result<Vec<_>>>()?;
-            // Connections are taken in the order they came: whoever comes next is answered once all of these are. What is
-            // measured is what holding them costs its neighbours.
-            Client::open(node.address)?.ask("steady.example", "/")?;
+            let slow = hold(elsewhere.address)?;
+            let crowded = steady(length).rates(Duration::ZERO);
+            held = held.min(still_held(slow));
+            steady(Duration::from_secs(2));
+            let slow = hold(node.address)?;
             let beside = beside(node.address, &noise, || steady(length)).rates(Duration::ZERO);
-            held = held.min(slow.iter().filter(|stream| client::is_silent(stream)).count());
+            held = held.min(still_held(slow));
             println!(
-                "  p99 {:>7.0} µs by itself, {:>7.0} µs beside the others",
-                quiet.times.p99_us, beside.times.p99_us
+                "  p99 {:>7.0} µs by itself, {:>7.0} µs while another process holds connections, {:>7.0} µs beside the others",
+                quiet.times.p99_us, crowded.times.p99_us, beside.times.p99_us
             );
-            failed += quiet.failed + beside.failed;
-            asked += quiet.times.count + quiet.failed + beside.times.count + beside.failed;
-            rounds.push((quiet.times, beside.times));
+            for rates in [&quiet, &crowded, &beside] {
+                failed += rates.failed;
+                asked += rates.times.count + rates.failed;
+            }
+            rounds.push(Round { quiet: quiet.times, crowded: crowded.times, beside: beside.times });
         }
         Ok(())
     })?;
+    elsewhere.stop()?;
     node.stop()?;
-    let _gone = fs::remove_dir_all(&data);
-    let median = |figure: fn(&(Percentiles, Percentiles)) -> f64| {
+    let _gone = (fs::remove_dir_all(&data), fs::remove_dir_all(&data_elsewhere));
+    let median = |figure: fn(&Round) -> f64| {
         let mut all: Vec<f64> = rounds.iter().map(figure).collect();
         all.sort_by(f64::total_cmp);
         all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
     };
-    figures.node.insert("steady_quiet_p99_us", median(|(quiet, _)| quiet.p99_us));
-    figures.node.insert("steady_beside_p99_us", median(|(_, beside)| beside.p99_us));
-    figures.node.insert("steady_p99_ratio", median(|(quiet, beside)| beside.p99_us / quiet.p99_us));
+    figures.node.insert("steady_quiet_p99_us", median(|round| round.quiet.p99_us));
+    figures.node.insert("steady_crowded_p99_us", median(|round| round.crowded.p99_us));
+    figures.node.insert("steady_beside_p99_us", median(|round| round.beside.p99_us));
+    figures.node.insert("steady_p99_ratio", median(|round| round.beside.p99_us / round.quiet.p99_us));
+    figures
+        .node
+        .insert("steady_p99_ratio_crowded", median(|round| round.beside.p99_us / round.crowded.p99_us));
     figures.node.insert("steady_requests", asked as f64);
     figures.node.insert("steady_failed", failed as f64);
     figures.node.insert("slow_connections", held as f64);
@@ -89,6 +112,22 @@ pub(super) fn measure(bench: &Bench<'_>, built: &Built, figures: &mut Figures) -
         return Err(Failure::new("there was no noise: no loop or no memory bomb was stopped"));
     }
     Ok(())
+}
+
+/// Connections over which a request was begun; all of them are accepted when this returns.
+fn hold(address: SocketAddr) -> Result<Vec<TcpStream>> {
+    let slow = (0..SLOW)
+        .map(|number| client::begin_from(number / PER_ADDRESS, address, "slow.example"))
+        .collect::<Result<Vec<_>>>()?;
+    // Connections are taken in the order they came: whoever comes next is answered once all of these are. What is
+    // measured is what holding them costs its neighbours.
+    Client::open(address)?.ask("steady.example", "/")?;
+    Ok(slow)
+}
+
+/// How many of these the node has neither answered nor closed; all are closed now.
+fn still_held(slow: Vec<TcpStream>) -> usize {
+    slow.iter().filter(|stream| client::is_silent(stream)).count()
 }
 
 /// What the neighbour sees while the others are at it.

@@ -29,7 +29,7 @@ const DEPTH_MAX: usize = 32;
 const HASHED_BYTES_MAX: u64 = 4 << 20;
 /// No notice for this long: whoever writes has done.
 const QUIET: Duration = Duration::from_millis(20);
-/// Notices all the time: long enough.
+/// Notices all the time, or a file that nobody closes: long enough.
 const UNREST_MAX: Duration = Duration::from_millis(300);
 /// How often is looked where the system gives no notices.
 const POLL: Duration = Duration::from_millis(500);
@@ -201,6 +201,9 @@ impl Watch {
             match self.woken.recv_timeout(QUIET) {
                 Ok(Woken::Perhaps) => {}
                 Ok(Woken::Stop) | Err(RecvTimeoutError::Disconnected) => return Woken::Stop,
+                // Who empties a file before writing it anew may be kept from going on for a while.
+                Err(RecvTimeoutError::Timeout) if self.system.as_ref().is_some_and(System::is_written_to) => {
+                }
                 Err(RecvTimeoutError::Timeout) => break,
             }
         }
@@ -249,6 +252,33 @@ mod tests {
         std::fs::remove_file(at.join("src/gone.rs")).unwrap();
         let now = Snapshot::take(&roots(at), &before);
         assert_eq!(changed(&now, &before, at), ["src/a.rs", "src/deep/new.rs", "src/gone.rs"]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn half_a_file_is_no_change() {
+        use std::io::Write;
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().canonicalize().unwrap();
+        std::fs::write(at.join("a"), "before").unwrap();
+        let (mut watch, _stop) = Watch::new(false);
+        watch.snapshot(&roots(&at), &Snapshot::default());
+        let mut file = std::fs::File::create(at.join("a")).unwrap();
+        let since = Instant::now();
+        let writing = std::thread::spawn(move || {
+            std::thread::sleep(QUIET * 5);
+            file.write_all(b"after").unwrap();
+        });
+        assert_eq!(watch.wait(), Woken::Perhaps);
+        let found = std::fs::read_to_string(at.join("a")).unwrap();
+        assert!(found == "after" || since.elapsed() >= UNREST_MAX, "{found:?} after {:?}", since.elapsed());
+        writing.join().unwrap();
+        // It was closed: whoever writes next is not waited for on its account.
+        while watch.system.as_ref().unwrap().is_written_to() && since.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!watch.system.as_ref().unwrap().is_written_to());
     }
 
     #[test]

@@ -1,21 +1,29 @@
 //! Notices of the kernel that something in a folder has changed: inotify(7).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use inotify::{Inotify, WatchDescriptor, WatchMask, Watches};
+use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask, Watches};
 
 use super::Woken;
 
 /// Notices read at once, in bytes; what does not fit is read next.
 const BUFFER_BYTES: usize = 16 << 10;
 
+/// Files that are written to at once; of what is beyond is not known whether it is whole.
+const OPEN_MAX: usize = 1_000;
+
 /// The watched folders.
 pub(super) struct System {
     watches: Watches,
     watched: BTreeMap<PathBuf, WatchDescriptor>,
+    /// Whether somebody writes to a file and has not closed it.
+    written: Arc<AtomicBool>,
 }
 
 impl System {
@@ -23,23 +31,31 @@ impl System {
     pub(super) fn start(woken: SyncSender<Woken>) -> io::Result<Self> {
         let mut inotify = Inotify::init()?;
         let watches = inotify.watches();
+        let written = Arc::new(AtomicBool::new(false));
+        let shown = Arc::clone(&written);
         std::thread::Builder::new().name("tenon-watch".into()).spawn(move || {
             let mut buffer = vec![0; BUFFER_BYTES];
+            let mut open = Open::default();
             loop {
-                // A signal may break into the read.
-                if inotify
-                    .read_events_blocking(&mut buffer)
-                    .is_err_and(|error| error.kind() != io::ErrorKind::Interrupted)
-                {
-                    return;
+                match inotify.read_events_blocking(&mut buffer) {
+                    Ok(events) => events.for_each(|event| open.see(&event)),
+                    // A signal may break into the read.
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => return,
                 }
+                shown.store(!open.files.is_empty(), Ordering::Relaxed);
                 // A full channel has a notice already.
                 if matches!(woken.try_send(Woken::Perhaps), Err(TrySendError::Disconnected(_))) {
                     return;
                 }
             }
         })?;
-        Ok(Self { watches, watched: BTreeMap::new() })
+        Ok(Self { watches, watched: BTreeMap::new(), written })
+    }
+
+    /// Whether a file was written to that has not been closed since: it may be half of what it will be.
+    pub(super) fn is_written_to(&self) -> bool {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// Watches these folders and no others; whether any was new.
@@ -62,6 +78,36 @@ impl System {
             }
         }
         Ok(any)
+    }
+}
+
+/// Files that were written to and not closed.
+#[derive(Default)]
+struct Open {
+    files: BTreeSet<(i32, OsString)>,
+}
+
+impl Open {
+    fn see(&mut self, event: &Event<&OsStr>) {
+        if event.mask.contains(EventMask::Q_OVERFLOW) {
+            // Notices were lost, that of a file's end perhaps among them.
+            self.files.clear();
+        }
+        let folder = event.wd.get_watch_descriptor_id();
+        if event.mask.contains(EventMask::IGNORED) {
+            // The folder is watched no more.
+            self.files.retain(|(of, _)| *of != folder);
+        }
+        let Some(name) = event.name.filter(|_| !event.mask.contains(EventMask::ISDIR)) else { return };
+        let file = (folder, name.to_owned());
+        if event.mask.contains(EventMask::MODIFY) {
+            if self.files.len() < OPEN_MAX {
+                self.files.insert(file);
+            }
+        } else {
+            // Closed, gone, or another file of that name.
+            self.files.remove(&file);
+        }
     }
 }
 
