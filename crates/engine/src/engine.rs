@@ -203,7 +203,8 @@ impl Engine {
     }
 
     /// Has the thread that calls it be interrupted for each tick, as long as what comes back is there: for one that serves
-    /// requests, so that no other thread has to wake for it. `None` where the system does not; then that other thread does.
+    /// requests, so that no other thread has to wake for it. `None` where the system does not, or a thread of this process is interrupted
+    /// already; then that other thread does.
     pub fn interrupt_here(&self) -> Option<Interrupts> {
         Interrupts::start(&self.inner.lanes)
     }
