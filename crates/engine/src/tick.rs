@@ -46,6 +46,14 @@ fn make_due() {
     }
 }
 
+/// Has no further tick made, unless a guest runs: one that began meanwhile has seen that a tick was due, and waits for it.
+fn rest() {
+    IS_DUE.store(false, SeqCst);
+    if running::is_any() {
+        make_due();
+    }
+}
+
 /// Ticks of an engine that an interrupted thread makes.
 #[derive(Debug, Default)]
 pub(crate) struct Interrupted {
@@ -128,10 +136,7 @@ impl Interrupts {
             Ok(timer) => {
                 let interrupts = Self { _timer: timer, lanes: Arc::clone(lanes), _stays: PhantomData };
                 lanes.interrupted.is_on.store(true, Relaxed);
-                IS_DUE.store(false, SeqCst);
-                if running::is_any() {
-                    make_due();
-                }
+                rest();
                 Some(interrupts)
             }
             Err(error) => {
@@ -167,7 +172,7 @@ mod timer {
     use std::sync::atomic::AtomicI32;
     use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-    use super::{IS_DUE, IS_TAKEN, TICKED, make_due};
+    use super::{IS_TAKEN, TICKED, rest};
     use crate::meter::{TICK, nanos};
     use crate::running;
 
@@ -285,11 +290,7 @@ mod timer {
             return;
         }
         lanes.interrupted.rests.fetch_add(1, Relaxed);
-        IS_DUE.store(false, SeqCst);
-        // One that began meanwhile has seen that a tick was due, and waits for it.
-        if running::is_any() {
-            make_due();
-        }
+        rest();
     }
 
     fn done(code: libc::c_long) -> io::Result<()> {

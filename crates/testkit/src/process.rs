@@ -522,6 +522,23 @@ impl Serving {
             .collect()
     }
 
+    /// Of each of its threads the name, and one field of its status in `/proc`; threads without that field are left out.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn thread_statuses(&self, field: &str) -> Vec<(String, String)> {
+        let folder = format!("/proc/{}/task", self.id());
+        let threads = std::fs::read_dir(folder).expect("the process has threads");
+        // A thread may end while it is looked at.
+        let statuses =
+            threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+        let value = |status: &str, field: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            line.map(|value| value.trim().to_owned())
+        };
+        statuses.filter_map(|status| Some((value(&status, "Name")?, value(&status, field)?))).collect()
+    }
+
     /// Tells a node to read its certificates again (SIGHUP).
     ///
     /// # Panics

@@ -6,13 +6,8 @@ use crate::support::Site;
 
 /// How often threads of this name have gone to sleep.
 fn sleeps(site: &Site, name: &str) -> u64 {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", site.node.id())).unwrap();
-    let of_name = threads.flatten().filter_map(|thread| {
-        let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
-        let field = |field: &str| status.lines().find_map(|line| line.strip_prefix(field)).map(str::trim);
-        (field("Name:") == Some(name)).then(|| field("voluntary_ctxt_switches:")?.parse::<u64>().ok())?
-    });
-    of_name.sum()
+    let counts = site.node.thread_statuses("voluntary_ctxt_switches").into_iter();
+    counts.filter(|(of, _)| of == name).map(|(_, count)| count.parse::<u64>().unwrap()).sum()
 }
 
 #[test]

@@ -12,13 +12,7 @@ const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
 
 /// The values that all threads of a process have of one field of their status.
 fn of_all_threads(node: &Serving, field: &str) -> BTreeSet<String> {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", node.id())).unwrap();
-    let statuses = threads.flatten().filter_map(|it| std::fs::read_to_string(it.path().join("status")).ok());
-    let value = |status: String| {
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        line.map(|value| value.trim().to_owned())
-    };
-    statuses.filter_map(value).collect()
+    node.thread_statuses(field).into_iter().map(|(_, value)| value).collect()
 }
 
 fn capabilities(node: &Serving, set: &str) -> u64 {

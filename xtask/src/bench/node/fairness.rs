@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::apps::{self, Built};
 use super::{Bench, Figures, Node, PER_ADDRESS};
 use crate::bench::client::{self, Client, Percentiles};
+use crate::bench::figures::Spread;
 use crate::bench::machine::on_core;
 use crate::failure::{Failure, Result};
 use crate::signals;
@@ -91,9 +92,7 @@ pub(super) fn measure(bench: &Bench<'_>, built: &Built, figures: &mut Figures) -
     node.stop()?;
     let _gone = (fs::remove_dir_all(&data), fs::remove_dir_all(&data_elsewhere));
     let median = |figure: fn(&Round) -> f64| {
-        let mut all: Vec<f64> = rounds.iter().map(figure).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or(f64::NAN)
+        Spread::of(rounds.iter().map(figure)).map_or(f64::NAN, |spread| spread.median)
     };
     figures.node.insert("steady_quiet_p99_us", median(|round| round.quiet.p99_us));
     figures.node.insert("steady_crowded_p99_us", median(|round| round.crowded.p99_us));

@@ -199,15 +199,18 @@ impl Watch {
         let since = Instant::now();
         while since.elapsed() < UNREST_MAX {
             match self.woken.recv_timeout(QUIET) {
-                Ok(Woken::Perhaps) => {}
                 Ok(Woken::Stop) | Err(RecvTimeoutError::Disconnected) => return Woken::Stop,
+                Err(RecvTimeoutError::Timeout) if !self.is_written_to() => break,
                 // Who empties a file before writing it anew may be kept from going on for a while.
-                Err(RecvTimeoutError::Timeout) if self.system.as_ref().is_some_and(System::is_written_to) => {
-                }
-                Err(RecvTimeoutError::Timeout) => break,
+                Ok(Woken::Perhaps) | Err(RecvTimeoutError::Timeout) => {}
             }
         }
         Woken::Perhaps
+    }
+
+    /// Whether a file was written to and not closed since, as far as the system tells.
+    fn is_written_to(&self) -> bool {
+        self.system.as_ref().is_some_and(System::is_written_to)
     }
 }
 
@@ -264,6 +267,7 @@ mod tests {
         std::fs::write(at.join("a"), "before").unwrap();
         let (mut watch, _stop) = Watch::new(false);
         watch.snapshot(&roots(&at), &Snapshot::default());
+        assert!(watch.system.is_some());
         let mut file = std::fs::File::create(at.join("a")).unwrap();
         let since = Instant::now();
         let writing = std::thread::spawn(move || {
@@ -275,10 +279,10 @@ mod tests {
         assert!(found == "after" || since.elapsed() >= UNREST_MAX, "{found:?} after {:?}", since.elapsed());
         writing.join().unwrap();
         // It was closed: whoever writes next is not waited for on its account.
-        while watch.system.as_ref().unwrap().is_written_to() && since.elapsed() < Duration::from_secs(10) {
+        while watch.is_written_to() && since.elapsed() < Duration::from_secs(10) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        assert!(!watch.system.as_ref().unwrap().is_written_to());
+        assert!(!watch.is_written_to());
     }
 
     #[test]
